@@ -1,0 +1,274 @@
+//! Conditions over an item's id and metadata, the same for every engine. The model is Qdrant's.
+
+mod number;
+mod parse;
+mod schema;
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+pub use number::{Number, NumberRange};
+
+use super::{ItemId, Metadata};
+
+/// Which items an operation is about: those that pass every `must`, at least one `should` and no `must_not`. An
+/// empty list does not constrain, so the empty filter passes everything.
+///
+/// ```json
+/// {"must": [{"key": "label", "match": "cat"}], "should": [], "must_not": [{"has_id": ["a", "b"]}]}
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    pub must: Vec<Condition>,
+    pub should: Vec<Condition>,
+    pub must_not: Vec<Condition>,
+}
+
+/// One test of an item. A key that is absent, null or of another type than the test asks for fails it.
+///
+/// A dotted key reaches into objects (`camera.lens`), so a metadata key that itself contains a dot cannot be named.
+/// An array stands for its elements, one level deep: it passes if any of them does, and a dotted key reaches through
+/// an array of objects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// `{"key": "label", "match": "cat"}`: the value equals.
+    Match { key: String, value: Scalar },
+    /// `{"key": "tags", "any": ["a", "b"]}`: the value equals one of these; of none, nothing passes.
+    Any { key: String, values: Vec<Scalar> },
+    /// `{"key": "price", "range": {"gte": 1, "lt": 9}}`: the value is a number within.
+    Range { key: String, range: NumberRange },
+    /// `{"has_id": ["a"]}`: the item's id is one of these.
+    HasId(Vec<ItemId>),
+    /// `{"should": […]}`: the item passes this filter.
+    Nested(Box<Filter>),
+}
+
+/// A value that conditions compare: text, a truth value, or a number (1 equals 1.0).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scalar {
+    Bool(bool),
+    Number(Number),
+    Text(String),
+}
+
+impl Scalar {
+    /// The scalar of a JSON value; none for null, arrays and objects.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(value) => Some(Self::Bool(*value)),
+            Value::Number(number) => Some(Self::Number(Number::of(number))),
+            Value::String(text) => Some(Self::Text(text.clone())),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn equals(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Text(text), Value::String(other)) => text == other,
+            (Self::Bool(value), Value::Bool(other)) => value == other,
+            (Self::Number(number), Value::Number(other)) => *number == Number::of(other),
+            _ => false,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Bool(value) => json!(value),
+            Self::Number(number) => number.to_value(),
+            Self::Text(text) => json!(text),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether it passes every item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.must.is_empty() && self.should.is_empty() && self.must_not.is_empty()
+    }
+
+    /// Whether an item passes.
+    #[must_use]
+    pub fn matches(&self, id: &ItemId, metadata: &Metadata) -> bool {
+        let passes = |condition: &Condition| condition.matches(id, metadata);
+        self.must.iter().all(passes)
+            && (self.should.is_empty() || self.should.iter().any(passes))
+            && !self.must_not.iter().any(passes)
+    }
+
+    /// The JSON that parses to this filter.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let clauses = [("must", &self.must), ("should", &self.should), ("must_not", &self.must_not)];
+        let mut object = Map::new();
+        for (name, conditions) in clauses {
+            if !conditions.is_empty() {
+                object.insert(name.to_owned(), conditions.iter().map(Condition::to_value).collect());
+            }
+        }
+        Value::Object(object)
+    }
+}
+
+impl Condition {
+    /// Whether an item passes.
+    #[must_use]
+    pub fn matches(&self, id: &ItemId, metadata: &Metadata) -> bool {
+        match self {
+            Self::Match { key, value } => any_at(metadata, key, &|found| value.equals(found)),
+            Self::Any { key, values } => any_at(metadata, key, &|found| values.iter().any(|value| value.equals(found))),
+            Self::Range { key, range } => any_at(
+                metadata,
+                key,
+                &|found| matches!(found, Value::Number(number) if range.contains(Number::of(number))),
+            ),
+            Self::HasId(ids) => ids.contains(id),
+            Self::Nested(filter) => filter.matches(id, metadata),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Match { key, value } => json!({"key": key, "match": value.to_value()}),
+            Self::Any { key, values } => {
+                json!({"key": key, "any": values.iter().map(Scalar::to_value).collect::<Value>()})
+            }
+            Self::Range { key, range } => json!({"key": key, "range": range.to_value()}),
+            Self::HasId(ids) => json!({"has_id": ids}),
+            Self::Nested(filter) => filter.to_value(),
+        }
+    }
+}
+
+/// Whether the test holds for any value at the dotted key.
+fn any_at(object: &Metadata, key: &str, test: &dyn Fn(&Value) -> bool) -> bool {
+    match key.split_once('.') {
+        None => object.get(key).is_some_and(|value| any_element(value, test)),
+        Some((head, rest)) => object.get(head).is_some_and(|value| {
+            any_element(value, &|value| value.as_object().is_some_and(|object| any_at(object, rest, test)))
+        }),
+    }
+}
+
+fn any_element(value: &Value, test: &dyn Fn(&Value) -> bool) -> bool {
+    match value {
+        Value::Array(elements) => elements.iter().any(test),
+        value => test(value),
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_value().fmt(f)
+    }
+}
+
+impl serde::Serialize for Filter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_value().serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Filter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::try_from(value).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(filter: Value, metadata: Value) -> bool {
+        let filter = Filter::try_from(filter).unwrap();
+        filter.matches(&"a".parse().unwrap(), metadata.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_match_compares_text_truth_and_numbers_by_value() {
+        let item = json!({"label": "cat", "n": 1, "f": 1.0, "ok": true, "none": null});
+        for (key, value, expected) in [
+            ("label", json!("cat"), true),
+            ("label", json!("dog"), false),
+            ("n", json!(1), true),
+            ("n", json!(1.0), true),
+            ("f", json!(1), true),
+            ("n", json!("1"), false),
+            ("ok", json!(true), true),
+            ("ok", json!(1), false),
+            ("none", json!(0), false),
+            ("absent", json!("cat"), false),
+        ] {
+            let filter = json!({"must": [{"key": key, "match": value}]});
+            assert_eq!(passes(filter.clone(), item.clone()), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn dotted_keys_reach_into_objects_and_through_arrays_of_objects() {
+        let item = json!({"a": {"b": {"c": 1}}, "l": [{"n": 1}, {"n": 2}], "x.y": 3});
+        for (key, value, expected) in
+            [("a.b.c", 1, true), ("a.b", 1, false), ("l.n", 2, true), ("l.n", 3, false), ("x.y", 3, false)]
+        {
+            assert_eq!(passes(json!({"must": [{"key": key, "match": value}]}), item.clone()), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_array_passes_if_any_element_does_and_only_one_level_deep() {
+        let item = json!({"tags": ["a", "b"], "deep": [["a"]]});
+        assert!(passes(json!({"must": [{"key": "tags", "match": "b"}]}), item.clone()));
+        assert!(passes(json!({"must": [{"key": "tags", "any": ["x", "a"]}]}), item.clone()));
+        assert!(!passes(json!({"must": [{"key": "tags", "any": []}]}), item.clone()));
+        assert!(!passes(json!({"must": [{"key": "deep", "match": "a"}]}), item));
+    }
+
+    #[test]
+    fn ranges_keep_their_open_and_closed_ends() {
+        for (range, expected) in [
+            (json!({"gte": 5, "lte": 5}), true),
+            (json!({"gt": 5}), false),
+            (json!({"lt": 5}), false),
+            (json!({"gt": 4.9, "lt": 5.1}), true),
+            (json!({"gt": 6, "lt": 4}), false),
+        ] {
+            let filter = json!({"must": [{"key": "n", "range": range}]});
+            assert_eq!(passes(filter.clone(), json!({"n": 5})), expected, "{filter}");
+            assert!(!passes(filter, json!({"n": "5"})));
+        }
+    }
+
+    #[test]
+    fn clauses_combine_and_empty_ones_do_not_constrain() {
+        let yes = json!({"key": "n", "match": 1});
+        let no = json!({"key": "n", "match": 2});
+        for (filter, expected) in [
+            (json!({}), true),
+            (json!({"must": [], "should": [], "must_not": []}), true),
+            (json!({"must": [yes, no]}), false),
+            (json!({"should": [yes, no]}), true),
+            (json!({"should": [no]}), false),
+            (json!({"must_not": [no]}), true),
+            (json!({"must_not": [no, yes]}), false),
+            (json!({"must": [{"should": [no, {"has_id": ["a"]}]}]}), true),
+            (json!({"must": [{}]}), true),
+        ] {
+            assert_eq!(passes(filter.clone(), json!({"n": 1})), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_survives_its_json() {
+        let value = json!({
+            "must": [{"key": "a.b", "match": 1.5}, {"key": "t", "any": ["x", 1, true]}, {"must": [{"has_id": ["ü"]}]}],
+            "should": [{"key": "n", "range": {"gt": 1, "gte": 2, "lt": 3.5, "lte": 4}}],
+            "must_not": [{"key": "label", "match": "cat"}]
+        });
+        let filter: Filter = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(filter.to_value(), value);
+        assert_eq!(serde_json::from_str::<Filter>(&filter.to_string()).unwrap(), filter);
+    }
+}

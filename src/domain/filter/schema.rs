@@ -1,0 +1,94 @@
+//! The OpenAPI schemas of a filter, written by hand because parsing is.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type, schema::AdditionalProperties,
+    },
+};
+
+use super::{Condition, Filter};
+
+fn list(items: impl Into<RefOr<Schema>>) -> ArrayBuilder {
+    let items: RefOr<Schema> = items.into();
+    ArrayBuilder::new().items(items)
+}
+
+fn typed(schema_type: Type) -> Object {
+    ObjectBuilder::new().schema_type(schema_type).build()
+}
+
+fn closed() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(AdditionalProperties::FreeForm(false)))
+}
+
+fn scalar() -> RefOr<Schema> {
+    let texts = OneOfBuilder::new().item(typed(Type::String)).item(typed(Type::Number)).item(typed(Type::Boolean));
+    RefOr::T(Schema::OneOf(texts.build()))
+}
+
+fn field(test: &str, schema: impl Into<RefOr<Schema>>) -> Object {
+    closed()
+        .property("key", ObjectBuilder::new().schema_type(Type::String).description(Some("a dotted path")).build())
+        .required("key")
+        .property(test, schema)
+        .required(test)
+        .build()
+}
+
+impl PartialSchema for Filter {
+    fn schema() -> RefOr<Schema> {
+        let conditions = || list(Ref::from_schema_name(Condition::name())).build();
+        closed()
+            .description(Some(
+                "items that pass every must, at least one should and no must_not; an empty list does not constrain",
+            ))
+            .property("must", conditions())
+            .property("should", conditions())
+            .property("must_not", conditions())
+            .into()
+    }
+}
+
+impl ToSchema for Filter {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Condition::name().into_owned(), Condition::schema()));
+        // A filter is also a condition, so its own schema has to be there by name even where it is inlined.
+        schemas.push((Self::name().into_owned(), Self::schema()));
+    }
+}
+
+impl PartialSchema for Condition {
+    fn schema() -> RefOr<Schema> {
+        let bounds = ["gt", "gte", "lt", "lte"];
+        let range = bounds.into_iter().fold(closed(), |range, bound| range.property(bound, typed(Type::Number)));
+        let has_id = closed().property("has_id", list(typed(Type::String)).build()).required("has_id").build();
+        OneOfBuilder::new()
+            .item(field("match", scalar()))
+            .item(field("any", list(scalar()).build()))
+            .item(field("range", range.build()))
+            .item(has_id)
+            .item(Ref::from_schema_name(Filter::name()))
+            .into()
+    }
+}
+
+impl ToSchema for Condition {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_names_every_clause_and_condition() {
+        let filter = serde_json::to_value(Filter::schema()).unwrap();
+        for clause in ["must", "should", "must_not"] {
+            assert_eq!(filter["properties"][clause]["items"]["$ref"], "#/components/schemas/Condition");
+        }
+        let mut named = Vec::new();
+        <Filter as ToSchema>::schemas(&mut named);
+        assert_eq!(named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Condition", "Filter"]);
+        let condition = serde_json::to_value(Condition::schema()).unwrap();
+        assert_eq!(condition["oneOf"].as_array().unwrap().len(), 5);
+    }
+}

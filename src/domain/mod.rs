@@ -1,0 +1,20 @@
+//! Words of the product as types: each parses from raw input once and holds its invariant afterwards.
+
+mod device;
+mod filter;
+mod metric;
+mod name;
+mod space;
+mod top_k;
+mod vector;
+
+pub use device::Device;
+pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
+pub use metric::Metric;
+pub use name::{CollectionName, ItemId, ModelName};
+pub use space::SpaceKey;
+pub use top_k::TopK;
+pub use vector::Embedding;
+
+/// What a user says about an item: a JSON object.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;

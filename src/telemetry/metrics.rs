@@ -1,0 +1,193 @@
+//! Every metric of latentd. Names appear here and nowhere else; the rooms hold typed handles.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+
+type Count = Counter<u64, AtomicU64>;
+type Level = Gauge<i64, AtomicI64>;
+
+/// Makes histograms of one family; a type, since a family needs to name its constructor.
+#[derive(Debug, Clone, Copy)]
+pub struct Buckets(&'static [f64]);
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+type Histograms<L> = Family<L, Histogram, Buckets>;
+
+/// 100 µs to 30 s.
+const SECONDS: Buckets = Buckets(&[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+]);
+const SIZES: Buckets = Buckets(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub route: String,
+    pub method: String,
+    pub status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StageLabels {
+    pub stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GraphLabels {
+    pub model: String,
+    pub graph: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RejectLabels {
+    pub model: String,
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabels {
+    pub code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModelLabels {
+    pub model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModelInfoLabels {
+    pub model: String,
+    pub family: String,
+    pub space_key: String,
+    pub device: String,
+    pub provider: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CollectionLabels {
+    pub collection: String,
+}
+
+/// The registry and a handle to each metric in it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub requests: Family<RequestLabels, Count>,
+    pub request_seconds: Histograms<RequestLabels>,
+    pub stage_seconds: Histograms<StageLabels>,
+    pub queue_seconds: Histograms<GraphLabels>,
+    pub run_seconds: Histograms<GraphLabels>,
+    pub batch_size: Histograms<GraphLabels>,
+    pub queue_depth: Family<GraphLabels, Level>,
+    pub rejected: Family<RejectLabels, Count>,
+    pub dropped: Family<RejectLabels, Count>,
+    pub item_errors: Family<CodeLabels, Count>,
+    pub body_bytes_in_flight: Level,
+    pub decoded_bytes_in_flight: Level,
+    pub model_ready: Family<ModelLabels, Level>,
+    pub model_info: Family<ModelInfoLabels, Level>,
+    pub device_fallback: Family<ModelLabels, Level>,
+    pub index_vectors: Family<CollectionLabels, Level>,
+    pub index_search_seconds: Histograms<CollectionLabels>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("latentd");
+        let r = &mut registry;
+        Self {
+            requests: family(r, "requests", "Requests answered, by route, method and status"),
+            request_seconds: timing(r, "request_duration", "Time from the request's head to its answer"),
+            stage_seconds: timing(r, "stage_duration", "Time of one stage of one picture"),
+            queue_seconds: timing(r, "queue_duration", "Time an item waited for its run"),
+            run_seconds: timing(r, "run_duration", "Time of one run of a graph"),
+            batch_size: {
+                let sizes = Histograms::new_with_constructor(SIZES);
+                r.register("batch_size", "Items in one run of a graph", sizes.clone());
+                sizes
+            },
+            queue_depth: family(r, "queue_depth", "Items admitted and not yet finished"),
+            rejected: family(r, "rejected", "Items refused before any work, by reason"),
+            dropped: family(r, "dropped", "Admitted items dropped before their run, by reason"),
+            item_errors: family(r, "item_errors", "Pictures that failed, by error code"),
+            body_bytes_in_flight: gauge(r, "body_bytes_in_flight", "Bytes of request bodies held"),
+            decoded_bytes_in_flight: gauge(r, "decoded_bytes_in_flight", "Bytes of decoded pictures held"),
+            model_ready: family(r, "model_ready", "1 for a model that serves, 0 for one that failed or loads"),
+            model_info: family(r, "model_info", "1 for each model that serves, with what it is as labels"),
+            device_fallback: family(r, "device_fallback", "1 for a model that device auto put on the CPU"),
+            index_vectors: family(r, "index_vectors", "Vectors in a collection"),
+            index_search_seconds: timing(r, "index_search", "Time of one search"),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// The exposition in the OpenMetrics text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // writing to a string cannot fail; a broken encoder would show as an empty page, which the tests catch
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    pub fn observe_stage(&self, stage: &'static str, seconds: f64) {
+        self.stage_seconds.get_or_create(&StageLabels { stage }).observe(seconds);
+    }
+}
+
+fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    M: Default + prometheus_client::encoding::EncodeMetric + prometheus_client::metrics::TypedMetric,
+    M: std::fmt::Debug + Send + Sync + 'static,
+{
+    let family = Family::<L, M>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Level {
+    let gauge = Level::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn timing<L>(registry: &mut Registry, name: &str, help: &str) -> Histograms<L>
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+{
+    let histograms = Histograms::new_with_constructor(SECONDS);
+    registry.register_with_unit(name, help, Unit::Seconds, histograms.clone());
+    histograms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exposition_carries_units_and_the_prefix() {
+        let metrics = Metrics::default();
+        metrics.observe_stage("decode", 0.002);
+        let text = metrics.render();
+        assert!(text.contains("latentd_stage_duration_seconds_bucket{stage=\"decode\",le=\"0.0025\"} 1"), "{text}");
+        assert!(text.contains("# TYPE latentd_body_bytes_in_flight gauge"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
