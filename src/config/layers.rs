@@ -1,0 +1,183 @@
+//! Reading the layers and laying them over each other.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::{Config, General, Index, Key, Limits, Log, Runtime, Server, refuse};
+use crate::error::{Error, Result};
+
+/// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub set: Vec<(String, String)>,
+}
+
+/// A configuration that holds together, and what deserves a warning once the log runs.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<String>,
+}
+
+const DEFAULT_FILE: &str = "latentd.toml";
+
+/// Reads all layers: defaults < file < environment < flags.
+pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded> {
+    let environment: BTreeMap<String, String> =
+        environment.into_iter().filter(|(name, _)| name.starts_with("LATENTD_")).collect();
+    let mut violations = Vec::new();
+    let mut warnings = Vec::new();
+    let mut merged = read_file(flags, &environment, &mut violations)?;
+    let keys = Config::keys();
+    for (name, text) in &environment {
+        if name == "LATENTD_CONFIG" {
+            continue;
+        }
+        match keys.iter().find(|key| key.environment() == *name) {
+            Some(key) => put(&mut merged, key, text, name, &mut violations),
+            None => warnings.push(format!("environment variable {name} is not a key of latentd and is ignored")),
+        }
+    }
+    for (path, text) in &flags.set {
+        match keys.iter().find(|key| key.path() == *path) {
+            Some(key) => put(&mut merged, key, text, &format!("--set {path}"), &mut violations),
+            None => violations.push(format!("unknown key {path} on the command line")),
+        }
+    }
+    let config = read(&merged, &mut violations);
+    if violations.is_empty() {
+        violations = config.violations();
+    }
+    refuse(&violations)?;
+    Ok(Loaded { config, warnings })
+}
+
+fn read_file(flags: &Flags, environment: &BTreeMap<String, String>, violations: &mut Vec<String>) -> Result<Table> {
+    let named = flags.config.clone().or_else(|| environment.get("LATENTD_CONFIG").map(PathBuf::from));
+    let path = named.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Table::new()),
+        Err(error) => {
+            return Err(Error::invalid_request(format!("cannot read the configuration file {}: {error}", path.display())));
+        }
+    };
+    let table: Table = text
+        .parse()
+        .map_err(|error| Error::invalid_request(format!("{} is not TOML: {error}", path.display())))?;
+    let keys = Config::keys();
+    let known = |path: &str| keys.iter().any(|key| key.path() == path);
+    for (name, value) in &table {
+        match value {
+            Value::Table(section) if keys.iter().any(|key| key.section == name) => {
+                let unknown = section.keys().map(|key| format!("{name}.{key}")).filter(|path| !known(path));
+                violations.extend(unknown.map(|path_| format!("unknown key {path_} in {}", path.display())));
+            }
+            _ if known(name) => {}
+            _ => violations.push(format!("unknown key {name} in {}", path.display())),
+        }
+    }
+    Ok(table)
+}
+
+/// Sets a key from text: as text where the key is one, else as a TOML value.
+fn put(table: &mut Table, key: &Key, text: &str, origin: &str, violations: &mut Vec<String>) {
+    let value = if key.default.is_str() {
+        Value::String(text.to_owned())
+    } else {
+        match format!("v = {text}").parse::<Table>().ok().and_then(|mut parsed| parsed.remove("v")) {
+            Some(value) => value,
+            None => return violations.push(format!("{origin}: {text:?} is not a {}", key.default.type_str())),
+        }
+    };
+    if key.section.is_empty() {
+        table.insert(key.name.to_owned(), value);
+    } else {
+        let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(section) = section {
+            section.insert(key.name.to_owned(), value);
+        }
+    }
+}
+
+fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
+    let empty = Table::new();
+    let section = |name: &str| merged.get(name).and_then(Value::as_table).unwrap_or(&empty);
+    Config {
+        general: General::read(merged, violations),
+        limits: Limits::read(section("limits"), violations),
+        runtime: Runtime::read(section("runtime"), violations),
+        server: Server::read(section("server"), violations),
+        index: Index::read(section("index"), violations),
+        log: Log::read(section("log"), violations),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Device;
+
+    fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, Flags) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latentd.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, Flags { config: Some(path), set: Vec::new() })
+    }
+
+    #[test]
+    fn each_layer_lies_over_the_one_before() {
+        let (_folder, mut flags) = file("listen = \"127.0.0.1:1\"\ndata = \"f\"\n[limits]\nimages = 2\nqueue_items = 9");
+        flags.set.push(("limits.images".into(), "4".into()));
+        let env = environment(&[("LATENTD_DATA", "123"), ("LATENTD_LIMITS__IMAGES", "3"), ("PATH", "x")]);
+        let config = load(&flags, env).unwrap().config;
+        assert_eq!(config.general.listen.port(), 1);
+        assert_eq!(config.general.data, "123");
+        assert_eq!((config.limits.images, config.limits.queue_items), (4, 9));
+        assert_eq!(config.runtime, Runtime::default());
+    }
+
+    #[test]
+    fn every_violation_is_listed_at_once() {
+        let (_folder, mut flags) = file("lisen = 1\n[limits]\nimage = 2\nimages = \"many\"\n[nonsense]\na = 1");
+        flags.set.push(("limits.nothing".into(), "4".into()));
+        let env = environment(&[("LATENTD_RUNTIME__DEVICE", "gpu"), ("LATENTD_RUNTIME__THREADS", "two")]);
+        let text = load(&flags, env).unwrap_err().to_string();
+        for part in ["lisen", "limits.image ", "limits.images:", "nonsense", "limits.nothing", "runtime.device", "\"two\""]
+        {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_stop_the_start_and_name_their_keys() {
+        let (_folder, flags) = file("[limits]\nbodies_in_flight_bytes = 1\nimages = 300");
+        let text = load(&flags, []).unwrap_err().to_string();
+        assert!(text.contains("limits.bodies_in_flight_bytes") && text.contains("limits.queue_items"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_environment_name_only_warns() {
+        let (_folder, flags) = file("");
+        let loaded = load(&flags, environment(&[("LATENTD_PORT_80_TCP", "x"), ("LATENTD_RUNTIME__DEVICE", "cuda:1")]));
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.warnings.len(), 1);
+        assert_eq!(loaded.config.runtime.device, Device::Cuda(1));
+    }
+
+    #[test]
+    fn the_reference_in_the_docs_is_the_one_the_code_makes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(written, Config::reference(), "run `make docs-reference`");
+    }
+}

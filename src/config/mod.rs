@@ -1,0 +1,191 @@
+//! Configuration as plain data: defaults < `latentd.toml` < environment < flags, read once and checked once, with
+//! every violation listed at once.
+
+mod layers;
+mod section;
+
+pub use layers::{Flags, Loaded, load};
+pub use section::Key;
+
+use std::net::SocketAddr;
+
+use crate::{
+    domain::Device,
+    error::{Error, Result},
+    telemetry::logging::LogFormat,
+};
+use section::section;
+
+section! {
+    /// Where the server listens and what it works on.
+    pub struct General in "" {
+        /// Address and port that the server listens on; port 0 takes a free one. Environment: `LATENTD_LISTEN`.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        /// The model repository: a folder of model folders. Environment: `LATENTD_MODELS`.
+        models: String = "models".to_owned(),
+        /// The data folder: index and stored pictures. Environment: `LATENTD_DATA`.
+        data: String = "data".to_owned(),
+        /// The ONNX Runtime library; empty: look in the usual places. Environment: `LATENTD_ONNXRUNTIME`.
+        onnxruntime: String = String::new(),
+    }
+}
+
+section! {
+    /// What one request, and all of them together, may take. Advertised in `/v1/models`.
+    pub struct Limits in "limits" {
+        /// Bytes of one request's body.
+        body_bytes: u64 = 32 << 20,
+        /// Bytes of all bodies held at a time; more is `overloaded`.
+        bodies_in_flight_bytes: u64 = 256 << 20,
+        /// Pictures or items in one request.
+        images: usize = 64,
+        /// Pixels of one picture, told from its header before it is decoded.
+        image_pixels: u64 = 50_000_000,
+        /// Bytes of all decoded pictures held at a time; decoding waits for room.
+        decoded_in_flight_bytes: u64 = 512 << 20,
+        /// Items admitted to one model's graph and not yet finished; more are `overloaded`.
+        queue_items: usize = 256,
+        /// Milliseconds a request may take, unless the caller's `X-Request-Timeout-Ms` is shorter.
+        deadline_ms: u64 = 30_000,
+        /// Bytes of one item's metadata as JSON.
+        metadata_bytes: usize = 64 << 10,
+    }
+}
+
+section! {
+    /// How graphs run; a model's manifest may say otherwise for itself.
+    pub struct Runtime in "runtime" {
+        /// `cpu`, `cuda`, `cuda:N` or `auto`. Only `auto` may fall back to the CPU; else a missing device is an error.
+        device: Device = Device::Cpu,
+        /// Sessions of each graph, each with a thread of its own; 0: one a core.
+        sessions: usize = 0,
+        /// Threads inside one run. Sessions × threads in use never exceed the cores.
+        threads: usize = 1,
+        /// Items in one run.
+        max_batch: usize = 8,
+        /// Milliseconds after which a run is ended.
+        run_limit_ms: u64 = 60_000,
+        /// Threads that decode and prepare pictures; 0: one a core.
+        decode_threads: usize = 0,
+    }
+}
+
+section! {
+    /// How the server stops.
+    pub struct Server in "server" {
+        /// Milliseconds that a stopping server gives to what it has admitted.
+        shutdown_grace_ms: u64 = 30_000,
+    }
+}
+
+section! {
+    /// The latent index.
+    pub struct Index in "index" {
+        /// Bytes of database pages kept in memory, beside the codes of the vectors.
+        cache_bytes: usize = 256 << 20,
+        /// Reads that run at once; 0: one a core.
+        read_threads: usize = 0,
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    pub struct Log in "log" {
+        /// A filter: `error`, `warn`, `info`, `debug`, `trace`, or by target as `info,latentd::batch=debug`.
+        level: String = "info".to_owned(),
+        /// `text` or `json`.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    pub general: General,
+    pub limits: Limits,
+    pub runtime: Runtime,
+    pub server: Server,
+    pub index: Index,
+    pub log: Log,
+}
+
+impl Config {
+    /// Every key there is, for the reference and for the check of unknown ones.
+    #[must_use]
+    pub fn keys() -> Vec<Key> {
+        [General::keys(), Limits::keys(), Runtime::keys(), Server::keys(), Index::keys(), Log::keys()].concat()
+    }
+
+    /// Contradictions and values out of range.
+    fn violations(&self) -> Vec<String> {
+        let limits = &self.limits;
+        let positive = [
+            ("limits.body_bytes", limits.body_bytes),
+            ("limits.images", limits.images as u64),
+            ("limits.image_pixels", limits.image_pixels),
+            ("limits.queue_items", limits.queue_items as u64),
+            ("limits.deadline_ms", limits.deadline_ms),
+            ("limits.metadata_bytes", limits.metadata_bytes as u64),
+            ("runtime.threads", self.runtime.threads as u64),
+            ("runtime.max_batch", self.runtime.max_batch as u64),
+            ("runtime.run_limit_ms", self.runtime.run_limit_ms),
+        ];
+        let mut found: Vec<String> =
+            positive.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} must be at least 1")).collect();
+        if limits.bodies_in_flight_bytes < limits.body_bytes {
+            found.push("limits.bodies_in_flight_bytes is less than limits.body_bytes: no body of that size fits".into());
+        }
+        // a decoded picture takes up to 4 bytes a pixel
+        if limits.decoded_in_flight_bytes < limits.image_pixels.saturating_mul(4) {
+            found.push("limits.decoded_in_flight_bytes is less than 4 × limits.image_pixels: no such picture fits".into());
+        }
+        if limits.queue_items < limits.images {
+            found.push("limits.queue_items is less than limits.images: no such request is ever admitted".into());
+        }
+        if self.general.models.is_empty() || self.general.data.is_empty() {
+            found.push("models and data name a folder each".into());
+        }
+        found
+    }
+
+    /// The reference of all keys as Markdown, as docs/CONFIGURATION.md holds it.
+    #[must_use]
+    pub fn reference() -> String {
+        let mut text = String::from(REFERENCE_HEAD);
+        let mut section = None;
+        for key in Self::keys() {
+            if section != Some(key.section) {
+                section = Some(key.section);
+                let title = if key.section.is_empty() { "top level".to_owned() } else { format!("[{}]", key.section) };
+                text.push_str(&format!("\n## {title}\n\n{}\n\n", key.section_doc.trim()));
+                text.push_str("| key | default | environment | meaning |\n| --- | --- | --- | --- |\n");
+            }
+            text.push_str(&format!(
+                "| `{}` | `{}` | `{}` | {} |\n",
+                key.name,
+                key.default,
+                key.environment(),
+                key.doc.trim()
+            ));
+        }
+        text
+    }
+}
+
+const REFERENCE_HEAD: &str = "# Configuration
+
+Made by `latentd config`; a test keeps it in step with the code.
+
+Values are taken from, each over the one before: the defaults below, `latentd.toml` in the working directory (or the \
+file that `--config` or `LATENTD_CONFIG` names), the environment, the flags (`--listen`, `--models`, `--data`, \
+`--onnxruntime`, and `--set section.key=value` for every other key). An unknown key in the file or on the command line \
+stops the start, with every violation listed; an unknown `LATENTD_…` variable only warns.
+";
+
+fn refuse(violations: &[String]) -> Result<()> {
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::invalid_request(format!("the configuration is not valid:\n  {}", violations.join("\n  "))))
+    }
+}
