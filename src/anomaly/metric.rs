@@ -1,0 +1,95 @@
+//! The errors of reconstruction that serve as anomaly scores; to add one, add a variant and fill the matches.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::map::ErrorMap;
+use crate::{
+    error::{Error, Result},
+    image::{Plane, quality},
+};
+
+/// How a reconstruction is compared with its original; every score grows with strangeness.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorMetric {
+    /// Mean squared difference, 0…1.
+    #[default]
+    Mse,
+    /// Mean absolute difference, 0…1.
+    L1,
+    /// 1 − structural similarity, 0…2.
+    Ssim,
+}
+
+impl ErrorMetric {
+    pub const ALL: [Self; 3] = [Self::Mse, Self::L1, Self::Ssim];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mse => "mse",
+            Self::L1 => "l1",
+            Self::Ssim => "ssim",
+        }
+    }
+
+    /// The score of a whole picture; both have the same shape and values in 0…1.
+    #[must_use]
+    pub fn score(self, original: &Plane, reconstruction: &Plane) -> f64 {
+        match self {
+            Self::Mse => quality::mse(original, reconstruction),
+            Self::L1 => quality::l1(original, reconstruction),
+            Self::Ssim => 1.0 - quality::ssim(original, reconstruction),
+        }
+    }
+
+    /// The score of each pixel, the mean over its channels. The mean over pixels is [`score`](Self::score) for
+    /// `mse` and `l1`; for `ssim` it is close to it, since the score leaves out the margin of half a window.
+    #[must_use]
+    pub fn map(self, original: &Plane, reconstruction: &Plane) -> ErrorMap {
+        let data = match self {
+            Self::Mse => mean_over_channels(original, reconstruction, |difference| difference * difference),
+            Self::L1 => mean_over_channels(original, reconstruction, f32::abs),
+            Self::Ssim => quality::ssim_map(original, reconstruction).iter().map(|similar| 1.0 - similar).collect(),
+        };
+        ErrorMap { width: original.width, height: original.height, data }
+    }
+}
+
+impl fmt::Display for ErrorMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ErrorMetric {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|metric| metric.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            Error::invalid_request(format!("metric `{text}` is unknown; it is one of {known}"))
+        })
+    }
+}
+
+fn mean_over_channels(a: &Plane, b: &Plane, of: impl Fn(f32) -> f32) -> Vec<f32> {
+    assert!(a.same_shape(b), "pictures of different shapes are compared");
+    let area = a.area();
+    let mut mean = vec![0.0; area];
+    for (a, b) in a.data.chunks_exact(area).zip(b.data.chunks_exact(area)) {
+        for ((total, a), b) in mean.iter_mut().zip(a).zip(b) {
+            *total += of(a - b);
+        }
+    }
+    for total in &mut mean {
+        *total /= a.channels as f32;
+    }
+    mean
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+use super::*;
+use crate::image::fixtures;
+
+fn pair() -> (Plane, Plane) {
+    let of = |seed| fixtures::plane(20, 15, 3, &fixtures::pattern(20, 15, 3, seed));
+    (of(1), of(2))
+}
+
+#[test]
+fn every_metric_is_zero_for_equal_pictures_and_grows_with_the_difference() {
+    let (original, other) = pair();
+    let mut half = original.clone();
+    for (value, other) in half.data.iter_mut().zip(&other.data) {
+        *value = (*value + other) / 2.0;
+    }
+    for metric in ErrorMetric::ALL {
+        let [none, some, more] = [&original, &half, &other].map(|other| metric.score(&original, other));
+        assert!(none.abs() < 1e-9 && none < some && some < more, "{metric}: {none} {some} {more}");
+        assert!(metric.map(&original, &original).data.iter().all(|value| value.abs() < 1e-5), "{metric}");
+    }
+}
+
+#[test]
+fn the_mean_of_a_map_is_the_score() {
+    let (original, other) = pair();
+    for metric in [ErrorMetric::Mse, ErrorMetric::L1] {
+        let map = metric.map(&original, &other);
+        assert_eq!((map.width, map.height, map.data.len()), (20, 15, 300));
+        let mean = map.data.iter().map(|value| f64::from(*value)).sum::<f64>() / 300.0;
+        assert!((mean - metric.score(&original, &other)).abs() < 1e-6, "{metric}");
+    }
+}
+
+#[test]
+fn a_map_shows_where_the_pictures_differ() {
+    let original = Plane { width: 20, height: 15, channels: 3, data: vec![0.25; 900] };
+    let mut spoiled = original.clone();
+    for channel in spoiled.data.chunks_exact_mut(300) {
+        channel[7 * 20 + 11] = 1.0;
+    }
+    for metric in ErrorMetric::ALL {
+        let map = metric.map(&original, &spoiled);
+        assert!(map.data[7 * 20 + 11] > 0.05, "{metric}");
+        assert!(map.data[0].abs() < 1e-5 && map.data[299].abs() < 1e-5, "{metric}");
+    }
+}
+
+#[test]
+fn names_parse_and_unknown_ones_list_what_there_is() {
+    for metric in ErrorMetric::ALL {
+        assert_eq!(metric.as_str().parse::<ErrorMetric>().unwrap(), metric);
+        assert_eq!(serde_json::to_value(metric).unwrap(), metric.as_str());
+    }
+    let error = "MSE".parse::<ErrorMetric>().unwrap_err();
+    assert!(error.message().contains("mse, l1, ssim"), "{error}");
+}

@@ -1,0 +1,209 @@
+//! Bytes → 8-bit pixels as stored, within limits told from the header.
+
+use std::{
+    io::Cursor,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use ::image::{
+    ColorType, ImageDecoder, ImageError, ImageResult, Limits,
+    codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder},
+    error::ImageFormatHint,
+    metadata::Orientation,
+};
+
+use super::{
+    complete, header, jpeg,
+    pool::panic_message,
+    sniff::{Format, sniff},
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest side of a picture: as long as the 16 bits of most formats allow. What resizing takes grows with it.
+const MAX_SIDE: u32 = 65_535;
+
+/// What a decoder may allocate beside the pixels: palettes, tables, metadata.
+const SPARE_BYTES: u64 = 16 << 20;
+
+/// What a file says about itself before anything is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub format: Format,
+    /// As stored, before orientation.
+    pub width: u32,
+    /// As stored, before orientation.
+    pub height: u32,
+    /// Bytes per pixel that decoding takes at its peak.
+    pub(super) weight: u32,
+}
+
+/// The format and size of a picture, from its first bytes: microseconds, no allocation.
+///
+/// # Errors
+/// - `invalid_image`: empty, not a picture, or a header that is broken or cut off
+/// - `unsupported_media_type`: a picture format, or a variant of one, that is not read
+/// - `image_too_large`: more than `max_pixels` pixels, or a side of more than 65,535
+pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header> {
+    let header = header::read(sniff(bytes)?, bytes)?;
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if pixels > max_pixels {
+        return Err(Error::new(
+            ErrorKind::ImageTooLarge,
+            format!(
+                "the picture has {} × {} = {pixels} pixels; the limit `limits.image_pixels` is {max_pixels}",
+                header.width, header.height
+            ),
+        ));
+    }
+    let longer = header.width.max(header.height);
+    if longer > MAX_SIDE {
+        return Err(Error::new(
+            ErrorKind::ImageTooLarge,
+            format!("the picture has a side of {longer} pixels; {MAX_SIDE} is the most"),
+        ));
+    }
+    Ok(header)
+}
+
+/// An upper estimate of the memory that decoding the picture takes at its peak, in bytes.
+#[must_use]
+pub fn decoded_bytes(header: &Header) -> u64 {
+    u64::from(header.width) * u64::from(header.height) * u64::from(header.weight)
+}
+
+/// A picture as stored: 8-bit grey, grey and alpha, RGB, or RGBA, with an orientation that is not yet applied.
+pub struct Decoded {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// 1…4.
+    pub(super) channels: u8,
+    pub(super) orientation: Orientation,
+    pub(super) data: Vec<u8>,
+}
+
+impl Decoded {
+    /// As stored, before orientation.
+    #[must_use]
+    pub const fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// As stored, before orientation.
+    #[must_use]
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The memory of the pixels.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.data.capacity()
+    }
+}
+
+/// Decodes a picture of at most `max_pixels` pixels: the first frame of a GIF, the still picture of an animated
+/// PNG, the first frame of a WebP, the first page of a TIFF. 16-bit samples keep their upper byte, as in Pillow.
+/// Embedded colour profiles are not applied.
+///
+/// # Errors
+/// Those of [`probe`], and `invalid_image` for a file that is truncated or corrupt.
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
+    let header = probe(bytes, max_pixels)?;
+    complete::require(header.format, bytes)?;
+    // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt picture.
+    catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes))).unwrap_or_else(|payload| {
+        let reason = panic_message(payload.as_ref()).to_owned();
+        Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
+    })
+}
+
+fn decode_format(header: &Header, bytes: &[u8]) -> Result<Decoded> {
+    let reader = Cursor::new(bytes);
+    let limits = limits(header);
+    let decoded = match header.format {
+        Format::Jpeg => {
+            let (data, orientation) = jpeg::decode(bytes)?;
+            let channels = if data.len() as u64 == u64::from(header.width) * u64::from(header.height) { 1 } else { 3 };
+            return Ok(Decoded { width: header.width, height: header.height, channels, orientation, data });
+        }
+        Format::Png => {
+            PngDecoder::with_limits(reader, limits.clone()).and_then(|decoder| read(decoder, header, limits))
+        }
+        Format::WebP => WebPDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+        Format::Gif => GifDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+        Format::Bmp => BmpDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+        Format::Tiff => TiffDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+    };
+    decoded.map_err(|error| explain(error, header.format))
+}
+
+/// `set_limits` alone would leave the buffer for the pixels out of the account.
+fn limits(header: &Header) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(header.width);
+    limits.max_image_height = Some(header.height);
+    limits.max_alloc = Some(decoded_bytes(header) + SPARE_BYTES);
+    limits
+}
+
+fn read<D: ImageDecoder>(mut decoder: D, header: &Header, limits: Limits) -> ImageResult<Decoded> {
+    // The decoder must see the picture that was admitted, not another one deeper in the file.
+    if decoder.dimensions() != (header.width, header.height) {
+        return Err(ImageError::Limits(::image::error::LimitError::from_kind(
+            ::image::error::LimitErrorKind::DimensionError,
+        )));
+    }
+    decoder.set_limits(limits)?;
+    // Damaged metadata are no reason to refuse the pixels.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let colour = decoder.color_type();
+    let (channels, wide) = match colour {
+        ColorType::L8 => (1, false),
+        ColorType::La8 => (2, false),
+        ColorType::Rgb8 => (3, false),
+        ColorType::Rgba8 => (4, false),
+        ColorType::L16 => (1, true),
+        ColorType::La16 => (2, true),
+        ColorType::Rgb16 => (3, true),
+        ColorType::Rgba16 => (4, true),
+        other => {
+            return Err(ImageError::Unsupported(::image::error::UnsupportedError::from_format_and_kind(
+                ImageFormatHint::Unknown,
+                ::image::error::UnsupportedErrorKind::Color(other.into()),
+            )));
+        }
+    };
+    let mut data = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
+    decoder.read_image(&mut data)?;
+    if wide {
+        keep_upper_bytes(&mut data);
+    }
+    Ok(Decoded { width: header.width, height: header.height, channels, orientation, data })
+}
+
+/// 16-bit samples in the machine's byte order → their upper 8 bits, in place.
+fn keep_upper_bytes(data: &mut Vec<u8>) {
+    let upper = usize::from(cfg!(target_endian = "little"));
+    for sample in 0..data.len() / 2 {
+        data[sample] = data[2 * sample + upper];
+    }
+    data.truncate(data.len() / 2);
+    data.shrink_to_fit();
+}
+
+fn corrupt(format: Format) -> Error {
+    Error::invalid_image(format!("the {} is truncated or corrupt", format.name()))
+}
+
+fn explain(error: ImageError, format: Format) -> Error {
+    match error {
+        ImageError::Unsupported(reason) => Error::new(
+            ErrorKind::UnsupportedMediaType,
+            format!("this kind of {} is not read by this server: {reason}", format.name()),
+        ),
+        other => corrupt(format).with_source(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Pixels → files.
+
+use std::io::Cursor;
+
+use ::image::{
+    ExtendedColorType, ImageEncoder as _, ImageResult,
+    codecs::{
+        jpeg::JpegEncoder,
+        png::{CompressionType, FilterType, PngEncoder},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{
+    decode::Decoded,
+    pixels::{Pixels, Plane},
+    resize::{Region, Size, fit, resize},
+    spec::{Background, Channels, FilterKind, InputSpec},
+};
+use crate::error::{Error, Result};
+
+/// Of thumbnails, 1…100.
+const THUMBNAIL_QUALITY: u8 = 85;
+
+/// A picture of one or three channels as an 8-bit PNG: each value is `round(255 · v)`, clamped; not a number is 0.
+///
+/// # Errors
+/// `internal` when the shape is not a picture's.
+pub fn png(plane: &Plane) -> Result<Vec<u8>> {
+    png_pixels(&to_bytes(plane)?)
+}
+
+/// A picture as an 8-bit PNG.
+///
+/// # Errors
+/// `internal` when the data do not fit the size.
+pub fn png_pixels(pixels: &Pixels) -> Result<Vec<u8>> {
+    let colour = match pixels.channels {
+        Channels::Rgb => ExtendedColorType::Rgb8,
+        Channels::Gray => ExtendedColorType::L8,
+    };
+    png_raw(&pixels.data, pixels.width, pixels.height, colour)
+}
+
+/// At most `max_edge` pixels on the longer side (never enlarged), upright, transparency on white, as JPEG.
+///
+/// # Errors
+/// `internal` when encoding fails.
+pub fn thumbnail(decoded: &Decoded, max_edge: u32) -> Result<Vec<u8>> {
+    let input = InputSpec {
+        width: max_edge.max(1),
+        height: max_edge.max(1),
+        channels: Channels::Rgb,
+        background: Background::WHITE,
+        orientation: true,
+    };
+    let (from, full) = decoded.view(&input);
+    let longer = from.width.max(from.height);
+    let to = if longer <= input.width { from } else { fit(from, Size { width: input.width, height: input.height }) };
+    let data = resize(&full, from, (to, Region::all(to)), input.channels, FilterKind::Bicubic);
+    let mut file = Vec::new();
+    encoded(
+        JpegEncoder::new_with_quality(Cursor::new(&mut file), THUMBNAIL_QUALITY).write_image(
+            &data,
+            to.width,
+            to.height,
+            ExtendedColorType::Rgb8,
+        ),
+        "encode a thumbnail",
+    )?;
+    Ok(file)
+}
+
+/// A PNG as a `data:` URI.
+#[must_use]
+pub fn data_uri(png: &[u8]) -> String {
+    const PREFIX: &str = "data:image/png;base64,";
+    let mut uri = String::with_capacity(PREFIX.len() + png.len().div_ceil(3) * 4);
+    uri.push_str(PREFIX);
+    STANDARD.encode_string(png, &mut uri);
+    uri
+}
+
+/// Samples of `colour` (16-bit ones in the machine's byte order) as a PNG.
+pub(crate) fn png_raw(data: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Result<Vec<u8>> {
+    let expected = u64::from(width) * u64::from(height) * u64::from(colour.bits_per_pixel()) / 8;
+    if data.len() as u64 != expected || expected == 0 {
+        return Err(Error::internal(format!("{} bytes are no picture of {width} × {height}", data.len())));
+    }
+    let mut file = Vec::new();
+    let encoder = PngEncoder::new_with_quality(Cursor::new(&mut file), CompressionType::Fast, FilterType::Adaptive);
+    encoded(encoder.write_image(data, width, height, colour), "encode a png")?;
+    Ok(file)
+}
+
+/// `round(255 · v)` for a value that should be in 0…1; not a number is 0.
+pub(crate) fn to_byte(value: f32) -> u8 {
+    // `as` saturates and turns NaN into 0, so the cast is the clamp.
+    (value * 255.0).round() as u8
+}
+
+fn to_bytes(plane: &Plane) -> Result<Pixels> {
+    let channels = match plane.channels {
+        1 => Channels::Gray,
+        3 => Channels::Rgb,
+        other => return Err(Error::internal(format!("a picture of {other} channels cannot be written as PNG"))),
+    };
+    let area = plane.area();
+    let mut data = vec![0; area * plane.channels];
+    for (channel, values) in plane.data.chunks_exact(area.max(1)).enumerate() {
+        for (pixel, value) in data.chunks_exact_mut(plane.channels).zip(values) {
+            pixel[channel] = to_byte(*value);
+        }
+    }
+    Ok(Pixels { width: plane.width, height: plane.height, channels, data })
+}
+
+fn encoded(result: ImageResult<()>, what: &'static str) -> Result<()> {
+    result.map_err(|error| Error::internal(what).with_source(error))
+}
+
+#[cfg(test)]
+mod tests;

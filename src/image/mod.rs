@@ -1,0 +1,41 @@
+//! Pictures: bytes → pixels → tensor, and back.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `spec` | what a model asks of its pictures, as plain data |
+//! | `sniff`, `header` | which format the bytes are and how large a picture they claim, without decoding |
+//! | `decode`, `jpeg` | bytes → 8-bit pixels as stored |
+//! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
+//! | `resize` | Pillow's resampling, bit for bit |
+//! | `preprocess` | pixels → tensor in the order of Hugging Face processors, and back to 0…1 |
+//! | `encode`, `npy` | pixels and arrays → bytes |
+//! | `quality`, `noise` | how alike two pictures are; noise that repeats |
+//! | `pool` | the threads that do this work |
+
+mod complete;
+pub mod decode;
+pub mod encode;
+mod header;
+mod jpeg;
+pub mod noise;
+pub mod npy;
+pub mod pixels;
+pub mod pool;
+pub mod preprocess;
+pub mod quality;
+pub mod resize;
+pub mod sniff;
+pub mod spec;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+
+pub use decode::{Decoded, Header, decode, decoded_bytes, probe};
+pub use noise::Noise;
+pub use pixels::{Pixels, Plane};
+pub use pool::CpuPool;
+pub use preprocess::Preprocessor;
+pub use sniff::Format;
+pub use spec::{
+    Background, Channels, Crop, FilterKind, InputSpec, PREPROCESSING_VERSION, PreprocessSpec, Resize, Values,
+};

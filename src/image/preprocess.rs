@@ -1,0 +1,222 @@
+//! Pixels → tensor in the order of Hugging Face processors (resize, crop, rescale, normalise), and back to 0…1.
+
+use super::{
+    decode::Decoded,
+    pixels::{Pixels, Plane, background},
+    resize::{Region, Size, fit, resize},
+    spec::{Crop, InputSpec, PreprocessSpec, Resize, Values},
+};
+use crate::error::{Error, Result};
+
+/// The preprocessing of one model.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    input: InputSpec,
+    spec: PreprocessSpec,
+    /// For each channel, the tensor's value of each sample.
+    tables: Vec<[f32; 256]>,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Preprocessor {
+    /// # Errors
+    /// `invalid_request` with every violation of the two sections.
+    pub fn new(input: InputSpec, spec: PreprocessSpec) -> Result<Self> {
+        let mut violations = input.violations();
+        violations.extend(spec.violations(&input));
+        if !violations.is_empty() {
+            return Err(Error::invalid_request(violations.join("; ")));
+        }
+        let channels = input.channels.count();
+        let mean = spec.mean.clone().unwrap_or_else(|| vec![0.0; channels]);
+        let std = spec.std.clone().unwrap_or_else(|| vec![1.0; channels]);
+        let tables = mean.iter().zip(&std).map(|(mean, std)| table(spec.rescale, *mean, *std)).collect();
+        Ok(Self { input, spec, tables, mean, std })
+    }
+
+    #[must_use]
+    pub const fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    #[must_use]
+    pub const fn spec(&self) -> &PreprocessSpec {
+        &self.spec
+    }
+
+    /// Values of one picture: channels · height · width.
+    #[must_use]
+    pub const fn tensor_len(&self) -> usize {
+        self.input.channels.count() * self.area()
+    }
+
+    /// The picture at the model's size, as the model will see it.
+    ///
+    /// # Errors
+    /// `invalid_image` when the model takes pictures of its own size only and this one has another.
+    pub fn pixels(&self, decoded: &Decoded) -> Result<Pixels> {
+        let (from, data) = decoded.view(&self.input);
+        let (to, channels) = (self.resized_to(from), self.input.channels);
+        let (left, top) = self.offset(to)?;
+        let (columns, rows) = (Span::of(left, self.input.width, to.width), Span::of(top, self.input.height, to.height));
+        let covered =
+            Region { left: columns.first, top: rows.first, size: Size { width: columns.count, height: rows.count } };
+        let data = resize(&data, from, (to, covered), channels, self.spec.filter);
+        let data = if covered.size == self.size() { data.into_owned() } else { self.placed(&data, &columns, &rows) };
+        Ok(Pixels { width: self.input.width, height: self.input.height, channels, data })
+    }
+
+    /// The tensor of a picture at the model's size: CHW, rescaled and normalised, into `out` of
+    /// [`tensor_len`](Self::tensor_len) values.
+    ///
+    /// Panics when either has another size: both come from this preprocessor.
+    pub fn write_tensor(&self, pixels: &Pixels, out: &mut [f32]) {
+        assert_eq!((pixels.data.len(), out.len()), (self.tensor_len(), self.tensor_len()), "not of the model's size");
+        let channels = self.input.channels.count();
+        for ((plane, table), channel) in out.chunks_exact_mut(self.area()).zip(&self.tables).zip(0..) {
+            for (value, pixel) in plane.iter_mut().zip(pixels.data.chunks_exact(channels)) {
+                *value = table[usize::from(pixel[channel])];
+            }
+        }
+    }
+
+    /// A picture at the model's size with values in 0…1.
+    #[must_use]
+    pub fn unit(&self, pixels: &Pixels) -> Plane {
+        let channels = pixels.channels.count();
+        let mut data = Vec::with_capacity(pixels.data.len());
+        for channel in 0..channels {
+            data.extend(pixels.data.chunks_exact(channels).map(|pixel| f32::from(pixel[channel]) / 255.0));
+        }
+        Plane { width: pixels.width, height: pixels.height, channels, data }
+    }
+
+    /// A graph's picture, CHW at the model's size, as values in 0…1: clamped, and 0 where it is not finite.
+    #[must_use]
+    pub fn to_unit(&self, tensor: &[f32], values: Values) -> Plane {
+        let area = self.area();
+        let full = (self.spec.rescale * 255.0) as f32;
+        let data = match values {
+            Values::Unit => tensor.iter().copied().map(clamped).collect(),
+            Values::Normalized => tensor
+                .chunks(area)
+                .zip(self.mean.iter().zip(&self.std))
+                .flat_map(|(plane, (mean, std))| plane.iter().map(move |value| clamped((value * std + mean) / full)))
+                .collect(),
+        };
+        Plane { width: self.input.width, height: self.input.height, channels: self.input.channels.count(), data }
+    }
+
+    /// The tensor of a picture given in 0…1, at the model's size, without rounding to 8 bits.
+    ///
+    /// Panics when either has another size: both come from this preprocessor.
+    pub fn tensor_from_unit(&self, plane: &Plane, out: &mut [f32]) {
+        assert_eq!((plane.data.len(), out.len()), (self.tensor_len(), self.tensor_len()), "not of the model's size");
+        let area = self.area();
+        let full = (self.spec.rescale * 255.0) as f32;
+        let channels = self.mean.iter().zip(&self.std);
+        for ((out, plane), (mean, std)) in out.chunks_exact_mut(area).zip(plane.data.chunks_exact(area)).zip(channels) {
+            for (out, value) in out.iter_mut().zip(plane) {
+                *out = (value * full - mean) / std;
+            }
+        }
+    }
+
+    const fn area(&self) -> usize {
+        self.input.width as usize * self.input.height as usize
+    }
+
+    const fn size(&self) -> Size {
+        Size { width: self.input.width, height: self.input.height }
+    }
+
+    fn resized_to(&self, from: Size) -> Size {
+        match (self.spec.resize, self.spec.edge) {
+            (Resize::Exact, _) => self.size(),
+            (Resize::Letterbox, _) => fit(from, self.size()),
+            (Resize::ShortestEdge, Some(edge)) => shortest_edge(from, edge),
+            (Resize::ShortestEdge, None) | (Resize::None, _) => from,
+        }
+    }
+
+    /// Where the model's picture begins in the resized one, in pixels to the right and down.
+    fn offset(&self, resized: Size) -> Result<(i64, i64)> {
+        let model = self.size();
+        let half = |inside: u32, outside: u32| (i64::from(inside) - i64::from(outside)).div_euclid(2);
+        if self.spec.resize == Resize::Letterbox {
+            Ok((-half(model.width, resized.width), -half(model.height, resized.height)))
+        } else if self.spec.crop == Crop::Center {
+            Ok((half(resized.width, model.width), half(resized.height, model.height)))
+        } else if resized == model {
+            Ok((0, 0))
+        } else {
+            Err(Error::invalid_image(format!(
+                "the picture has {} × {} pixels; this model does not resize and takes {} × {} only",
+                resized.width, resized.height, model.width, model.height
+            )))
+        }
+    }
+
+    /// The covered part at its place in the model's picture. Around it is the background of a letterbox, or the
+    /// zeros that the processors pad a crop with.
+    fn placed(&self, data: &[u8], columns: &Span, rows: &Span) -> Vec<u8> {
+        let channels = self.input.channels.count();
+        let around = match self.spec.resize {
+            Resize::Letterbox => background(self.input.background, self.input.channels),
+            _ => vec![0; channels],
+        };
+        let mut out = around.repeat(self.area());
+        let length = columns.count as usize * channels;
+        let start = columns.place as usize * channels;
+        let lines = out.chunks_exact_mut(self.input.width as usize * channels).skip(rows.place as usize);
+        for (line, covered) in lines.zip(data.chunks_exact(length)) {
+            line[start..start + length].copy_from_slice(covered);
+        }
+        out
+    }
+}
+
+/// What a picture and the model's window on it have in common, along one side.
+struct Span {
+    /// In the picture.
+    first: u32,
+    count: u32,
+    /// In the window.
+    place: u32,
+}
+
+impl Span {
+    /// For a window of `window` pixels from `offset` on over a picture of `length`. The offset comes from centring,
+    /// so that they always share at least one pixel.
+    fn of(offset: i64, window: u32, length: u32) -> Self {
+        let within = |at: i64, most: u32| at.clamp(0, i64::from(most)) as u32;
+        let first = within(offset, length);
+        let end = within(offset + i64::from(window), length);
+        Self { first, count: end - first, place: within(-offset, window) }
+    }
+}
+
+/// ⌊edge · long / short⌋ for the longer side.
+fn shortest_edge(from: Size, edge: u32) -> Size {
+    let long = |long: u32, short: u32| {
+        u32::try_from(u64::from(edge) * u64::from(long) / u64::from(short.max(1))).unwrap_or(u32::MAX)
+    };
+    if from.width <= from.height {
+        Size { width: edge, height: long(from.height, from.width) }
+    } else {
+        Size { width: long(from.width, from.height), height: edge }
+    }
+}
+
+/// Rescaled in f64 and rounded to f32, then normalised in f32: the order in which the processors round.
+fn table(rescale: f64, mean: f32, std: f32) -> [f32; 256] {
+    std::array::from_fn(|sample| ((sample as f64 * rescale) as f32 - mean) / std)
+}
+
+fn clamped(value: f32) -> f32 {
+    if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;

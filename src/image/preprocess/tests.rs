@@ -1,0 +1,136 @@
+use serde::Deserialize;
+
+use super::*;
+use crate::{
+    error::ErrorKind,
+    image::{
+        Channels, FilterKind,
+        fixtures::{self, picture},
+    },
+};
+
+/// An entry of `pipelines.json`.
+#[derive(Deserialize)]
+struct Pipeline {
+    source: [u32; 2],
+    width: u32,
+    height: u32,
+    channels: Channels,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
+}
+
+fn tensor(preprocessor: &Preprocessor, decoded: &Decoded) -> Vec<f32> {
+    let mut out = vec![f32::NAN; preprocessor.tensor_len()];
+    preprocessor.write_tensor(&preprocessor.pixels(decoded).unwrap(), &mut out);
+    out
+}
+
+fn preprocessor(width: u32, height: u32, spec: PreprocessSpec) -> Preprocessor {
+    Preprocessor::new(fixtures::input(width, height, Channels::Rgb), spec).unwrap()
+}
+
+#[test]
+fn tensors_equal_those_of_the_processors_and_of_pillow() {
+    let expected = fixtures::npz("pipelines.npz");
+    let pipelines: std::collections::BTreeMap<String, Pipeline> = fixtures::json("pipelines.json");
+    assert_eq!(pipelines.len(), expected.len());
+    for (name, case) in pipelines {
+        let spec: PreprocessSpec = serde_json::from_value(case.rest.into()).unwrap();
+        let input = fixtures::input(case.width, case.height, case.channels);
+        let preprocessor = Preprocessor::new(input, spec).unwrap();
+        let found = tensor(&preprocessor, &picture(case.source[0], case.source[1], 3, 7));
+        let array = &expected[&name];
+        assert_eq!(array.shape, [case.channels.count(), case.height as usize, case.width as usize], "{name}");
+        let furthest =
+            found.iter().zip(array.floats()).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
+        assert!(furthest <= 1e-6, "{name} differs by {furthest}");
+    }
+}
+
+#[test]
+fn a_letterbox_is_centred_on_the_background() {
+    let mut input = fixtures::input(9, 9, Channels::Rgb);
+    input.background = "#102030".parse().unwrap();
+    let spec = PreprocessSpec { resize: Resize::Letterbox, filter: FilterKind::Nearest, ..Default::default() };
+    let wide = Decoded { data: vec![200; 18 * 8 * 3], ..picture(18, 8, 3, 0) };
+    let pixels = Preprocessor::new(input, spec).unwrap().pixels(&wide).unwrap();
+    let rows: Vec<_> = pixels.data.chunks_exact(27).collect();
+    // Four rows of picture: two above, three below.
+    for (y, row) in rows.iter().enumerate() {
+        let inside = (2..6).contains(&y);
+        let colour = if inside { [200, 200, 200] } else { [0x10, 0x20, 0x30] };
+        assert!(row.as_chunks::<3>().0.iter().all(|pixel| *pixel == colour), "row {y}");
+    }
+}
+
+#[test]
+fn a_picture_of_extreme_shape_costs_only_the_window_that_is_kept() {
+    let spec =
+        PreprocessSpec { resize: Resize::ShortestEdge, edge: Some(256), crop: Crop::Center, ..Default::default() };
+    let preprocessor = preprocessor(224, 224, spec);
+    for (width, height) in [(1, 65_535), (65_535, 1)] {
+        let pixels = preprocessor.pixels(&picture(width, height, 3, 0)).unwrap();
+        assert_eq!(pixels.data.len(), 224 * 224 * 3);
+    }
+}
+
+#[test]
+fn without_resize_and_crop_another_size_is_refused_with_both_sizes() {
+    let spec = PreprocessSpec { resize: Resize::None, ..Default::default() };
+    let preprocessor = preprocessor(8, 8, spec);
+    let error = preprocessor.pixels(&picture(9, 8, 3, 0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidImage);
+    assert!(error.message().contains("9 × 8") && error.message().contains("8 × 8 only"), "{error}");
+    let same = picture(8, 8, 3, 0);
+    assert_eq!(preprocessor.pixels(&same).unwrap().data, same.data);
+}
+
+#[test]
+fn a_contradictory_specification_is_refused_with_every_violation() {
+    let spec = PreprocessSpec {
+        resize: Resize::ShortestEdge,
+        mean: Some(vec![0.5]),
+        std: Some(vec![0.5, 0.0, 0.5]),
+        ..Default::default()
+    };
+    let error = Preprocessor::new(fixtures::input(0, 8, Channels::Rgb), spec).unwrap_err();
+    for part in ["input.width", "preprocess.edge", "preprocess.crop", "preprocess.mean", "preprocess.std"] {
+        assert!(error.message().contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn a_graphs_pictures_come_back_to_zero_to_one() {
+    let spec =
+        PreprocessSpec { mean: Some(vec![0.5, 0.4, 0.3]), std: Some(vec![0.2, 0.25, 0.5]), ..Default::default() };
+    let preprocessor = preprocessor(5, 4, spec);
+    let pixels = preprocessor.pixels(&picture(11, 9, 3, 1)).unwrap();
+    let unit = preprocessor.unit(&pixels);
+    let mut values = vec![0.0; preprocessor.tensor_len()];
+    preprocessor.write_tensor(&pixels, &mut values);
+    let mut again = vec![0.0; preprocessor.tensor_len()];
+    preprocessor.tensor_from_unit(&unit, &mut again);
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&values, &again));
+    assert!(close(&preprocessor.to_unit(&values, Values::Normalized).data, &unit.data));
+    assert_eq!(preprocessor.to_unit(&unit.data, Values::Unit), unit);
+}
+
+#[test]
+fn values_outside_zero_to_one_are_clamped_and_the_infinite_become_zero() {
+    let preprocessor = preprocessor(2, 1, PreprocessSpec::default());
+    let tensor = [-0.5, 1.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.25];
+    for values in [Values::Unit, Values::Normalized] {
+        assert_eq!(preprocessor.to_unit(&tensor, values).data, [0.0, 1.0, 0.0, 0.0, 0.0, 0.25]);
+    }
+}
+
+#[test]
+fn the_picture_of_the_model_is_channel_after_channel() {
+    let preprocessor = preprocessor(2, 1, PreprocessSpec { resize: Resize::None, ..Default::default() });
+    let decoded = Decoded { data: vec![0, 51, 102, 153, 204, 255], ..picture(2, 1, 3, 0) };
+    let unit = preprocessor.unit(&preprocessor.pixels(&decoded).unwrap());
+    assert_eq!(unit.data, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+    assert_eq!(tensor(&preprocessor, &decoded), unit.data);
+}
