@@ -1,0 +1,140 @@
+//! ONNX Runtime: finding its library, opening sessions on a device, running them. `ort` is named in this room and
+//! nowhere else; the other rooms see [`Runtime`], [`Runner`] and plain tensors.
+
+mod library;
+mod placement;
+mod provider;
+mod session;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+pub use library::{Runtime, forbid_telemetry};
+
+use crate::{
+    domain::Device,
+    error::{Error, Result},
+};
+
+/// A dense f32 tensor in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+/// A tensor that somebody else owns.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    pub shape: &'a [usize],
+    pub data: &'a [f32],
+}
+
+/// An input or output of a graph as the file declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: String,
+    /// ONNX element type in lower case: `float32`, `float16`, `int64`…
+    pub dtype: String,
+    /// One entry an axis; a dynamic one carries its symbol where it has one.
+    pub shape: Vec<Axis>,
+}
+
+impl Port {
+    #[must_use]
+    pub fn is_f32(&self) -> bool {
+        self.dtype == "float32"
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Axis {
+    Fixed(usize),
+    Dynamic(String),
+}
+
+impl std::fmt::Display for Axis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(size) => write!(f, "{size}"),
+            Self::Dynamic(symbol) if symbol.is_empty() => f.write_str("?"),
+            Self::Dynamic(symbol) => f.write_str(symbol),
+        }
+    }
+}
+
+/// What a graph says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphInfo {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    /// Of the default operator set.
+    pub opset: Option<u32>,
+    pub producer: Option<String>,
+    /// How many nodes run on which execution provider.
+    pub placement: BTreeMap<String, usize>,
+    /// The device the session ended up on: never [`Device::Auto`].
+    pub device: Device,
+}
+
+impl GraphInfo {
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<&Port> {
+        self.inputs.iter().find(|port| port.name == name)
+    }
+
+    #[must_use]
+    pub fn output(&self, name: &str) -> Option<&Port> {
+        self.outputs.iter().find(|port| port.name == name)
+    }
+
+    /// The batch size the file is frozen at: that of the first input's first axis, if fixed.
+    #[must_use]
+    pub fn frozen_batch(&self) -> Option<usize> {
+        match self.inputs.first()?.shape.first()? {
+            Axis::Fixed(size) => Some(*size),
+            Axis::Dynamic(_) => None,
+        }
+    }
+}
+
+/// How a session is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    pub device: Device,
+    /// Threads inside one run; 1 starts no pool.
+    pub threads: usize,
+}
+
+/// Ends a run from another thread.
+pub trait Stop: Send + Sync {
+    fn stop(&self);
+}
+
+/// A loaded graph, owned by the one thread that runs it.
+pub trait Runner: Send {
+    /// A handle that ends the next run, and only that one.
+    fn prepare(&mut self) -> Result<Arc<dyn Stop>>;
+
+    /// Runs the graph on one tensor for each of its inputs, in the graph's order; the outputs come in the graph's
+    /// order. A stopped run is `deadline_exceeded`.
+    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>>;
+}
+
+/// Opens graphs; the seam at which tests put scripted ones.
+pub trait GraphLoader: Send + Sync {
+    /// Opens a graph file once; `Err` says what is wrong with the file or the device.
+    fn open(&self, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)>;
+}
+
+/// Cores that this process may use: cgroup limits and affinity counted in.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn from_ort(what: impl Into<std::borrow::Cow<'static, str>>, error: &ort::Error) -> Error {
+    Error::internal(what).with_source(error.to_string())
+}
