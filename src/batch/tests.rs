@@ -1,0 +1,193 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{
+    error::ErrorKind,
+    runtime::fake::{Act, FakeRunner, Script},
+    telemetry::{Metrics, metrics::GraphLabels},
+};
+
+struct Bench {
+    queue: GraphQueue,
+    workers: Option<Workers>,
+    script: Arc<Script>,
+    metrics: Arc<Metrics>,
+}
+
+fn bench(acts: &[Act], max_batch: usize, capacity: usize) -> Bench {
+    bench_with_limit(acts, max_batch, capacity, Duration::from_secs(60))
+}
+
+fn bench_with_limit(acts: &[Act], max_batch: usize, capacity: usize, run_limit: Duration) -> Bench {
+    let script = Script::new(acts);
+    let labels = GraphLabels { model: "m".to_owned(), graph: "encoder" };
+    let options = QueueOptions { labels, capacity, max_batch, threads: 1, run_limit };
+    let metrics = Arc::new(Metrics::default());
+    let runners = vec![FakeRunner::new(&script)];
+    let watchdog = Watchdog::start().unwrap();
+    let (queue, workers) =
+        GraphQueue::start(options, runners, &RunPermits::new(1), &watchdog, &metrics).unwrap();
+    Bench { queue, workers: Some(workers), script, metrics }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+impl Bench {
+    fn submit(&self, value: f32) -> Pending {
+        self.submit_until(value, soon())
+    }
+
+    fn submit_until(&self, value: f32, deadline: Instant) -> Pending {
+        let ticket = self.queue.admit(1, soon()).unwrap().pop().unwrap();
+        self.queue.submit(vec![Row { shape: vec![2], data: vec![value, -value] }], deadline, ticket)
+    }
+}
+
+#[tokio::test]
+async fn each_item_gets_its_own_row_back() {
+    let bench = bench(&[Act::Double], 4, 16);
+    let pending: Vec<_> = (0..10).map(|at| bench.submit(at as f32)).collect();
+    for (at, pending) in pending.into_iter().enumerate() {
+        let answer = pending.answer().await.unwrap();
+        assert_eq!(answer.rows, [Row { shape: vec![2], data: vec![2.0 * at as f32, -2.0 * at as f32] }]);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_what_gathered_while_the_worker_was_busy() {
+    let bench = bench(&[Act::Double], 4, 16);
+    bench.script.close();
+    let first = bench.submit(0.0);
+    bench.script.wait_for_runs(1);
+    let rest: Vec<_> = (1..7).map(|at| bench.submit(at as f32)).collect();
+    bench.script.open();
+    first.answer().await.unwrap();
+    for pending in rest {
+        pending.answer().await.unwrap();
+    }
+    assert_eq!(*bench.script.batches.lock().unwrap(), [1, 4, 2]);
+}
+
+#[tokio::test]
+async fn items_are_admitted_whole_or_not_at_all_and_a_full_queue_says_when_to_retry() {
+    let bench = bench(&[Act::Double], 4, 4);
+    let held = bench.queue.admit(3, soon()).unwrap();
+    let refused = bench.queue.admit(2, soon()).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    assert!(refused.retry_after().is_some());
+    drop(held);
+    assert_eq!(bench.queue.admit(4, soon()).unwrap().len(), 4);
+    let never = bench.queue.admit(5, soon()).err().unwrap();
+    assert_eq!(never.kind(), ErrorKind::PayloadTooLarge);
+    assert!(never.message().contains("limits.queue_items"), "{never}");
+}
+
+#[tokio::test]
+async fn an_estimated_wait_beyond_the_deadline_is_refused_at_once() {
+    let bench = bench(&[Act::Double], 1, 100);
+    bench.script.close();
+    let slow = bench.submit(1.0);
+    bench.script.wait_for_runs(1);
+    std::thread::sleep(Duration::from_millis(60)); // the run itself is what is timed
+    bench.script.open();
+    slow.answer().await.unwrap();
+    assert!(bench.queue.estimated_wait() >= Duration::from_millis(50));
+    let refused = bench.queue.admit(50, Instant::now() + Duration::from_millis(500)).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    assert!(refused.retry_after().unwrap() >= Duration::from_millis(1500), "{:?}", refused.retry_after());
+    assert!(bench.queue.admit(1, soon()).is_ok());
+}
+
+#[tokio::test]
+async fn cancelled_and_late_items_are_never_computed() {
+    let bench = bench(&[Act::Double], 8, 16);
+    bench.script.close();
+    let first = bench.submit(0.0);
+    bench.script.wait_for_runs(1);
+    let cancelled = bench.submit(1.0);
+    let late = bench.submit_until(2.0, Instant::now() + Duration::from_millis(1));
+    let wanted = bench.submit(3.0);
+    drop(cancelled);
+    assert_eq!(late.answer().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    bench.script.open();
+    first.answer().await.unwrap();
+    assert_eq!(wanted.answer().await.unwrap().batch, 1);
+    assert_eq!(*bench.script.batches.lock().unwrap(), [1, 1]);
+    assert!(bench.metrics.render().contains("latentd_dropped_total{model=\"m\",reason=\"client_gone\"}"));
+}
+
+#[tokio::test]
+async fn an_item_that_spoils_its_batch_fails_alone() {
+    let bench = bench(&[Act::Double, Act::FailBatches], 4, 16);
+    bench.script.close();
+    let first = bench.submit(0.0);
+    bench.script.wait_for_runs(1);
+    let rest: Vec<_> = (1..4).map(|at| bench.submit(at as f32)).collect();
+    bench.script.open();
+    first.answer().await.unwrap();
+    for pending in rest {
+        assert_eq!(pending.answer().await.unwrap().batch, 1);
+    }
+    assert_eq!(*bench.script.batches.lock().unwrap(), [1, 3, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_run_is_one_failed_item_and_the_worker_lives_on() {
+    let bench = bench(&[Act::Panic, Act::Fail("broken"), Act::Double], 1, 16);
+    let error = bench.submit(1.0).answer().await.unwrap_err();
+    assert_eq!(error.chain(), "a run panicked: scripted panic");
+    assert_eq!(bench.submit(1.0).answer().await.unwrap_err().chain(), "broken");
+    assert!(bench.submit(1.0).answer().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_waits_for_is_ended() {
+    let bench = bench(&[Act::Hang, Act::Double], 1, 16);
+    let hanging = bench.submit(1.0);
+    bench.script.wait_for_runs(1);
+    drop(hanging);
+    assert!(bench.submit(2.0).answer().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_run_beyond_the_limit_is_ended_though_its_client_waits() {
+    let bench = bench_with_limit(&[Act::Hang, Act::Double], 1, 16, Duration::from_millis(50));
+    let error = bench.submit(1.0).answer().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(bench.submit(2.0).answer().await.is_ok());
+}
+
+#[tokio::test]
+async fn closing_finishes_what_was_admitted_and_admits_nothing_more() {
+    let mut bench = bench(&[Act::Double], 2, 16);
+    bench.script.close();
+    let pending: Vec<_> = (0..5).map(|at| bench.submit(at as f32)).collect();
+    let workers = bench.workers.take().unwrap();
+    bench.queue.close();
+    assert_eq!(bench.queue.admit(1, soon()).err().unwrap().kind(), ErrorKind::Unavailable);
+    bench.script.open();
+    tokio::task::spawn_blocking(move || drop(workers)).await.unwrap();
+    for pending in pending {
+        assert!(pending.answer().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn every_place_comes_back_whatever_became_of_its_item() {
+    let bench = bench(&[Act::Fail("broken"), Act::Double], 2, 4);
+    for at in 0..8 {
+        let _ = bench.submit(at as f32).answer().await;
+    }
+    // a worker answers before it lets the job go: the last place may be on its way
+    let all = async {
+        while bench.queue.admit(4, soon()).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+}

@@ -1,0 +1,138 @@
+//! The thread that owns a session: takes batches, runs them, hands the rows back.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use super::{
+    job::{Answer, Job, Row},
+    queue::Shared,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    runtime::{Runner, Tensor, TensorView},
+};
+
+/// Serves the queue until it is closed and empty.
+pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
+    let mut worker = Worker { shared, runner: runner.as_mut(), buffers: Vec::new() };
+    while shared.wait() {
+        // cores first, jobs second: while this waits for its turn, the batch grows
+        let permit = shared.permits.acquire(shared.options.threads);
+        let batch = shared.take();
+        if !batch.is_empty() {
+            worker.serve(batch);
+        }
+        drop(permit);
+    }
+}
+
+struct Worker<'a> {
+    shared: &'a Shared,
+    runner: &'a mut dyn Runner,
+    /// One buffer an input, kept from batch to batch.
+    buffers: Vec<Vec<f32>>,
+}
+
+impl Worker<'_> {
+    fn serve(&mut self, batch: Vec<Job>) {
+        let span = batch[0].span.clone();
+        let _entered = span.enter();
+        let started = Instant::now();
+        let labels = &self.shared.options.labels;
+        let queue_seconds = self.shared.metrics.queue_seconds.get_or_create_owned(labels);
+        for job in &batch {
+            queue_seconds.observe(started.duration_since(job.queued_at).as_secs_f64());
+        }
+        self.shared.metrics.batch_size.get_or_create(labels).observe(batch.len() as f64);
+        let outcome = self.run(&batch);
+        let took = started.elapsed();
+        self.shared.metrics.run_seconds.get_or_create(labels).observe(took.as_secs_f64());
+        match outcome {
+            Ok(outputs) => {
+                self.shared.gate.observe(took, batch.len());
+                answer(batch, &outputs, started, took);
+            }
+            // one bad item must not fail its batch: each is tried alone
+            Err(error) if batch.len() > 1 && error.kind() == ErrorKind::Internal => {
+                tracing::warn!(reason = %error.chain(), batch = batch.len(), "a batch failed, its items run alone");
+                for job in batch {
+                    if job.fate.lost(Instant::now()).is_none() {
+                        self.serve(vec![job]);
+                    }
+                }
+            }
+            Err(error) => {
+                for job in batch {
+                    job.finish(Err(error.duplicate()));
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, batch: &[Job]) -> Result<Vec<Tensor>> {
+        let stop = self.runner.prepare()?;
+        let fates = batch.iter().map(|job| job.fate.clone()).collect();
+        let _guard = self.shared.watchdog.guard(fates, self.shared.options.run_limit, stop);
+        let first = &batch[0].inputs;
+        let shapes: Vec<Vec<usize>> =
+            first.iter().map(|row| std::iter::once(batch.len()).chain(row.shape.iter().copied()).collect()).collect();
+        if batch.len() > 1 {
+            self.gather(batch, first.len());
+        }
+        let views: Vec<TensorView<'_>> = (0..first.len())
+            .map(|input| TensorView {
+                shape: &shapes[input],
+                // a single job is run from where it lies
+                data: if batch.len() == 1 { &first[input].data } else { &self.buffers[input] },
+            })
+            .collect();
+        let runner = AssertUnwindSafe(&mut *self.runner);
+        let outputs = catch_unwind(move || { runner }.0.run(&views)).unwrap_or_else(|panic| {
+            Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref())))
+        })?;
+        check_rows(&outputs, batch.len())?;
+        Ok(outputs)
+    }
+
+    fn gather(&mut self, batch: &[Job], inputs: usize) {
+        self.buffers.resize_with(inputs, Vec::new);
+        for (input, buffer) in self.buffers.iter_mut().enumerate() {
+            buffer.clear();
+            for job in batch {
+                buffer.extend_from_slice(&job.inputs[input].data);
+            }
+        }
+    }
+}
+
+fn check_rows(outputs: &[Tensor], rows: usize) -> Result<()> {
+    match outputs.iter().find(|tensor| tensor.shape.first() != Some(&rows)) {
+        None => Ok(()),
+        Some(tensor) => Err(Error::internal(format!("{rows} items went in, an output of shape {:?} came", tensor.shape))),
+    }
+}
+
+fn answer(batch: Vec<Job>, outputs: &[Tensor], started: Instant, run: Duration) {
+    let size = batch.len();
+    for (at, job) in batch.into_iter().enumerate() {
+        let rows = outputs
+            .iter()
+            .map(|tensor| {
+                let length = tensor.data.len() / size;
+                Row { shape: tensor.shape[1..].to_vec(), data: tensor.data[at * length..(at + 1) * length].to_vec() }
+            })
+            .collect();
+        let queued = started.saturating_duration_since(job.queued_at);
+        job.finish(Ok(Answer { rows, queued, run, batch: size }));
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}
