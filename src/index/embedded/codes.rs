@@ -1,0 +1,225 @@
+//! int8 codes of vectors, and what they prove about scores.
+//!
+//! A stored vector x is kept as x̂ = s·c with c in −127…127 and a scale s of its own, and the length of its residual
+//! ‖x − x̂‖. A query q becomes q̂ = t·d with wider d, so that its own residual hardly counts. The integer product c·d
+//! then bounds the exact score from both sides:
+//!
+//! - inner product: |q·x − q̂·x̂| ≤ ‖q − q̂‖·‖x̂‖ + ‖q‖·‖x − x̂‖ (Cauchy–Schwarz);
+//! - distance: |‖q − x‖ − ‖q̂ − x̂‖| ≤ ‖q − q̂‖ + ‖x − x̂‖ (triangle inequality).
+//!
+//! A scan that keeps every vector whose upper bound reaches the k-th best score therefore finds exactly what the
+//! plain scan finds.
+
+use crate::domain::{Embedding, Metric};
+
+use super::kernel;
+
+const CODE_LIMIT: f64 = 127.0;
+
+/// Relative allowance for rounding: scores are f32, where half a unit is 2^-24; all else is f64.
+const ROUNDING: f64 = 1.0 / (1 << 21) as f64;
+
+/// What is kept of a vector beside its codes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct CodeStats {
+    /// s
+    scale: f32,
+    /// ‖x − x̂‖; in f64, because norms of f32 vectors overflow f32.
+    residual: f64,
+    /// ‖x̂‖
+    norm: f64,
+    /// ‖c‖², exact.
+    squares: u32,
+}
+
+impl CodeStats {
+    pub(super) const ZERO: Self = Self { scale: 0.0, residual: 0.0, norm: 0.0, squares: 0 };
+}
+
+/// A vector's codes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Encoded {
+    pub(super) codes: Vec<i8>,
+    pub(super) stats: CodeStats,
+}
+
+impl Encoded {
+    pub(super) fn new(values: &[f32]) -> Self {
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let scale = (f64::from(largest) / CODE_LIMIT) as f32;
+        // A scale that would be subnormal has too few digits to divide by: all codes are 0, all of x is residual.
+        let scale = if scale.is_normal() { scale } else { 0.0 };
+        let step = f64::from(scale);
+        let code = |value: f32| {
+            if step > 0.0 { (f64::from(value) / step).round().clamp(-CODE_LIMIT, CODE_LIMIT) } else { 0.0 }
+        };
+        let mut squares = 0;
+        let mut residual = 0.0;
+        let mut codes = Vec::with_capacity(values.len());
+        for &value in values {
+            let code = code(value);
+            let missed = f64::from(value) - step * code;
+            residual += missed * missed;
+            squares += (code * code) as u32;
+            codes.push(code as i8);
+        }
+        let norm = step * f64::from(squares).sqrt();
+        Self { codes, stats: CodeStats { scale, residual: residual.sqrt(), norm, squares } }
+    }
+}
+
+/// A query, ready to be compared with codes and with stored rows.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    metric: Metric,
+    exact: Vec<f64>,
+    codes: Vec<i16>,
+    scale: f64,
+    residual: f64,
+    norm: f64,
+    /// ‖q̂‖²
+    squares: f64,
+}
+
+/// Between what the exact score lies, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Bounds {
+    pub(super) lower: f64,
+    pub(super) upper: f64,
+}
+
+impl Probe {
+    pub(super) fn new(metric: Metric, query: &Embedding) -> Self {
+        let exact: Vec<f64> = query.as_slice().iter().map(|&value| f64::from(value)).collect();
+        // The widest codes whose product with any row stays within i32.
+        let limit = (i32::MAX / (CODE_LIMIT as i32) / i32::try_from(exact.len()).unwrap_or(i32::MAX)).clamp(1, 32_767);
+        let limit = f64::from(limit);
+        let largest = exact.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let scale = largest / limit;
+        let codes: Vec<i16> = exact
+            .iter()
+            .map(|value| if scale > 0.0 { (value / scale).round().clamp(-limit, limit) as i16 } else { 0 })
+            .collect();
+        let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let approximate = |code: i16| scale * f64::from(code);
+        let residual = length(&mut exact.iter().zip(&codes).map(|(value, &code)| value - approximate(code)));
+        let norm = length(&mut exact.iter().copied());
+        let squares = codes.iter().map(|&code| approximate(code).powi(2)).sum();
+        Self { metric, exact, codes, scale, residual, norm, squares }
+    }
+
+    pub(super) fn dimension(&self) -> usize {
+        self.exact.len()
+    }
+
+    /// The integer products with rows of codes that lie one after another.
+    pub(super) fn products(&self, codes: &[i8], products: &mut [i32]) {
+        kernel::code_products(&self.codes, codes, products);
+    }
+
+    /// What an integer product says of the exact score.
+    pub(super) fn bounds(&self, product: i32, stats: &CodeStats) -> Bounds {
+        let step = f64::from(stats.scale);
+        let (residual, norm) = (stats.residual, stats.norm);
+        let product = self.scale * step * f64::from(product);
+        let (score, error) = match self.metric {
+            Metric::Cosine | Metric::Dot => {
+                let error = self.residual * norm + self.norm * residual;
+                (product, error + ROUNDING * self.norm * (norm + residual))
+            }
+            Metric::Euclid => {
+                let squared = self.squares + step * step * f64::from(stats.squares) - 2.0 * product;
+                let error = self.residual + residual + ROUNDING * (self.norm + norm + residual);
+                (-squared.max(0.0).sqrt(), error)
+            }
+        };
+        let error = error + f64::from(f32::MIN_POSITIVE);
+        let (least, most) = self.score_range();
+        Bounds { lower: (score - error).clamp(least, most), upper: (score + error).clamp(least, most) }
+    }
+
+    /// The exact score of a stored row; always finite.
+    pub(super) fn score(&self, row: &[u8]) -> f32 {
+        let score = match self.metric {
+            Metric::Cosine | Metric::Dot => kernel::inner_product(&self.exact, row),
+            Metric::Euclid => -kernel::squared_distance(&self.exact, row).sqrt(),
+        };
+        let (least, most) = self.score_range();
+        score.clamp(least, most) as f32
+    }
+
+    /// What scores are cut to, so that rounding lifts no cosine above 1 and large numbers stay finite.
+    fn score_range(&self) -> (f64, f64) {
+        match self.metric {
+            Metric::Cosine => (-1.0, 1.0),
+            Metric::Dot | Metric::Euclid => (f64::from(f32::MIN), f64::from(f32::MAX)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn bounds_hold(metric: Metric, query: &[f32], vector: &[f32]) -> Result<(), TestCaseError> {
+        let probe = Probe::new(metric, &Embedding::new(query.to_vec()).unwrap());
+        let encoded = Encoded::new(vector);
+        let mut product = [0];
+        probe.products(&encoded.codes, &mut product);
+        let bounds = probe.bounds(product[0], &encoded.stats);
+        let score = f64::from(probe.score(&row(vector)));
+        prop_assert!(bounds.lower <= score && score <= bounds.upper, "{bounds:?} {score}");
+        Ok(())
+    }
+
+    fn vectors(numbers: impl Strategy<Value = f32> + Clone + 'static) -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
+        (1_usize..80).prop_flat_map(move |dimension| {
+            (prop::collection::vec(numbers.clone(), dimension), prop::collection::vec(numbers.clone(), dimension))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn the_exact_score_lies_within_the_bounds((query, vector) in vectors(-1.0_f32..1.0)) {
+            for metric in [Metric::Dot, Metric::Euclid] {
+                bounds_hold(metric, &query, &vector)?;
+                bounds_hold(metric, &query, &query)?;
+            }
+        }
+
+        #[test]
+        fn so_it_does_for_unit_vectors_under_cosine((query, vector) in vectors(-1.0_f32..1.0)) {
+            let unit = |values: Vec<f32>| Embedding::new(values).unwrap().normalized().into_vec();
+            let (query, vector) = (unit(query), unit(vector));
+            bounds_hold(Metric::Cosine, &query, &vector)?;
+            bounds_hold(Metric::Cosine, &query, &query)?;
+        }
+
+        #[test]
+        fn and_for_numbers_of_any_magnitude((query, vector) in vectors(prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL | prop::num::f32::ZERO)) {
+            for metric in [Metric::Dot, Metric::Euclid] {
+                bounds_hold(metric, &query, &vector)?;
+            }
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_unit_vectors_are_narrow() {
+        let vector: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let vector = Embedding::new(vector).unwrap().normalized();
+        let probe = Probe::new(Metric::Cosine, &vector);
+        let encoded = Encoded::new(vector.as_slice());
+        let mut product = [0];
+        probe.products(&encoded.codes, &mut product);
+        let bounds = probe.bounds(product[0], &encoded.stats);
+        assert!(bounds.upper - bounds.lower < 0.01, "{bounds:?}");
+    }
+}

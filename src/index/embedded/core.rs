@@ -1,0 +1,220 @@
+//! A collection's state and how it is read.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use roaring::RoaringBitmap;
+
+use super::{
+    codes::{Encoded, Probe},
+    cursor,
+    memory::{Change, Chunks, Memory},
+    postings,
+    rows::{self, Reader, Record, Tables},
+    scan::{self, Best, Ranked, Scope},
+    tasks::Shared,
+};
+use crate::{
+    domain::{CollectionName, Embedding, Filter, ItemId, Metric, TopK},
+    error::{Error, ErrorKind, Result},
+    index::{CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem},
+};
+
+/// A collection: its place in the database and its memory, which is none once it is dropped.
+pub(super) struct Core {
+    pub(super) shared: Arc<Shared>,
+    pub(super) spec: CollectionSpec,
+    pub(super) tables: Tables,
+    number: u32,
+    memory: RwLock<Option<Memory>>,
+}
+
+/// A collection as of one moment: memory and database agree.
+pub(super) struct View {
+    pub(super) reader: Reader,
+    pub(super) chunks: Chunks,
+    /// The slots that pass the filter; none if there was no filter.
+    pub(super) allowed: Option<RoaringBitmap>,
+}
+
+impl View {
+    /// The keys that pass the filter, ascending.
+    pub(super) fn keys(&self) -> Vec<u64> {
+        let scope = Scope { chunks: &self.chunks, allowed: self.allowed.as_ref(), excluded: None };
+        let mut keys = scope.keys();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+impl Core {
+    /// Reads everything that memory keeps from the database.
+    pub(super) fn load(shared: Arc<Shared>, entry: rows::Entry) -> Result<Self> {
+        let tables = Tables::new(entry.number);
+        let reader = Reader::open(&shared.database.snapshot()?, &tables)?;
+        let dimension = entry.spec.dimension;
+        let mut memory = Memory::new(dimension);
+        let mut records = reader.records_after(0)?;
+        reader.for_each_vector(|key, bytes| {
+            let vector = Encoded::new(&rows::vector_from_bytes(bytes, dimension)?);
+            let (record_key, record, record_bytes) = records
+                .next()
+                .ok_or_else(|| super::database::corrupt(format!("the vector of key {key} has no item")))??;
+            if record_key != key {
+                return Err(super::database::corrupt(format!("keys {key} and {record_key} have no counterpart")));
+            }
+            let bytes = rows::item_bytes(dimension, &record.id, record_bytes) as i64;
+            memory.apply(vec![Change::Add { key, vector, terms: postings::terms(&record.metadata) }], bytes);
+            Ok(())
+        })?;
+        drop(records);
+        Ok(Self { shared, spec: entry.spec, tables, number: entry.number, memory: RwLock::new(Some(memory)) })
+    }
+
+    // A panic while memory is written can leave a half-made change of one item behind, which the next start mends;
+    // answering on is better than an outage.
+    fn read_memory(&self) -> RwLockReadGuard<'_, Option<Memory>> {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for writing, within the turn of a write.
+    pub(super) fn write_memory(&self) -> RwLockWriteGuard<'_, Option<Memory>> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn info(&self) -> Result<CollectionInfo> {
+        let memory = self.read_memory();
+        let memory = memory.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
+        Ok(CollectionInfo {
+            spec: self.spec.clone(),
+            count: memory.count(),
+            engine: "embedded",
+            form: "scan",
+            bytes: memory.bytes(),
+        })
+    }
+
+    /// Memory and database as of now. The lock is held only to evaluate the filter.
+    pub(super) fn view(&self, filter: Option<&Filter>) -> Result<View> {
+        let memory = self.read_memory();
+        let memory = memory.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
+        let reader = Reader::open(&self.shared.database.snapshot()?, &self.tables)?;
+        let find = |id: &ItemId| Ok(reader.key(id)?.and_then(|key| memory.slot(key)));
+        let filter = filter.filter(|filter| !filter.is_empty());
+        let allowed = filter.map(|filter| memory.passing(filter, &find)).transpose()?;
+        Ok(View { reader, chunks: memory.chunks(), allowed })
+    }
+
+    pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64> {
+        match self.view(filter)?.allowed {
+            Some(allowed) => Ok(allowed.len()),
+            None => Ok(self.info()?.count),
+        }
+    }
+
+    /// A vector as this collection stores and compares it.
+    pub(super) fn admit(&self, vector: Embedding) -> Result<Embedding> {
+        let dimension = self.spec.dimension;
+        if vector.dimension() != dimension {
+            let given = vector.dimension();
+            return Err(Error::invalid_request(format!(
+                "the vector has {given} numbers, the collection's have {dimension}"
+            )));
+        }
+        if self.spec.metric != Metric::Cosine {
+            return Ok(vector);
+        }
+        if vector.as_slice().iter().all(|&value| value == 0.0) {
+            return Err(Error::invalid_request("a vector of zeros has no direction, so no cosine"));
+        }
+        Ok(vector.normalized())
+    }
+
+    pub(super) fn get(&self, id: &ItemId) -> Result<StoredItem> {
+        let reader = self.view(None)?.reader;
+        let missing = || item_not_found(&self.spec.name, id);
+        let key = reader.key(id)?.ok_or_else(missing)?;
+        let record = reader.record(key)?.ok_or_else(missing)?;
+        let vector = self.vector(&reader, key)?.ok_or_else(missing)?;
+        Ok(StoredItem { id: record.id, vector, metadata: record.metadata, picture: record.picture })
+    }
+
+    fn vector(&self, reader: &Reader, key: u64) -> Result<Option<Vec<f32>>> {
+        reader.vector(key, |bytes| rows::vector_from_bytes(bytes, self.spec.dimension))?.transpose()
+    }
+
+    pub(super) fn page(&self, limit: TopK, cursor: Option<&str>, filter: Option<&Filter>) -> Result<Page> {
+        let after = cursor.map_or(Ok(0), |cursor| cursor::decode(self.number, cursor))?;
+        let view = self.view(filter)?;
+        // One more than asked for tells whether another page follows.
+        let wanted = limit.get() + 1;
+        let mut found: Vec<(u64, Record)> = if view.allowed.is_some() {
+            let keys = view.keys();
+            let keys = keys[keys.partition_point(|&key| key <= after)..].iter().take(wanted);
+            let records = keys.map(|&key| Ok(view.reader.record(key)?.map(|record| (key, record))));
+            records.filter_map(Result::transpose).collect::<Result<_>>()?
+        } else {
+            let rows = view.reader.records_after(after)?.take(wanted);
+            rows.map(|row| row.map(|(key, record, _)| (key, record))).collect::<Result<_>>()?
+        };
+        let more = found.len() > limit.get();
+        found.truncate(limit.get());
+        let cursor = found.last().filter(|_| more).map(|(key, _)| cursor::encode(self.number, *key));
+        let items = found.into_iter().map(|(_, record)| PageItem { id: record.id, metadata: record.metadata });
+        Ok(Page { items: items.collect(), cursor })
+    }
+
+    pub(super) fn search(&self, query: Query) -> Result<Vec<Hit>> {
+        let probe = Probe::new(self.spec.metric, &self.admit(query.vector)?);
+        let view = self.view(query.filter.as_ref())?;
+        let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
+        let scope = Scope { chunks: &view.chunks, allowed: view.allowed.as_ref(), excluded };
+        let best = Best::new(query.limit.get(), query.min_score);
+        let found = if query.exact {
+            exact(&view.reader, scope, &probe, best)?
+        } else {
+            scan::scan(scope, &probe, best, |key| view.reader.vector(key, |row| probe.score(row)))?
+        };
+        let mut hits = Vec::with_capacity(found.len());
+        for Ranked { score, key } in found {
+            let (id, metadata) = if query.with_metadata {
+                view.reader.record(key)?.map(|record| (record.id, Some(record.metadata))).unzip()
+            } else {
+                (view.reader.id(key)?, None)
+            };
+            let id = id.ok_or_else(|| super::database::corrupt(format!("the vector of key {key} has no item")))?;
+            let vector = if query.with_vector { self.vector(&view.reader, key)? } else { None };
+            hits.push(Hit { id, score, metadata: metadata.flatten(), vector });
+        }
+        Ok(hits)
+    }
+}
+
+/// The plain scan: the score of every vector of the scope.
+fn exact(reader: &Reader, scope: Scope<'_>, probe: &Probe, mut best: Best) -> Result<Vec<Ranked>> {
+    if scope.allowed.is_some() {
+        let mut keys = scope.keys();
+        keys.sort_unstable();
+        for key in keys {
+            if let Some(score) = reader.vector(key, |row| probe.score(row))? {
+                best.offer(Ranked { score, key });
+            }
+        }
+    } else {
+        reader.for_each_vector(|key, row| {
+            if Some(key) != scope.excluded {
+                best.offer(Ranked { score: probe.score(row), key });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(best.into_sorted())
+}
+
+pub(super) fn not_found(name: &CollectionName) -> Error {
+    Error::new(ErrorKind::CollectionNotFound, format!("there is no collection {name:?}", name = name.as_str()))
+}
+
+pub(super) fn item_not_found(name: &CollectionName, id: &ItemId) -> Error {
+    let (name, id) = (name.as_str(), id.as_str());
+    Error::new(ErrorKind::ItemNotFound, format!("the collection {name:?} has no item {id:?}"))
+}

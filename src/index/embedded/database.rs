@@ -1,0 +1,329 @@
+//! The redb file: opening, one transaction at a time, and what happens when the disk fails.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use redb::{DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The version of the layout of tables and rows that this build reads and writes.
+const SCHEMA: u64 = 1;
+
+const FILE: &str = "index.redb";
+
+/// Numbers of the whole database.
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+const SCHEMA_KEY: &str = "schema";
+/// Counts the transactions; tells after a failed commit whether it is in the file.
+const SEQUENCE_KEY: &str = "sequence";
+
+/// The database as of one commit. Reading it never blocks and is never blocked.
+pub(super) type Snapshot = Arc<ReadTransaction>;
+
+/// What a write transaction comes to.
+pub(super) enum Outcome<T> {
+    Commit(T),
+    /// Nothing was changed, so nothing has to be written.
+    Discard(T),
+}
+
+/// A value and, if anything was written, the snapshot that holds it, for [`Database::publish`].
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Open {
+    database: redb::Database,
+    snapshot: Snapshot,
+    /// The last transaction that memory has followed or is about to.
+    sequence: u64,
+}
+
+/// The database file.
+///
+/// redb refuses all work after one failed write until its file is opened anew, so that is what happens here: the
+/// transaction that failed is gone, everything before it stays readable. If the file cannot be opened either, each
+/// later operation tries again.
+#[derive(Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+    cache_bytes: usize,
+    open: RwLock<Result<Open, u64>>,
+}
+
+impl Database {
+    /// Opens or makes the database under a folder.
+    pub(super) fn open(folder: &Path, cache_bytes: usize) -> Result<Self> {
+        let failed = |error: io::Error| {
+            Error::unavailable(format!("the index folder {} cannot be made", folder.display())).with_source(error)
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let path = folder.join(FILE);
+        let is_new = !path.exists();
+        let open = open_file(&path, cache_bytes)?;
+        if is_new {
+            // Without this, a crash of the machine could forget that the file or its folder was made.
+            sync_folder(folder).and_then(|()| folder.parent().map_or(Ok(()), sync_folder)).map_err(failed)?;
+        }
+        Ok(Self { path, cache_bytes, open: RwLock::new(Ok(open)) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The state that was published last.
+    pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        let snapshot = |open: &Result<Open, u64>| open.as_ref().ok().map(|open| Arc::clone(&open.snapshot));
+        if let Some(snapshot) = snapshot(&self.open.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(snapshot);
+        }
+        self.reopen()?;
+        snapshot(&self.open.read().unwrap_or_else(PoisonError::into_inner)).ok_or_else(closed)
+    }
+
+    /// Runs one transaction to the disk. The caller makes sure that there is one at a time, lets memory follow, and
+    /// publishes the snapshot.
+    pub(super) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+        self.snapshot()?;
+        let result = self.transact(work);
+        if result.as_ref().is_err_and(needs_reopening) {
+            let sequence = self.sequence();
+            *self.open.write().unwrap_or_else(PoisonError::into_inner) = Err(sequence);
+            if let Err(error) = self.reopen() {
+                tracing::error!(error = error.chain(), "the index database could not be opened again");
+            }
+        }
+        result
+    }
+
+    fn transact<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+        let transaction = match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(open) => open.database.begin_write().map_err(failure)?,
+            Err(_) => return Err(closed()),
+        };
+        let value = match work(&transaction)? {
+            Outcome::Discard(value) => return Ok(Written { value, snapshot: None }),
+            Outcome::Commit(value) => value,
+        };
+        let sequence = self.sequence() + 1;
+        transaction.open_table(META).map_err(failure)?.insert(SEQUENCE_KEY, sequence).map_err(failure)?;
+        let committed = transaction.commit().map_err(failure).and_then(|()| self.latest());
+        let snapshot = match committed {
+            Ok(snapshot) => snapshot,
+            Err(error) => match self.find_after_failure(sequence) {
+                Some(snapshot) => snapshot,
+                // Without its typed cause, since all that reopening can do is done.
+                None => return Err(error.duplicate()),
+            },
+        };
+        if let Ok(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            open.sequence = sequence;
+        }
+        Ok(Written { value, snapshot: Some(snapshot) })
+    }
+
+    /// The database as of the last commit.
+    fn latest(&self) -> Result<Snapshot> {
+        match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(open) => Ok(Arc::new(open.database.begin_read().map_err(failure)?)),
+            Err(_) => Err(closed()),
+        }
+    }
+
+    /// A commit may fail after it has reached the disk. Opens the file anew, and if the transaction of this sequence
+    /// number is in it, it was written after all.
+    fn find_after_failure(&self, sequence: u64) -> Option<Snapshot> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one has to go first, it holds the lock of the file.
+        *open = Err(sequence - 1);
+        let opened = open_file(&self.path, self.cache_bytes)
+            .inspect_err(|error| tracing::error!(error = error.chain(), "the index database could not be opened again"))
+            .ok()?;
+        let arrived = (opened.sequence == sequence).then(|| Arc::clone(&opened.snapshot));
+        *open = Ok(opened);
+        arrived
+    }
+
+    /// Lets readers see a snapshot.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        if let Ok(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            open.snapshot = snapshot;
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(open) => open.sequence,
+            Err(sequence) => *sequence,
+        }
+    }
+
+    fn reopen(&self) -> Result<()> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Err(sequence) = *open else { return Ok(()) };
+        let opened = open_file(&self.path, self.cache_bytes)?;
+        if opened.sequence != sequence {
+            // The commit that failed is in the file after all, but memory has not followed it.
+            return Err(Error::unavailable("the index went out of step with its database; restart the server"));
+        }
+        *open = Ok(opened);
+        Ok(())
+    }
+}
+
+fn closed() -> Error {
+    Error::unavailable("the index database is closed after a failed write; try again")
+}
+
+/// Whether redb refuses further work after this error.
+fn needs_reopening(error: &Error) -> bool {
+    use redb::Error::{Corrupted, DatabaseClosed, Io, PreviousIo};
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<redb::Error>());
+    matches!(cause, Some(Io(_) | PreviousIo | DatabaseClosed | Corrupted(_)))
+}
+
+/// An error of redb's as ours: a full disk, an interruption by reopening, or something that broke.
+pub(super) fn failure(error: impl Into<redb::Error>) -> Error {
+    let error = error.into();
+    let ours = match &error {
+        redb::Error::Io(io) if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Error::new(ErrorKind::StorageFull, "the disk of the index is full; nothing of the request was stored")
+        }
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => closed(),
+        _ => Error::internal("the index database failed"),
+    };
+    ours.with_source(error)
+}
+
+/// A row that does not read as what was written.
+pub(super) fn corrupt(what: impl Into<String>) -> Error {
+    Error::internal(format!("the index database is corrupt: {}", what.into()))
+}
+
+fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
+    let database = redb::Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| {
+        let shown = path.display();
+        let ours = match &error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                Error::unavailable(format!("the index database {shown} is in use by another process"))
+            }
+            DatabaseError::UpgradeRequired(_) => Error::unavailable(format!(
+                "the index database {shown} has a file format that this build does not read"
+            )),
+            _ => {
+                return match failure(error) {
+                    full if full.kind() == ErrorKind::StorageFull => full,
+                    other => {
+                        Error::unavailable(format!("the index database {shown} cannot be opened")).with_source(other)
+                    }
+                };
+            }
+        };
+        ours.with_source(error)
+    })?;
+    let snapshot = database.begin_read().map_err(failure)?;
+    let stored = match snapshot.open_table(META) {
+        Ok(table) => {
+            let number = |key| Ok::<_, Error>(table.get(key).map_err(failure)?.map(|value| value.value()));
+            number(SCHEMA_KEY)?
+                .map(|schema| Ok::<_, Error>((schema, number(SEQUENCE_KEY)?.unwrap_or(0))))
+                .transpose()?
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(failure(error)),
+    };
+    match stored {
+        Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Arc::new(snapshot), sequence }),
+        Some((schema, _)) => Err(Error::unavailable(format!(
+            "the index database {} has schema version {schema}, this build reads {SCHEMA}; run the latentd that wrote it or a newer one",
+            path.display()
+        ))),
+        None => initialize(database),
+    }
+}
+
+fn initialize(database: redb::Database) -> Result<Open> {
+    let transaction = database.begin_write().map_err(failure)?;
+    {
+        let mut meta = transaction.open_table(META).map_err(failure)?;
+        meta.insert(SCHEMA_KEY, SCHEMA).map_err(failure)?;
+        meta.insert(SEQUENCE_KEY, 0).map_err(failure)?;
+        super::rows::create_catalogue(&transaction)?;
+    }
+    transaction.commit().map_err(failure)?;
+    let snapshot = Arc::new(database.begin_read().map_err(failure)?);
+    Ok(Open { database, snapshot, sequence: 0 })
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Other systems cannot open folders, nor do they need to.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        database
+            .write(|transaction| {
+                transaction.open_table(META).map_err(failure)?.insert(SCHEMA_KEY, SCHEMA + 1).map_err(failure)?;
+                Ok(Outcome::Commit(()))
+            })
+            .map(drop)
+            .unwrap();
+        drop(database);
+        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
+        assert!(error.message().contains("schema version 2, this build reads 1"), "{error}");
+    }
+
+    #[test]
+    fn a_second_opener_is_told_that_the_database_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Database::open(folder.path(), 1 << 20).unwrap();
+        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
+        assert!(error.message().ends_with("is in use by another process"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let io = |kind| failure(redb::Error::Io(io::Error::from(kind)));
+        assert_eq!(io(io::ErrorKind::StorageFull).kind(), ErrorKind::StorageFull);
+        assert_eq!(io(io::ErrorKind::PermissionDenied).kind(), ErrorKind::Internal);
+        assert!(needs_reopening(&io(io::ErrorKind::StorageFull)));
+    }
+
+    #[test]
+    fn after_a_failed_write_the_database_is_opened_again_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        let put = |number: u64, fail: bool| {
+            database.write(|transaction| {
+                transaction.open_table(META).map_err(failure)?.insert("test", number).map_err(failure)?;
+                if fail { Err(failure(redb::Error::PreviousIo)) } else { Ok(Outcome::Commit(())) }
+            })
+        };
+        put(1, false).map(|written| database.publish(written.snapshot.unwrap())).unwrap();
+        assert_eq!(put(2, true).map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
+        let snapshot = database.snapshot().unwrap();
+        assert_eq!(snapshot.open_table(META).unwrap().get("test").unwrap().unwrap().value(), 1);
+        put(3, false).map(drop).unwrap();
+    }
+}

@@ -1,0 +1,197 @@
+//! What a collection keeps in memory, all of it derived from the database: codes to scan and postings to filter.
+
+use std::{collections::HashMap, sync::Arc};
+
+use roaring::RoaringBitmap;
+
+use super::{
+    codes::{CodeStats, Encoded},
+    postings::{FindId, Postings, Term},
+};
+use crate::{domain::Filter, error::Result};
+
+/// Slots of a chunk: the unit that a write copies while a search still reads the old one.
+pub(super) const CHUNK_SLOTS: usize = 256;
+
+/// One slot: the item's key, none if it is free, and what is kept of its vector beside the codes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) key: Option<u64>,
+    pub(super) stats: CodeStats,
+}
+
+/// Codes of up to [`CHUNK_SLOTS`] vectors, one after another.
+#[derive(Debug, Clone)]
+pub(super) struct Chunk {
+    pub(super) rows: Vec<Row>,
+    pub(super) codes: Vec<i8>,
+}
+
+/// Every chunk as of one moment; slot n is row n % [`CHUNK_SLOTS`] of chunk n / [`CHUNK_SLOTS`].
+pub(super) type Chunks = Arc<Vec<Arc<Chunk>>>;
+
+/// One step of a write, in the order in which it was made in the database.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A new item.
+    Add {
+        key: u64,
+        vector: Encoded,
+        terms: Vec<Term>,
+    },
+    /// An item of the same key becomes another; without a vector, it keeps the one it has.
+    Replace {
+        key: u64,
+        vector: Option<Encoded>,
+        old: Vec<Term>,
+        new: Vec<Term>,
+    },
+    Remove {
+        key: u64,
+        terms: Vec<Term>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    dimension: usize,
+    chunks: Chunks,
+    slots: HashMap<u64, u32>,
+    used: RoaringBitmap,
+    free: Vec<u32>,
+    postings: Postings,
+    /// Bytes of the collection's rows in the database.
+    bytes: u64,
+}
+
+impl Memory {
+    pub(super) fn new(dimension: usize) -> Self {
+        Self {
+            dimension,
+            chunks: Chunks::default(),
+            slots: HashMap::new(),
+            used: RoaringBitmap::new(),
+            free: Vec::new(),
+            postings: Postings::default(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.used.len()
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn chunks(&self) -> Chunks {
+        Arc::clone(&self.chunks)
+    }
+
+    pub(super) fn slot(&self, key: u64) -> Option<u32> {
+        self.slots.get(&key).copied()
+    }
+
+    /// The slots whose items pass the filter.
+    pub(super) fn passing(&self, filter: &Filter, find: FindId<'_>) -> Result<RoaringBitmap> {
+        self.postings.passing(filter, &self.used, find)
+    }
+
+    /// Follows the database; `bytes` is by how much the rows there have grown.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, bytes: i64) {
+        for change in changes {
+            match change {
+                Change::Add { key, vector, terms } => self.add(key, &vector, terms),
+                Change::Replace { key, vector, old, new } => {
+                    let Some(&slot) = self.slots.get(&key) else { continue };
+                    self.postings.remove(&old, slot);
+                    self.postings.insert(new, slot);
+                    if let Some(vector) = vector {
+                        self.write(slot, key, &vector);
+                    }
+                }
+                Change::Remove { key, terms } => self.remove(key, &terms),
+            }
+        }
+        self.bytes = self.bytes.saturating_add_signed(bytes);
+    }
+
+    fn add(&mut self, key: u64, vector: &Encoded, terms: Vec<Term>) {
+        let slot = self.free.pop().unwrap_or_else(|| self.append());
+        self.write(slot, key, vector);
+        self.slots.insert(key, slot);
+        self.used.insert(slot);
+        self.postings.insert(terms, slot);
+    }
+
+    fn remove(&mut self, key: u64, terms: &[Term]) {
+        let Some(slot) = self.slots.remove(&key) else { return };
+        self.postings.remove(terms, slot);
+        self.used.remove(slot);
+        self.free.push(slot);
+        let (chunk, row) = self.place(slot);
+        chunk.rows[row].key = None;
+    }
+
+    /// Makes room at the end and returns the slot.
+    fn append(&mut self) -> u32 {
+        let chunks = Arc::make_mut(&mut self.chunks);
+        if chunks.last().is_none_or(|chunk| chunk.rows.len() == CHUNK_SLOTS) {
+            chunks.push(Arc::new(Chunk { rows: Vec::new(), codes: Vec::new() }));
+        }
+        let before = (chunks.len() - 1) * CHUNK_SLOTS;
+        let chunk = Arc::make_mut(&mut chunks[before / CHUNK_SLOTS]);
+        chunk.rows.push(Row { key: None, stats: CodeStats::ZERO });
+        chunk.codes.resize(chunk.rows.len() * self.dimension, 0);
+        (before + chunk.rows.len() - 1) as u32
+    }
+
+    fn write(&mut self, slot: u32, key: u64, vector: &Encoded) {
+        let dimension = self.dimension;
+        let (chunk, row) = self.place(slot);
+        chunk.rows[row] = Row { key: Some(key), stats: vector.stats };
+        chunk.codes[row * dimension..][..dimension].copy_from_slice(&vector.codes);
+    }
+
+    /// The chunk of a slot, for writing: copied if a search is still reading it.
+    fn place(&mut self, slot: u32) -> (&mut Chunk, usize) {
+        let slot = slot as usize;
+        let chunks = Arc::make_mut(&mut self.chunks);
+        (Arc::make_mut(&mut chunks[slot / CHUNK_SLOTS]), slot % CHUNK_SLOTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(key: u64) -> Change {
+        Change::Add { key, vector: Encoded::new(&[key as f32, 1.0]), terms: Vec::new() }
+    }
+
+    #[test]
+    fn deleted_slots_are_used_again() {
+        let mut memory = Memory::new(2);
+        memory.apply((0..600).map(add).collect(), 600);
+        memory.apply((100..400).map(|key| Change::Remove { key, terms: Vec::new() }).collect(), -300);
+        assert_eq!((memory.count(), memory.bytes()), (300, 300));
+        memory.apply((600..900).map(add).collect(), 300);
+        assert_eq!(memory.count(), 600);
+        assert_eq!(memory.chunks().iter().map(|chunk| chunk.rows.len()).sum::<usize>(), 600);
+        for key in (0..100).chain(400..900) {
+            let slot = memory.slot(key).unwrap() as usize;
+            assert_eq!(memory.chunks()[slot / CHUNK_SLOTS].rows[slot % CHUNK_SLOTS].key, Some(key));
+        }
+    }
+
+    #[test]
+    fn a_search_keeps_the_chunks_it_began_with() {
+        let mut memory = Memory::new(2);
+        memory.apply(vec![add(1)], 0);
+        let before = memory.chunks();
+        memory.apply(vec![Change::Remove { key: 1, terms: Vec::new() }, add(2)], 0);
+        assert_eq!(before[0].rows[0].key, Some(1));
+        assert_eq!(memory.chunks()[0].rows[0].key, Some(2));
+    }
+}

@@ -1,0 +1,251 @@
+//! The embedded engine: redb is the source of truth, and what is searched is derived from it.
+//!
+//! A write is one redb transaction for the whole request, on the disk before the answer; then memory follows in the
+//! same task, and the two are published together, so a reader sees both as of the same commit. Writes take turns.
+//! Reads take a lock only to pick up the current state and evaluate a filter; scanning holds none.
+//!
+//! Scores are exact: the int8 scan keeps every item whose score its error bound allows into the answer, and those
+//! are compared in f32.
+
+mod codes;
+mod core;
+mod cursor;
+mod database;
+mod kernel;
+mod memory;
+mod postings;
+mod rows;
+mod scan;
+mod tasks;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    thread::available_parallelism,
+};
+
+use async_trait::async_trait;
+
+use self::{
+    core::{Core, not_found},
+    database::{Database, Outcome},
+    tasks::Shared,
+};
+use super::{
+    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Hit, IndexEngine, NewItem,
+    Page, PictureRef, Query, StoredItem, Written,
+};
+use crate::{
+    domain::{CollectionName, Filter, ItemId, Metadata, TopK},
+    error::{Error, ErrorKind, Result},
+};
+
+/// The longest vectors a collection takes.
+const MAX_DIMENSION: usize = 65_536;
+
+/// Settings of the embedded engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// Bytes of database pages kept in memory, beside the codes.
+    pub cache_bytes: usize,
+    /// Reads that may run at once; more wait.
+    pub read_threads: usize,
+}
+
+impl Default for EmbeddedOptions {
+    /// 256 MiB of cache, one read for each core.
+    fn default() -> Self {
+        let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { cache_bytes: 256 << 20, read_threads: cores }
+    }
+}
+
+/// The engine in this process, over one database file.
+pub struct EmbeddedEngine {
+    shared: Arc<Shared>,
+    collections: Arc<Collections>,
+}
+
+#[derive(Default)]
+struct Collections(RwLock<BTreeMap<CollectionName, Arc<Core>>>);
+
+impl Collections {
+    fn find(&self, name: &CollectionName) -> Option<Arc<Core>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Core>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn add(&self, core: Core) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(core.spec.name.clone(), Arc::new(core));
+    }
+
+    fn remove(&self, name: &CollectionName) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl EmbeddedEngine {
+    /// Opens or makes the database under `path` and reads its collections into memory. Blocks for the while that
+    /// takes, a second or so for a few hundred thousand items.
+    ///
+    /// Another process that has it open, a newer schema and an unreadable file are errors that say so.
+    pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self> {
+        let database = Database::open(path, options.cache_bytes)?;
+        let shared = Arc::new(Shared::new(database, options.read_threads));
+        let collections = Collections::default();
+        for entry in rows::catalogue(&shared.database.snapshot()?)?.into_values() {
+            collections.add(Core::load(Arc::clone(&shared), entry)?);
+        }
+        Ok(Self { shared, collections: Arc::new(collections) })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.database.path()
+    }
+}
+
+fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec) -> Result<bool> {
+    if let Some(existing) = collections.find(&spec.name) {
+        return if existing.spec == spec {
+            Ok(false)
+        } else {
+            let name = spec.name.as_str();
+            Err(Error::new(ErrorKind::AlreadyExists, format!("a collection {name:?} exists with other settings")))
+        };
+    }
+    let written =
+        shared.database.write(|transaction| rows::create_collection(transaction, &spec).map(Outcome::Commit))?;
+    if let Some(snapshot) = written.snapshot {
+        shared.database.publish(snapshot);
+    }
+    collections.add(Core::load(Arc::clone(shared), written.value)?);
+    Ok(true)
+}
+
+fn drop_collection(shared: &Shared, collections: &Collections, name: &CollectionName) -> Result<Vec<PictureRef>> {
+    let core = collections.find(name).ok_or_else(|| not_found(name))?;
+    let mut pictures = Vec::new();
+    for row in core.view(None)?.reader.records_after(0)? {
+        let (_, record, _) = row?;
+        pictures.extend(record.picture);
+    }
+    let written = shared
+        .database
+        .write(|transaction| rows::drop_collection(transaction, &core.spec, &core.tables).map(Outcome::Commit))?;
+    let mut memory = core.write_memory();
+    *memory = None;
+    if let Some(snapshot) = written.snapshot {
+        shared.database.publish(snapshot);
+    }
+    collections.remove(name);
+    Ok(pictures)
+}
+
+#[async_trait]
+impl IndexEngine for EmbeddedEngine {
+    async fn create(&self, spec: CollectionSpec) -> Result<bool> {
+        if !(1..=MAX_DIMENSION).contains(&spec.dimension) {
+            let given = spec.dimension;
+            return Err(Error::invalid_request(format!(
+                "a collection's dimension is 1 to {MAX_DIMENSION}, not {given}"
+            )));
+        }
+        let (shared, collections) = (Arc::clone(&self.shared), Arc::clone(&self.collections));
+        self.shared.write(move || create(&shared, &collections, spec)).await
+    }
+
+    async fn open(&self, name: &CollectionName) -> Result<Arc<dyn Collection>> {
+        let core = self.collections.find(name).ok_or_else(|| not_found(name))?;
+        Ok(Arc::new(EmbeddedCollection { core }))
+    }
+
+    async fn list(&self) -> Result<Vec<CollectionInfo>> {
+        // One that is dropped meanwhile is left out.
+        Ok(self.collections.all().iter().filter_map(|core| core.info().ok()).collect())
+    }
+
+    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>> {
+        let (shared, collections, name) = (Arc::clone(&self.shared), Arc::clone(&self.collections), name.clone());
+        self.shared.write(move || drop_collection(&shared, &collections, &name)).await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.read(move || shared.database.snapshot().map(drop)).await
+    }
+}
+
+/// A handle of a collection; once it is dropped, every operation is `collection_not_found`.
+struct EmbeddedCollection {
+    core: Arc<Core>,
+}
+
+impl EmbeddedCollection {
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> Result<T> + Send + 'static) -> Result<T> {
+        let core = Arc::clone(&self.core);
+        self.core.shared.read(move || work(&core)).await
+    }
+
+    async fn write<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> Result<T> + Send + 'static) -> Result<T> {
+        let core = Arc::clone(&self.core);
+        self.core.shared.write(move || work(&core)).await
+    }
+}
+
+#[async_trait]
+impl CollectionRead for EmbeddedCollection {
+    fn spec(&self) -> &CollectionSpec {
+        &self.core.spec
+    }
+
+    async fn info(&self) -> Result<CollectionInfo> {
+        self.core.info()
+    }
+
+    async fn search(&self, query: Query) -> Result<Vec<Hit>> {
+        self.read(move |core| core.search(query)).await
+    }
+
+    async fn get(&self, id: &ItemId) -> Result<StoredItem> {
+        let id = id.clone();
+        self.read(move |core| core.get(&id)).await
+    }
+
+    async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page> {
+        self.read(move |core| core.page(limit, cursor.as_deref(), filter.as_ref())).await
+    }
+
+    async fn count(&self, filter: Option<Filter>) -> Result<u64> {
+        self.read(move |core| core.count(filter.as_ref())).await
+    }
+}
+
+#[async_trait]
+impl CollectionWrite for EmbeddedCollection {
+    async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
+        self.write(move |core| core.upsert(items)).await
+    }
+
+    async fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata> {
+        let id = id.clone();
+        self.write(move |core| core.patch(&id, patch)).await
+    }
+
+    async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted> {
+        self.write(move |core| core.delete(&ids)).await
+    }
+
+    async fn delete_matching(&self, filter: Filter) -> Result<Deleted> {
+        self.write(move |core| core.delete_matching(&filter)).await
+    }
+}

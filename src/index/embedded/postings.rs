@@ -1,0 +1,259 @@
+//! The filter index: for every key and value of the metadata, the slots that have it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use roaring::RoaringBitmap;
+use serde_json::Value;
+
+use crate::{
+    domain::{Condition, Filter, ItemId, Metadata, Number, NumberRange, Scalar},
+    error::Result,
+};
+
+/// A value found in metadata and the dotted key it stands at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Term {
+    key: String,
+    value: Scalar,
+}
+
+/// Every scalar of the metadata under the key by which conditions name it. Long texts are replaced by their hash.
+pub(super) fn terms(metadata: &Metadata) -> Vec<Term> {
+    let mut terms = Vec::new();
+    collect_terms(metadata, "", &mut terms);
+    terms
+}
+
+fn collect_terms(object: &Metadata, prefix: &str, terms: &mut Vec<Term>) {
+    for (name, value) in object {
+        // Dots separate levels, so conditions cannot name such keys.
+        if name.is_empty() || name.contains('.') {
+            continue;
+        }
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let elements = match value {
+            Value::Array(elements) => elements.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        for element in elements {
+            if let Value::Object(inner) = element {
+                collect_terms(inner, &key, terms);
+            } else if let Some(value) = Scalar::of(element) {
+                terms.push(Term { key: key.clone(), value: shorten(value) });
+            }
+        }
+    }
+}
+
+/// Texts longer than this are indexed by their hash, which bounds what an item takes in memory.
+const LONGEST_TEXT: usize = 64;
+
+fn shorten(value: Scalar) -> Scalar {
+    match value {
+        // The mark makes a hash longer than any text that is kept as it is.
+        Scalar::Text(text) if text.len() > LONGEST_TEXT => {
+            Scalar::Text(format!("#{}", blake3::hash(text.as_bytes()).to_hex()))
+        }
+        value => value,
+    }
+}
+
+/// Slots; a single one, as of a value that only one item has, takes no bitmap.
+#[derive(Debug)]
+enum Slots {
+    One(u32),
+    Many(RoaringBitmap),
+}
+
+impl Slots {
+    fn insert(&mut self, slot: u32) {
+        match self {
+            Self::One(only) if *only == slot => {}
+            Self::One(only) => *self = Self::Many(RoaringBitmap::from_iter([*only, slot])),
+            Self::Many(bitmap) => {
+                bitmap.insert(slot);
+            }
+        }
+    }
+
+    /// Removes a slot; `true` if none is left.
+    fn remove(&mut self, slot: u32) -> bool {
+        match self {
+            Self::One(only) => *only == slot,
+            Self::Many(bitmap) => {
+                bitmap.remove(slot);
+                bitmap.is_empty()
+            }
+        }
+    }
+
+    fn union_into(&self, bitmap: &mut RoaringBitmap) {
+        match self {
+            Self::One(slot) => {
+                bitmap.insert(*slot);
+            }
+            Self::Many(slots) => *bitmap |= slots,
+        }
+    }
+}
+
+/// The values of one key.
+#[derive(Debug, Default)]
+struct Field {
+    words: HashMap<Scalar, Slots>,
+    numbers: BTreeMap<Number, Slots>,
+}
+
+impl Field {
+    fn insert(&mut self, value: Scalar, slot: u32) {
+        match value {
+            Scalar::Number(number) => {
+                self.numbers.entry(number).and_modify(|slots| slots.insert(slot)).or_insert(Slots::One(slot));
+            }
+            word => {
+                self.words.entry(word).and_modify(|slots| slots.insert(slot)).or_insert(Slots::One(slot));
+            }
+        }
+    }
+
+    /// Removes a slot from a value; `true` if the field is empty then.
+    fn remove(&mut self, value: &Scalar, slot: u32) -> bool {
+        match value {
+            Scalar::Number(number) => {
+                if self.numbers.get_mut(number).is_some_and(|slots| slots.remove(slot)) {
+                    self.numbers.remove(number);
+                }
+            }
+            word => {
+                if self.words.get_mut(word).is_some_and(|slots| slots.remove(slot)) {
+                    self.words.remove(word);
+                }
+            }
+        }
+        self.words.is_empty() && self.numbers.is_empty()
+    }
+
+    fn with_any(&self, values: &[Scalar]) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        for value in values {
+            let slots = match value {
+                Scalar::Number(number) => self.numbers.get(number),
+                word => self.words.get(&shorten(word.clone())),
+            };
+            if let Some(slots) = slots {
+                slots.union_into(&mut found);
+            }
+        }
+        found
+    }
+
+    fn within(&self, range: &NumberRange) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        if let Some(bounds) = range.bounds() {
+            self.numbers.range(bounds).for_each(|(_, slots)| slots.union_into(&mut found));
+        }
+        found
+    }
+}
+
+/// Finds the slot of an id, if there is such an item.
+pub(super) type FindId<'a> = &'a dyn Fn(&ItemId) -> Result<Option<u32>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Postings {
+    fields: HashMap<String, Field>,
+}
+
+impl Postings {
+    pub(super) fn insert(&mut self, terms: Vec<Term>, slot: u32) {
+        for Term { key, value } in terms {
+            self.fields.entry(key).or_default().insert(value, slot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, terms: &[Term], slot: u32) {
+        for Term { key, value } in terms {
+            if self.fields.get_mut(key).is_some_and(|field| field.remove(value, slot)) {
+                self.fields.remove(key);
+            }
+        }
+    }
+
+    /// The slots, among `all`, whose items pass the filter.
+    pub(super) fn passing(&self, filter: &Filter, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
+        let mut passing = all.clone();
+        for condition in &filter.must {
+            passing &= self.condition(condition, all, find)?;
+        }
+        if !filter.should.is_empty() {
+            let mut any = RoaringBitmap::new();
+            for condition in &filter.should {
+                any |= self.condition(condition, all, find)?;
+            }
+            passing &= any;
+        }
+        for condition in &filter.must_not {
+            passing -= self.condition(condition, all, find)?;
+        }
+        Ok(passing)
+    }
+
+    fn condition(&self, condition: &Condition, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
+        let field = |key: &String| self.fields.get(key);
+        Ok(match condition {
+            Condition::Match { key, value } => {
+                field(key).map(|field| field.with_any(std::slice::from_ref(value))).unwrap_or_default()
+            }
+            Condition::Any { key, values } => field(key).map(|field| field.with_any(values)).unwrap_or_default(),
+            Condition::Range { key, range } => field(key).map(|field| field.within(range)).unwrap_or_default(),
+            Condition::HasId(ids) => {
+                let mut found = RoaringBitmap::new();
+                for id in ids {
+                    found.extend(find(id)?);
+                }
+                found
+            }
+            Condition::Nested(filter) => self.passing(filter, all, find)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(value: Value) -> Metadata {
+        value.as_object().cloned().unwrap()
+    }
+
+    fn passing(postings: &Postings, filter: Value) -> Vec<u32> {
+        let filter = Filter::try_from(filter).unwrap();
+        postings.passing(&filter, &RoaringBitmap::from_iter(0..4), &|_| Ok(None)).unwrap().iter().collect()
+    }
+
+    #[test]
+    fn a_removed_item_leaves_nothing_behind() {
+        let mut postings = Postings::default();
+        let items = [json!({"a": ["x", "x"], "n": 1, "o": [{"p": true}, {"p": 2.5}]}), json!({"a": "x", "n": 1.0})];
+        for (slot, item) in items.iter().enumerate() {
+            postings.insert(terms(&metadata(item.clone())), slot as u32);
+        }
+        assert_eq!(passing(&postings, json!({"must": [{"key": "a", "match": "x"}]})), [0, 1]);
+        assert_eq!(passing(&postings, json!({"must_not": [{"key": "o.p", "match": 2.5}]})), [1, 2, 3]);
+        for (slot, item) in items.iter().enumerate() {
+            postings.remove(&terms(&metadata(item.clone())), slot as u32);
+        }
+        assert!(postings.fields.is_empty(), "{postings:?}");
+    }
+
+    #[test]
+    fn long_texts_are_found_by_their_hash() {
+        let mut postings = Postings::default();
+        let text = "ü".repeat(1000);
+        postings.insert(terms(&metadata(json!({"t": text}))), 3);
+        assert_eq!(passing(&postings, json!({"must": [{"key": "t", "match": text}]})), [3]);
+        assert_eq!(passing(&postings, json!({"must": [{"key": "t", "match": text[2..]}]})), [0_u32; 0]);
+    }
+}

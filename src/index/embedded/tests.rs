@@ -1,0 +1,117 @@
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    domain::{Embedding, Metric},
+    index::{
+        NewItem, StoreMode,
+        conformance::{Home, conformance_suite},
+    },
+};
+
+/// A folder for an engine; gone with the test.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("index")
+    }
+}
+
+fn options() -> EmbeddedOptions {
+    EmbeddedOptions { cache_bytes: 8 << 20, read_threads: 2 }
+}
+
+#[async_trait]
+impl Home for Folder {
+    async fn open(&self) -> Arc<dyn IndexEngine> {
+        Arc::new(EmbeddedEngine::open(&self.path(), options()).unwrap())
+    }
+}
+
+conformance_suite!(Folder::new());
+
+#[test]
+fn a_database_that_is_open_elsewhere_is_refused_in_one_line() {
+    let folder = Folder::new();
+    let _engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    let error = EmbeddedEngine::open(&folder.path(), options()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("in use by another process") && !error.message().contains('\n'), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    std::fs::write(folder.path().join("index.redb"), "no database, but long enough to have a header".repeat(500))
+        .unwrap();
+    let error = EmbeddedEngine::open(&folder.path(), options()).err().unwrap();
+    assert!(error.message().contains("cannot be opened"), "{error}");
+}
+
+/// Vectors that quantise badly and tie often: few distinct numbers, some of them huge or tiny.
+fn rows(dimension: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
+    let number = prop_oneof![
+        4 => -1.0_f32..1.0,
+        2 => prop::sample::select(vec![0.0, 0.5, -0.5, 1.0]),
+        1 => prop::sample::select(vec![1e-30, -1e20, 3e38, 1e-45]),
+    ];
+    prop::collection::vec(prop::collection::vec(number, dimension), 2..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_scan_finds_exactly_what_the_exact_scan_finds(
+        rows in (1_usize..12).prop_flat_map(rows),
+        limit in 1_usize..20,
+    ) {
+        let folder = Folder::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+            for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
+                let name: CollectionName = metric.as_str().parse().unwrap();
+                let spec = CollectionSpec {
+                    name: name.clone(),
+                    model: None,
+                    space_key: None,
+                    dimension: rows[0].len(),
+                    metric,
+                    store: StoreMode::None,
+                };
+                engine.create(spec).await.unwrap();
+                let items = engine.open(&name).await.unwrap();
+                let vectors: Vec<_> = rows
+                    .iter()
+                    .filter(|row| metric != Metric::Cosine || row.iter().any(|value| *value != 0.0))
+                    .map(|row| Embedding::new(row.clone()).unwrap())
+                    .collect();
+                let make = |(at, vector): (usize, &Embedding)| NewItem {
+                    id: at.to_string().parse().unwrap(),
+                    vector: vector.clone(),
+                    metadata: json!({"even": at % 2 == 0}).as_object().cloned().unwrap(),
+                    picture: None,
+                };
+                items.upsert(vectors.iter().enumerate().map(make).collect()).await.unwrap();
+                let even = Filter::try_from(json!({"must": [{"key": "even", "match": true}]})).unwrap();
+                for (query, filter) in vectors.iter().take(8).flat_map(|query| [(query, None), (query, Some(even.clone()))]) {
+                    let query = Query { filter, ..Query::nearest(query.clone(), TopK::new(limit).unwrap()) };
+                    let exact = items.search(Query { exact: true, ..query.clone() }).await.unwrap();
+                    assert!(exact.iter().all(|hit| hit.score.is_finite()));
+                    assert_eq!(items.search(query).await.unwrap(), exact);
+                }
+            }
+        });
+    }
+}

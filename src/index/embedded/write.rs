@@ -1,0 +1,153 @@
+//! How a collection is written: one transaction, then memory follows.
+
+use std::collections::HashMap;
+
+use super::{
+    codes::Encoded,
+    core::{Core, item_not_found},
+    database::Outcome,
+    memory::Change,
+    postings::terms,
+    rows::{Record, Writer},
+};
+use crate::{
+    domain::{Embedding, Filter, ItemId, Metadata},
+    error::{Error, Result},
+    index::{Deleted, NewItem, PictureRef, Written},
+};
+
+impl Core {
+    pub(super) fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
+        let items: Vec<_> = items.into_iter().map(|item| self.prepare(item)).collect::<Result<_>>()?;
+        self.change(|writer, changes| {
+            let mut keys = Vec::with_capacity(items.len());
+            let mut answers = Vec::with_capacity(items.len());
+            let mut pictures: HashMap<u64, Option<PictureRef>> = HashMap::new();
+            for (record, vector, encoded) in items {
+                let (key, answer) = put(writer, changes, &record, &vector, encoded)?;
+                pictures.insert(key, record.picture);
+                keys.push(key);
+                answers.push(answer);
+            }
+            // Of two equal ids, the first may have ousted a picture that the last names again.
+            for (key, answer) in keys.iter().zip(&mut answers) {
+                let kept = pictures.get(key).and_then(Option::as_ref).map(|picture| &picture.key);
+                answer.orphan.take_if(|orphan| Some(&orphan.key) == kept);
+            }
+            Ok(answers)
+        })
+    }
+
+    fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
+        let vector = self
+            .admit(item.vector)
+            .map_err(|error| Error::new(error.kind(), format!("item {:?}: {}", item.id.as_str(), error.message())))?;
+        let encoded = Encoded::new(vector.as_slice());
+        Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
+    }
+
+    pub(super) fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata> {
+        self.change(|writer, changes| {
+            let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
+            let old = terms(&record.metadata);
+            for (name, value) in patch {
+                if value.is_null() {
+                    record.metadata.shift_remove(&name);
+                } else {
+                    record.metadata.insert(name, value);
+                }
+            }
+            writer.put(key, &record, None)?;
+            changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
+            Ok(record.metadata)
+        })
+    }
+
+    pub(super) fn delete(&self, ids: &[ItemId]) -> Result<Deleted> {
+        self.change(|writer, changes| {
+            let mut deleted = Deleted::default();
+            for id in ids {
+                if let Some((key, record)) = writer.find(id)? {
+                    remove(writer, changes, &mut deleted, key, record)?;
+                }
+            }
+            Ok(deleted)
+        })
+    }
+
+    pub(super) fn delete_matching(&self, filter: &Filter) -> Result<Deleted> {
+        let keys = self.view(Some(filter))?.keys();
+        self.change(|writer, changes| {
+            let mut deleted = Deleted::default();
+            for key in keys {
+                if let Some(record) = writer.record(key)? {
+                    remove(writer, changes, &mut deleted, key, record)?;
+                }
+            }
+            Ok(deleted)
+        })
+    }
+
+    /// Runs `work` in one transaction; once that is on the disk, memory follows by the changes that it noted.
+    fn change<T>(&self, work: impl FnOnce(&mut Writer<'_>, &mut Vec<Change>) -> Result<T>) -> Result<T> {
+        // A dropped collection has no tables, and opening them for writing would make them again.
+        self.info()?;
+        let mut changes = Vec::new();
+        let mut grown_bytes = 0;
+        let written = self.shared.database.write(|transaction| {
+            let mut writer = Writer::open(transaction, &self.tables, self.spec.dimension)?;
+            let value = work(&mut writer, &mut changes)?;
+            grown_bytes = writer.grown_bytes;
+            Ok(if changes.is_empty() { Outcome::Discard(value) } else { Outcome::Commit(value) })
+        })?;
+        if let Some(snapshot) = written.snapshot {
+            // Both under the one lock, so that no reader sees the one without the other.
+            let mut memory = self.write_memory();
+            if let Some(memory) = memory.as_mut() {
+                memory.apply(changes, grown_bytes);
+            }
+            self.shared.database.publish(snapshot);
+        }
+        Ok(written.value)
+    }
+}
+
+/// Writes one item; returns its key and what became of the id.
+fn put(
+    writer: &mut Writer<'_>,
+    changes: &mut Vec<Change>,
+    record: &Record,
+    vector: &Embedding,
+    encoded: Encoded,
+) -> Result<(u64, Written)> {
+    let new = terms(&record.metadata);
+    let (key, change, answer) = match writer.find(&record.id)? {
+        Some((key, old)) => {
+            let change = Change::Replace { key, vector: Some(encoded), old: terms(&old.metadata), new };
+            let kept = record.picture.as_ref().map(|picture| &picture.key);
+            let orphan = old.picture.filter(|picture| Some(&picture.key) != kept);
+            (key, change, Written { created: false, orphan })
+        }
+        None => {
+            let key = writer.new_key()?;
+            (key, Change::Add { key, vector: encoded, terms: new }, Written { created: true, orphan: None })
+        }
+    };
+    writer.put(key, record, Some(vector.as_slice()))?;
+    changes.push(change);
+    Ok((key, answer))
+}
+
+fn remove(
+    writer: &mut Writer<'_>,
+    changes: &mut Vec<Change>,
+    deleted: &mut Deleted,
+    key: u64,
+    record: Record,
+) -> Result<()> {
+    writer.remove(key, &record.id)?;
+    changes.push(Change::Remove { key, terms: terms(&record.metadata) });
+    deleted.count += 1;
+    deleted.orphans.extend(record.picture);
+    Ok(())
+}

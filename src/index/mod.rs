@@ -1,0 +1,210 @@
+//! The latent index: stores vectors, not meanings. Engines stand behind [`IndexEngine`] and [`Collection`] and all
+//! pass the same conformance suite.
+
+mod embedded;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+
+use crate::{
+    domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK},
+    error::Result,
+};
+
+/// What of a picture a collection keeps beside its vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreMode {
+    None,
+    Thumbnail,
+    Original,
+}
+
+/// The settings of a collection; fixed for its life.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CollectionSpec {
+    pub name: CollectionName,
+    /// The model that the collection was made for; none for one made by dimension alone.
+    pub model: Option<String>,
+    /// The space its vectors live in; none for a collection that takes only vectors of the caller's.
+    pub space_key: Option<SpaceKey>,
+    pub dimension: usize,
+    pub metric: Metric,
+    pub store: StoreMode,
+}
+
+/// A collection as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionInfo {
+    pub spec: CollectionSpec,
+    pub count: u64,
+    /// The engine's name: `embedded`.
+    pub engine: &'static str,
+    /// How searches are answered: `scan`.
+    pub form: &'static str,
+    /// Bytes the collection takes in storage, about.
+    pub bytes: u64,
+}
+
+/// An entry to write: replaces the item of the same id, metadata and picture included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewItem {
+    pub id: ItemId,
+    pub vector: Embedding,
+    pub metadata: Metadata,
+    pub picture: Option<PictureRef>,
+}
+
+/// Where a stored picture lies: its key in the object store and its media type.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PictureRef {
+    pub key: String,
+    pub media_type: String,
+}
+
+/// An entry as read back. Cosine collections hold normalised vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredItem {
+    pub id: ItemId,
+    pub vector: Vec<f32>,
+    pub metadata: Metadata,
+    pub picture: Option<PictureRef>,
+}
+
+/// What a write did to one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    pub created: bool,
+    /// The picture that the replaced item named and the new one does not: nothing refers to it any more.
+    pub orphan: Option<PictureRef>,
+}
+
+/// A page of items in a stable order; `cursor` continues it, none at the end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    pub items: Vec<PageItem>,
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageItem {
+    pub id: ItemId,
+    pub metadata: Metadata,
+}
+
+/// One search.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub vector: Embedding,
+    pub limit: TopK,
+    pub filter: Option<Filter>,
+    /// Drops items whose score is lower.
+    pub min_score: Option<f32>,
+    /// Compares with every vector in f32 instead of by codes or graph.
+    pub exact: bool,
+    /// Leaves one item out, as a search by its id does.
+    pub exclude: Option<ItemId>,
+    pub with_vector: bool,
+    pub with_metadata: bool,
+}
+
+impl Query {
+    /// The plainest search: nearest items with their metadata.
+    #[must_use]
+    pub fn nearest(vector: Embedding, limit: TopK) -> Self {
+        Self {
+            vector,
+            limit,
+            filter: None,
+            min_score: None,
+            exact: false,
+            exclude: None,
+            with_vector: false,
+            with_metadata: true,
+        }
+    }
+}
+
+/// A found item; equal scores come in the order of their ids' insertion.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    pub id: ItemId,
+    /// Higher is nearer, as [`Metric`] defines it.
+    pub score: f32,
+    pub metadata: Option<Metadata>,
+    pub vector: Option<Vec<f32>>,
+}
+
+/// An engine: the catalogue of its collections.
+#[async_trait]
+pub trait IndexEngine: Send + Sync {
+    /// Makes a collection: `true` if it is new, `false` if one with the same spec is there already. One of the same
+    /// name with another spec is `already_exists`.
+    async fn create(&self, spec: CollectionSpec) -> Result<bool>;
+
+    /// The collection of this name, or `collection_not_found`.
+    async fn open(&self, name: &CollectionName) -> Result<Arc<dyn Collection>>;
+
+    /// Every collection, by name.
+    async fn list(&self) -> Result<Vec<CollectionInfo>>;
+
+    /// Removes a collection with its items, or `collection_not_found`. Returns the pictures its items named.
+    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>>;
+
+    /// Whether the engine can answer now; the error says why not.
+    async fn ready(&self) -> Result<()>;
+}
+
+/// A collection that can be read and written.
+pub trait Collection: CollectionRead + CollectionWrite {}
+
+impl<T: CollectionRead + CollectionWrite> Collection for T {}
+
+#[async_trait]
+pub trait CollectionRead: Send + Sync {
+    fn spec(&self) -> &CollectionSpec;
+
+    async fn info(&self) -> Result<CollectionInfo>;
+
+    /// Nearest items, best first.
+    async fn search(&self, query: Query) -> Result<Vec<Hit>>;
+
+    /// One item, or `item_not_found`.
+    async fn get(&self, id: &ItemId) -> Result<StoredItem>;
+
+    /// Items after `cursor` that pass the filter, at most `limit` of them.
+    async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page>;
+
+    /// How many items pass the filter.
+    async fn count(&self, filter: Option<Filter>) -> Result<u64>;
+}
+
+/// Writes are durable when they return, visible to the next search, and run to their end even if the caller goes.
+#[async_trait]
+pub trait CollectionWrite: Send + Sync {
+    /// Adds or replaces, all or nothing; the answers are in the order of the items. The last of two equal ids wins.
+    async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>>;
+
+    /// Merges `patch` into the metadata (a null removes its key), or `item_not_found`. Returns the merged metadata.
+    async fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata>;
+
+    /// Deletes what is there of these ids; returns the deleted items' ids and pictures.
+    async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted>;
+
+    /// Deletes all items that pass the filter.
+    async fn delete_matching(&self, filter: Filter) -> Result<Deleted>;
+}
+
+/// What a deletion removed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Deleted {
+    pub count: u64,
+    /// Pictures that nothing refers to any more.
+    pub orphans: Vec<PictureRef>,
+}

@@ -1,0 +1,155 @@
+//! Stored pictures, in an object store: a folder of this machine.
+
+use std::{io, path::Path as FilePath, sync::Arc};
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path};
+
+use crate::{
+    domain::{CollectionName, ItemId},
+    error::{Error, ErrorKind, Result},
+    index::PictureRef,
+};
+
+/// Keeps the bytes of pictures under keys of its own making; the caller's ids never become paths.
+///
+/// A picture is written before the row that names it, and deleted after that row is gone, so a row never names a
+/// picture that is not there. What a crash leaves between the two is a file that nothing names.
+#[derive(Debug, Clone)]
+pub struct PictureStore {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl PictureStore {
+    /// A store in a folder, which is made if it is missing. Blocks for a moment.
+    pub fn open(folder: &FilePath) -> Result<Self> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::unavailable(format!("the picture folder {} cannot be used", folder.display())).with_source(error)
+        };
+        std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+        let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
+        // Written to a file of another name, synced, renamed, and the folder synced: whole or not there at all.
+        Ok(Self { objects: Arc::new(objects.with_fsync(true)) })
+    }
+
+    /// Stores a picture; it is on the disk when this returns.
+    ///
+    /// Every call makes a key of its own, so that deleting the picture of a replaced item can never hit one that was
+    /// written for the same id meanwhile.
+    pub async fn put(
+        &self,
+        collection: &CollectionName,
+        id: &ItemId,
+        bytes: Bytes,
+        media_type: &str,
+    ) -> Result<PictureRef> {
+        let key = new_key(collection, id, &bytes);
+        self.objects.put(&path(&key)?, PutPayload::from_bytes(bytes)).await.map_err(write_failed)?;
+        Ok(PictureRef { key, media_type: media_type.to_owned() })
+    }
+
+    /// The bytes of a picture, or `item_not_found` if it was deleted.
+    pub async fn get(&self, picture: &PictureRef) -> Result<Bytes> {
+        let failed = |error| match error {
+            object_store::Error::NotFound { .. } => {
+                Error::new(ErrorKind::ItemNotFound, "the stored picture is no longer there").with_source(error)
+            }
+            error => Error::internal("a stored picture could not be read").with_source(error),
+        };
+        let found = self.objects.get(&path(&picture.key)?).await.map_err(failed)?;
+        found.bytes().await.map_err(failed)
+    }
+
+    /// Deletes a picture; one that is not there is no error.
+    pub async fn delete(&self, picture: &PictureRef) -> Result<()> {
+        match self.objects.delete(&path(&picture.key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::internal("a stored picture could not be deleted").with_source(error)),
+        }
+    }
+}
+
+/// `pictures/ab/cdef…`: a BLAKE3 hash of what the picture is and a number drawn for it, spread over 256 folders.
+fn new_key(collection: &CollectionName, id: &ItemId, bytes: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(uuid::Uuid::new_v4().as_bytes());
+    for text in [collection.as_str(), id.as_str()] {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+    let hash = hasher.update(bytes).finalize().to_hex();
+    format!("pictures/{}/{}", &hash[..2], &hash[2..])
+}
+
+fn path(key: &str) -> Result<Path> {
+    Path::parse(key).map_err(|error| Error::internal("a stored picture has no valid key").with_source(error))
+}
+
+fn write_failed(error: object_store::Error) -> Error {
+    if is_full(&error) {
+        let message = "the disk of the pictures is full; nothing of the request was stored";
+        return Error::new(ErrorKind::StorageFull, message).with_source(error);
+    }
+    Error::internal("a picture could not be stored").with_source(error)
+}
+
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (CollectionName, ItemId) {
+        ("shop".parse().unwrap(), "../../etc/passwd".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_picture_is_read_back_and_survives_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PictureStore::open(&folder.path().join("a/b")).unwrap();
+        let (collection, id) = names();
+        let picture = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
+        assert_eq!(picture.media_type, "image/png");
+        let again = PictureStore::open(&folder.path().join("a/b")).unwrap();
+        assert_eq!(again.get(&picture).await.unwrap(), Bytes::from_static(b"png"));
+    }
+
+    #[tokio::test]
+    async fn deleting_twice_is_no_error_and_reading_then_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PictureStore::open(folder.path()).unwrap();
+        let (collection, id) = names();
+        let picture = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
+        store.delete(&picture).await.unwrap();
+        store.delete(&picture).await.unwrap();
+        assert_eq!(store.get(&picture).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
+    }
+
+    #[tokio::test]
+    async fn keys_are_hashes_and_the_same_picture_never_gets_the_same_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PictureStore::open(folder.path()).unwrap();
+        let (collection, id) = names();
+        let put = || store.put(&collection, &id, Bytes::from_static(b"png"), "image/png");
+        let (first, second) = (put().await.unwrap(), put().await.unwrap());
+        assert_ne!(first.key, second.key);
+        assert!(first.key.starts_with("pictures/") && !first.key.contains("passwd"), "{}", first.key);
+        store.delete(&first).await.unwrap();
+        assert!(store.get(&second).await.is_ok());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let failed = |kind| {
+            let source = Box::new(io::Error::from(kind));
+            write_failed(object_store::Error::Generic { store: "LocalFileSystem", source }).kind()
+        };
+        assert_eq!(failed(io::ErrorKind::StorageFull), ErrorKind::StorageFull);
+        assert_eq!(failed(io::ErrorKind::PermissionDenied), ErrorKind::Internal);
+    }
+}
