@@ -1,0 +1,156 @@
+//! The manifest against what the graphs say about themselves.
+
+use std::fmt::Write as _;
+
+use super::{
+    family::GraphRole,
+    manifest::{GraphSpec, Manifest},
+};
+use crate::runtime::{Axis, GraphInfo, Port};
+
+/// What a role asks of an axis after that of the batch; none asks nothing.
+type Wanted = Vec<Option<usize>>;
+
+/// Everything in which a graph differs from what the manifest says of it, one line each.
+#[must_use]
+pub(super) fn graph(manifest: &Manifest, role: GraphRole, info: &GraphInfo) -> Vec<String> {
+    let Some(spec) = manifest.graphs.get(&role) else { return Vec::new() };
+    let mut found = Vec::new();
+    bound(manifest, role, (&spec.inputs, &info.inputs, "input"), &mut found);
+    bound(manifest, role, (&spec.outputs, &info.outputs, "output"), &mut found);
+    unbound(spec, role, info, &mut found);
+    frozen(role, info, &mut found);
+    found
+}
+
+type Side<'a> = (&'a std::collections::BTreeMap<String, String>, &'a [Port], &'static str);
+
+fn bound(manifest: &Manifest, role: GraphRole, (names, ports, side): Side<'_>, found: &mut Vec<String>) {
+    for (part, name) in names {
+        let Some(port) = ports.iter().find(|port| port.name == *name) else {
+            let there: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+            found.push(format!(
+                "graphs.{role}.{side}s.{part} = \"{name}\" is not an {side} of the graph; it has {}",
+                there.join(", ")
+            ));
+            continue;
+        };
+        if !port.is_f32() {
+            found.push(format!(
+                "graphs.{role}: {side} {name} is {}, not float32; export the graph with float32 inputs and outputs",
+                port.dtype
+            ));
+        }
+        // a file need not tell the shapes of its outputs; a run does
+        let told = side == "input" || !port.shape.is_empty();
+        let wanted = wanted(manifest, part);
+        if told && !wanted.iter().any(|wanted| fits(&port.shape, wanted)) {
+            let forms: Vec<String> = wanted.iter().map(described).collect();
+            found.push(format!(
+                "graphs.{role}: {side} {name} is {}; by the manifest, {part} is {}",
+                shape(&port.shape),
+                forms.join(" or ")
+            ));
+        }
+    }
+}
+
+/// The forms that a role's tensor may have.
+fn wanted(manifest: &Manifest, part: &str) -> Vec<Wanted> {
+    match part {
+        "image" => vec![manifest.picture_shape().into_iter().map(Some).collect()],
+        "mask" | "noise" => vec![vec![manifest.patches()]],
+        "tokens" => vec![vec![None, None]],
+        // latent, embedding, mean, log_variance
+        _ => vec![vec![None], vec![None, None, None]],
+    }
+}
+
+fn fits(axes: &[Axis], wanted: &Wanted) -> bool {
+    axes.len() == wanted.len() + 1
+        && axes[1..].iter().zip(wanted).all(|(axis, wanted)| match (axis, wanted) {
+            (Axis::Fixed(size), Some(wanted)) => size == wanted,
+            (Axis::Fixed(_), None) | (Axis::Dynamic(_), _) => true,
+        })
+}
+
+fn described(wanted: &Wanted) -> String {
+    let mut text = "[batch".to_owned();
+    for axis in wanted {
+        // writing to a string cannot fail
+        let _ = match axis {
+            Some(size) => write!(text, ", {size}"),
+            None => write!(text, ", n"),
+        };
+    }
+    text + "]"
+}
+
+/// A tensor's shape as people write it.
+#[must_use]
+pub(super) fn shape(axes: &[Axis]) -> String {
+    let axes: Vec<String> = axes.iter().map(ToString::to_string).collect();
+    format!("[{}]", axes.join(", "))
+}
+
+fn unbound(spec: &GraphSpec, role: GraphRole, info: &GraphInfo, found: &mut Vec<String>) {
+    for port in info.inputs.iter().filter(|port| !spec.inputs.values().any(|name| *name == port.name)) {
+        found.push(format!(
+            "graphs.{role}: the graph also takes {} {}, which no role is bound to; its roles are {}",
+            port.name,
+            shape(&port.shape),
+            role.inputs().join(", ")
+        ));
+    }
+    // the runtime hands every output over, the ones without a role included
+    for port in info.outputs.iter().filter(|port| !spec.outputs.values().any(|name| *name == port.name)) {
+        if !port.is_f32() {
+            found.push(format!(
+                "graphs.{role}: output {} is {}; export the graph without it, or with it as float32",
+                port.name, port.dtype
+            ));
+        }
+    }
+}
+
+fn frozen(role: GraphRole, info: &GraphInfo, found: &mut Vec<String>) {
+    for port in info.inputs.iter().chain(&info.outputs) {
+        if let Some(Axis::Fixed(size)) = port.shape.first().filter(|axis| !matches!(axis, Axis::Fixed(1))) {
+            found.push(format!(
+                "graphs.{role}: {} {} has its batch axis frozen at {size}; export it with a dynamic one, as in \
+                 torch.onnx.export(…, dynamic_shapes={{\"{}\": {{0: torch.export.Dim(\"batch\")}}}})",
+                port.name,
+                shape(&port.shape),
+                port.name
+            ));
+        }
+    }
+}
+
+/// Whether a graph takes one item a run and no more.
+#[must_use]
+pub(super) fn is_frozen_at_one(info: &GraphInfo) -> bool {
+    info.inputs.iter().chain(&info.outputs).any(|port| port.shape.first() == Some(&Axis::Fixed(1)))
+}
+
+/// What is wrong between two graphs: the decoder takes what the encoder gives.
+#[must_use]
+pub(super) fn agreement(manifest: &Manifest, encoder: &GraphInfo, decoder: &GraphInfo) -> Option<String> {
+    let given = manifest.family.rules().latent?;
+    let port = |info: &GraphInfo, role: GraphRole, part: &str| {
+        let spec = manifest.graphs.get(&role)?;
+        match role {
+            GraphRole::Decoder => info.input(spec.inputs.get(part)?).cloned(),
+            _ => info.output(spec.outputs.get(part)?).cloned(),
+        }
+    };
+    let out = port(encoder, GraphRole::Encoder, given)?.shape;
+    let taken = port(decoder, GraphRole::Decoder, "latent")?.shape;
+    let clash = |(a, b): (&Axis, &Axis)| matches!((a, b), (Axis::Fixed(a), Axis::Fixed(b)) if a != b);
+    let differ = out.len() != taken.len() || out.iter().zip(&taken).skip(1).any(clash);
+    (!out.is_empty() && differ)
+        .then(|| format!("the encoder gives {given} {}, but the decoder takes latent {}", shape(&out), shape(&taken)))
+}
+
+#[cfg(test)]
+mod tests;

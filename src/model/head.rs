@@ -1,0 +1,202 @@
+//! From what the encoder gave for one picture to the vector that is served.
+
+use super::manifest::{EmbeddingSpec, Pooling};
+use crate::{
+    batch::Row,
+    domain::{Embedding, SpaceKey},
+    error::{Error, Result},
+};
+
+/// The exponent of generalised-mean pooling.
+const GEM_POWER: f64 = 3.0;
+/// What generalised-mean pooling raises smaller numbers to, since it takes roots.
+const GEM_FLOOR: f64 = 1e-6;
+
+/// What a request may ask of its vectors; what it leaves open is the model's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VectorOptions {
+    /// Keep this many leading numbers.
+    pub dimensions: Option<usize>,
+    pub normalize: Option<bool>,
+    pub pooling: Option<Pooling>,
+}
+
+/// How the vectors of one model are made: pick the output, pool its tokens, truncate, scale.
+///
+/// An output `[dim]` is the vector; one of rank 3 without its batch axis (`[c, h, w]`) is flattened in row-major
+/// order; one `[tokens, dim]` is pooled, the first token being the class token where there is one:
+///
+/// - `cls`: the first token;
+/// - `mean`: the mean of the patch tokens;
+/// - `gem`: their generalised mean, `(mean max(x, 1e-6)³)^⅓`.
+///
+/// The patch tokens are all but the first where one token fewer makes a whole grid of square patches with the
+/// picture's aspect ratio (a class token and 14 × 14 patches are 197 tokens), and all of them otherwise. The two
+/// cases cannot both hold, but for a single token, which then is a patch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddingHead {
+    spec: EmbeddingSpec,
+    /// The place of the output in the graph.
+    at: usize,
+    /// The output is `[tokens, dim]`.
+    tokens: bool,
+    dimension: usize,
+    /// Width and height of the picture, divided by their greatest common divisor.
+    aspect: (usize, usize),
+}
+
+/// Where the head finds the encoder's output, and the picture's size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The place of the output in the graph.
+    pub(super) at: usize,
+    /// Of the output, without the batch axis; 0 for a count of tokens that is not fixed.
+    pub(super) shape: &'a [usize],
+    /// Pixels the graph takes.
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+impl EmbeddingHead {
+    /// # Errors
+    /// One line: an output that the pooling does not fit.
+    pub(super) fn new(spec: &EmbeddingSpec, source: Source<'_>) -> Result<Self, String> {
+        let tokens = source.shape.len() == 2;
+        let dimension = match source.shape {
+            [_, dim] => *dim,
+            other => other.iter().product(),
+        };
+        match (tokens, spec.pooling) {
+            (true, Pooling::None) => Err(format!(
+                "embedding.pooling = \"none\", but {} is [batch, tokens, dim]: use cls, mean or gem",
+                spec.output
+            )),
+            (false, Pooling::Cls | Pooling::Mean | Pooling::Gem) => Err(format!(
+                "embedding.pooling = \"{}\" is for outputs [batch, tokens, dim], which {} is not",
+                spec.pooling.as_str(),
+                spec.output
+            )),
+            _ if dimension == 0 => Err(format!("embedding.output = \"{}\" has no numbers", spec.output)),
+            _ => {
+                let (width, height) = (source.width as usize, source.height as usize);
+                let divisor = gcd(width, height).max(1);
+                let aspect = (width / divisor, height / divisor);
+                Ok(Self { spec: spec.clone(), at: source.at, tokens, dimension, aspect })
+            }
+        }
+    }
+
+    /// Numbers of a vector that no option has shortened.
+    #[must_use]
+    pub const fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// What the manifest says of the vectors.
+    #[must_use]
+    pub const fn spec(&self) -> &EmbeddingSpec {
+        &self.spec
+    }
+
+    /// # Errors
+    /// `invalid_request`: more dimensions than there are or none, or a pooling that does not fit the output.
+    pub fn check(&self, options: &VectorOptions) -> Result<()> {
+        if let Some(dimensions) = options.dimensions.filter(|count| !(1..=self.dimension).contains(count)) {
+            let text = format!("dimensions is 1 to {} for this model, not {dimensions}", self.dimension);
+            return Err(Error::invalid_request(text));
+        }
+        match (self.tokens, options.pooling) {
+            (true, Some(Pooling::None)) => {
+                Err(Error::invalid_request("this model gives tokens: pooling is cls, mean or gem"))
+            }
+            (false, Some(Pooling::Cls | Pooling::Mean | Pooling::Gem)) => {
+                Err(Error::invalid_request("this model gives one vector and no tokens: pooling is none"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The vector of one picture, from the rows that the encoder gave for it.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`], and `internal` when the graph gave another shape than it said, or numbers that are
+    /// not finite.
+    pub fn apply(&self, rows: &[Row], options: &VectorOptions) -> Result<Vec<f32>> {
+        self.check(options)?;
+        let row = rows.get(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
+        let pooling = options.pooling.unwrap_or(self.spec.pooling);
+        let mut vector = if self.tokens { self.pool(row, pooling)? } else { row.data.clone() };
+        if vector.len() != self.dimension {
+            let text = format!("the encoder gave {} numbers of shape {:?}", vector.len(), row.shape);
+            return Err(Error::internal(text));
+        }
+        vector.truncate(options.dimensions.unwrap_or(self.dimension));
+        let embedding = Embedding::new(vector).map_err(|error| {
+            Error::internal("the encoder gave a vector with numbers that are not finite").with_source(error)
+        })?;
+        let normalize = options.normalize.unwrap_or(self.spec.normalize);
+        Ok(if normalize { embedding.normalized() } else { embedding }.into_vec())
+    }
+
+    fn pool(&self, row: &Row, pooling: Pooling) -> Result<Vec<f32>> {
+        let dim = self.dimension;
+        let fits = row.shape.len() == 2 && row.shape[1] == dim && row.data.len() == row.shape[0] * dim;
+        if !fits || row.data.is_empty() {
+            return Err(Error::internal(format!("the encoder gave tokens of shape {:?}", row.shape)));
+        }
+        let first_patch = usize::from(self.has_class_token(row.shape[0]));
+        let patches = &row.data[first_patch * dim..];
+        Ok(match pooling {
+            Pooling::None | Pooling::Cls => row.data[..dim].to_vec(),
+            Pooling::Mean => means(patches, dim, |value| value).map(|mean| mean as f32).collect(),
+            // not f64::max, which would turn a NaN into the floor
+            Pooling::Gem => means(patches, dim, |x| if x < GEM_FLOOR { GEM_FLOOR } else { x }.powf(GEM_POWER))
+                .map(|mean| mean.powf(GEM_POWER.recip()) as f32)
+                .collect(),
+        })
+    }
+
+    /// Whether the first of so many tokens stands before a whole grid of patches.
+    fn has_class_token(&self, tokens: usize) -> bool {
+        // a grid of square patches has w·k by h·k of them, w : h being the reduced aspect ratio
+        let cell = self.aspect.0 * self.aspect.1;
+        let patches = tokens.saturating_sub(1);
+        patches > 0 && patches.is_multiple_of(cell) && (patches / cell).isqrt().pow(2) == patches / cell
+    }
+
+    /// The key of the vectors that the options give: `base` itself, or one derived by the options that differ from
+    /// the model's own, as in `KEY;dim=64;norm=0;pool=mean`.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub fn space_key(&self, base: &SpaceKey, options: &VectorOptions) -> Result<SpaceKey> {
+        self.check(options)?;
+        let mut differing = Vec::new();
+        if let Some(dimensions) = options.dimensions.filter(|&count| count != self.dimension) {
+            differing.push(format!("dim={dimensions}"));
+        }
+        if let Some(normalize) = options.normalize.filter(|&normalize| normalize != self.spec.normalize) {
+            differing.push(format!("norm={}", u8::from(normalize)));
+        }
+        if let Some(pooling) = options.pooling.filter(|&pooling| pooling != self.spec.pooling) {
+            differing.push(format!("pool={}", pooling.as_str()));
+        }
+        Ok(base.derived(&differing.join(";")))
+    }
+}
+
+/// The mean over tokens of each number's image under `map`.
+fn means(tokens: &[f32], dim: usize, map: impl Fn(f64) -> f64) -> impl Iterator<Item = f64> {
+    let count = tokens.len() / dim;
+    (0..dim).map(move |at| {
+        let sum: f64 = tokens.iter().skip(at).step_by(dim).map(|&value| map(f64::from(value))).sum();
+        sum / count as f64
+    })
+}
+
+const fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests;

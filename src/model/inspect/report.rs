@@ -1,0 +1,164 @@
+//! The report, and how it is printed.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use crate::{
+    domain::SpaceKey,
+    model::{
+        checks,
+        family::{Capability, Family},
+    },
+    runtime::{Axis, GraphInfo, Port},
+};
+
+/// What was found at a path: one model, or each of a folder of models.
+#[derive(Debug)]
+pub struct Inspection {
+    pub(super) subjects: Vec<Subject>,
+}
+
+/// What was found in one folder, or in one file.
+#[derive(Debug)]
+pub(super) struct Subject {
+    title: String,
+    pub(super) graphs: Vec<GraphReport>,
+    /// The model and its variants, as far as they can be served.
+    pub(super) serves: Vec<Serves>,
+    pub(super) problems: Vec<String>,
+    pub(super) proposal: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct GraphReport {
+    pub(super) title: String,
+    pub(super) info: Result<GraphInfo, String>,
+    pub(super) external: Vec<String>,
+    pub(super) opsets: BTreeMap<String, i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Serves {
+    pub(super) name: String,
+    pub(super) family: Family,
+    pub(super) capabilities: Vec<Capability>,
+    pub(super) dimension: Option<usize>,
+    pub(super) space_key: SpaceKey,
+}
+
+impl Inspection {
+    /// Everything is as it must be to be served, or would be with the proposed manifest.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.subjects.iter().all(|subject| subject.problems.is_empty())
+    }
+
+    /// The manifest for graphs that have none, where one folder or file was inspected.
+    #[must_use]
+    pub fn proposed_manifest(&self) -> Option<&str> {
+        match &self.subjects[..] {
+            [subject] => subject.proposal.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl Subject {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            title: path.display().to_string(),
+            graphs: Vec::new(),
+            serves: Vec::new(),
+            problems: Vec::new(),
+            proposal: None,
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, subject) in self.subjects.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            subject.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        for graph in &self.graphs {
+            graph.fmt(f)?;
+        }
+        for serves in &self.serves {
+            serves.fmt(f)?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "  problem: {problem}")?;
+        }
+        if let Some(proposal) = &self.proposal {
+            writeln!(f, "  proposed model.toml:\n")?;
+            for line in proposal.lines() {
+                writeln!(f, "{}", if line.is_empty() { String::new() } else { format!("    {line}") })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GraphReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  graph {}", self.title)?;
+        match &self.info {
+            Err(reason) => writeln!(f, "    cannot be opened: {reason}")?,
+            Ok(info) => {
+                for (side, ports) in [("input ", &info.inputs), ("output", &info.outputs)] {
+                    for port in ports {
+                        writeln!(f, "    {side} {} {} {}", port.name, port.dtype, checks::shape(&port.shape))?;
+                    }
+                }
+                writeln!(f, "    dynamic axes: {}", dynamic_axes(info))?;
+                if let Some(producer) = &info.producer {
+                    writeln!(f, "    made by {producer}")?;
+                }
+            }
+        }
+        if !self.opsets.is_empty() {
+            let name = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
+            let sets: Vec<String> =
+                self.opsets.iter().map(|(domain, version)| format!("{} {version}", name(domain))).collect();
+            writeln!(f, "    opset: {}", sets.join(", "))?;
+        }
+        if !self.external.is_empty() {
+            writeln!(f, "    weights in: {}", self.external.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn dynamic_axes(info: &GraphInfo) -> String {
+    let of_port = |port: &Port| {
+        let axes = port.shape.iter().enumerate().filter(|(_, axis)| matches!(axis, Axis::Dynamic(_)));
+        axes.map(|(at, axis)| format!("{}[{at}] = {axis}", port.name)).collect::<Vec<_>>()
+    };
+    let axes: Vec<String> = info.inputs.iter().chain(&info.outputs).flat_map(of_port).collect();
+    if axes.is_empty() { "none".to_owned() } else { axes.join(", ") }
+}
+
+impl fmt::Display for Serves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let capabilities: Vec<&str> = self.capabilities.iter().map(|one| one.as_str()).collect();
+        writeln!(f, "  serves {} ({}): {}", self.name, self.family, capabilities.join(", "))?;
+        let later: Vec<&str> =
+            self.capabilities.iter().filter(|&&one| !self.family.computes(one)).map(|one| one.as_str()).collect();
+        if !later.is_empty() {
+            writeln!(f, "    not in this version: {}", later.join(", "))?;
+        }
+        if let Some(dimension) = self.dimension {
+            writeln!(f, "    vectors of {dimension} numbers")?;
+        }
+        writeln!(f, "    space key {}", self.space_key)
+    }
+}

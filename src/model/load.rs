@@ -1,0 +1,206 @@
+//! From a folder to a model that serves, or to everything that is wrong with it.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    checks,
+    examine::{self, Examination, Examined, Settings},
+    family::GraphRole,
+    folder,
+    graph::Graph,
+    manifest::{self, Manifest},
+    served::Model,
+    space,
+};
+use crate::{
+    batch::{GraphQueue, QueueOptions, RunPermits, Watchdog, Workers},
+    domain::{Device, ModelName},
+    error::Error,
+    image::Preprocessor,
+    runtime::{GraphLoader, Runner},
+    telemetry::metrics::{GraphLabels, Metrics},
+};
+
+/// What models are loaded with, unless their manifests say otherwise.
+#[derive(Debug, Clone)]
+pub struct ModelDefaults {
+    pub device: Device,
+    /// Items in one run, at most.
+    pub max_batch: usize,
+    /// Sessions of each graph.
+    pub sessions: usize,
+    /// Threads inside one run.
+    pub threads: usize,
+    /// Items of one graph that are admitted and not yet finished, at most.
+    pub queue_items: usize,
+    /// A run that takes longer is ended.
+    pub run_limit: Duration,
+}
+
+/// What every model of the process shares.
+pub(super) struct Shared {
+    pub(super) loader: Arc<dyn GraphLoader>,
+    pub(super) defaults: ModelDefaults,
+    pub(super) permits: RunPermits,
+    pub(super) watchdog: Watchdog,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+type Reasons = Vec<String>;
+
+/// Loads a model: blocks for as long as it takes, runs included.
+///
+/// # Errors
+/// Everything that is wrong with the folder, one line each.
+pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<Model, Reasons> {
+    let manifest = read_manifest(folder, name)?;
+    let asked = manifest.runtime.device.unwrap_or(shared.defaults.device);
+    let settings = Settings {
+        device: asked,
+        max_batch: manifest.runtime.max_batch.unwrap_or(shared.defaults.max_batch).max(1),
+        sessions: manifest.runtime.sessions.unwrap_or(shared.defaults.sessions).max(1),
+        threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).max(1),
+        run_limit: shared.defaults.run_limit,
+        permits: shared.permits.clone(),
+    };
+    let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
+        .map_err(|error| vec![error.message().to_owned()])?;
+    let examination = examine::examine(folder, &manifest, shared.loader.as_ref(), &settings);
+    let Examination { graphs, hash, embedding, problems } = examination;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let (Some(hash), Some(defining)) = (hash, space::defining_graph(&manifest)) else {
+        return Err(vec!["the model has no graph that takes a picture".to_owned()]);
+    };
+    let devices: Vec<Device> = graphs.values().map(|graph| graph.info.device).collect();
+    let device =
+        if devices.contains(&Device::Cpu) { Device::Cpu } else { devices.first().copied().unwrap_or_default() };
+    let start = Start { folder, name, manifest: &manifest, shared, settings: &settings };
+    let (graphs, workers) = start.graphs(graphs)?;
+    let fallback = i64::from(asked == Device::Auto && device == Device::Cpu);
+    let labels = crate::telemetry::metrics::ModelLabels { model: name.to_string() };
+    shared.metrics.device_fallback.get_or_create(&labels).set(fallback);
+    Ok(Model {
+        name: name.clone(),
+        space_key: space::key(name.as_str(), &manifest, &hash),
+        preprocessor,
+        capabilities: manifest.family.capabilities(&manifest.roles(), manifest.denoises),
+        graphs,
+        embedding,
+        created_unix: written(folder, &manifest, defining),
+        device,
+        metrics_json: measured(folder, name),
+        workers: Mutex::new(workers),
+        manifest,
+    })
+}
+
+/// The manifest of a model, or of the variant that its name tells.
+pub(super) fn read_manifest(folder: &Path, name: &ModelName) -> Result<Manifest, Reasons> {
+    let manifest = manifest_in(folder)?;
+    match name.as_str().split_once(':') {
+        None => Ok(manifest),
+        Some((_, variant)) => {
+            manifest.of_variant(variant).ok_or_else(|| vec![format!("there is no variant {variant}")])
+        }
+    }
+}
+
+/// The manifest in a folder.
+pub(super) fn manifest_in(folder: &Path) -> Result<Manifest, Reasons> {
+    let named =
+        |reasons: Reasons| reasons.into_iter().map(|reason| format!("{}: {reason}", manifest::FILE_NAME)).collect();
+    let path = folder::resolve(folder, manifest::FILE_NAME).map_err(|reason| {
+        vec![format!("{reason}; `latentd inspect {}` proposes one where there are graphs", folder.display())]
+    })?;
+    let text = std::fs::read_to_string(path).map_err(|error| named(vec![error.to_string()]))?;
+    Manifest::parse(&text).map_err(named)
+}
+
+/// Starting the queues of a model whose graphs have been examined.
+struct Start<'a> {
+    folder: &'a Path,
+    name: &'a ModelName,
+    manifest: &'a Manifest,
+    shared: &'a Shared,
+    settings: &'a Settings,
+}
+
+impl Start<'_> {
+    fn graphs(
+        &self,
+        examined: BTreeMap<GraphRole, Examined>,
+    ) -> Result<(BTreeMap<GraphRole, Graph>, Vec<Workers>), Reasons> {
+        let mut graphs = BTreeMap::new();
+        let mut all_workers = Vec::new();
+        for (role, examined) in examined {
+            let Some(spec) = self.manifest.graphs.get(&role) else { continue };
+            let max_batch = if checks::is_frozen_at_one(&examined.info) { 1 } else { self.settings.max_batch };
+            let options = QueueOptions {
+                labels: GraphLabels { model: self.name.to_string(), graph: role.as_str() },
+                capacity: self.shared.defaults.queue_items,
+                max_batch,
+                threads: self.settings.threads,
+                run_limit: self.shared.defaults.run_limit,
+            };
+            let mut examined = examined;
+            let runners = self.runners(role, &mut examined)?;
+            let Shared { permits, watchdog, metrics, .. } = self.shared;
+            let (queue, workers) =
+                GraphQueue::start(options, runners, permits, watchdog, metrics).map_err(|error| vec![error.chain()])?;
+            graphs.insert(role, Graph::new(role, spec, examined.info, queue, max_batch));
+            all_workers.push(workers);
+        }
+        Ok((graphs, all_workers))
+    }
+
+    /// The session that was examined, and as many more as are asked for, each warmed up like the first.
+    fn runners(&self, role: GraphRole, examined: &mut Examined) -> Result<Vec<Box<dyn Runner>>, Reasons> {
+        let mut runners: Vec<Box<dyn Runner>> = examined.runner.take().into_iter().collect();
+        let options = self.settings.session();
+        while runners.len() < self.settings.sessions {
+            let opened = self.shared.loader.open(&examined.file, options);
+            let (mut runner, _) = opened.map_err(|error| vec![format!("graphs.{role}: {}", error.chain())])?;
+            if let Some(inputs) = &examined.warm_up {
+                let run = self.settings.trial().run(runner.as_mut(), inputs);
+                run.map_err(|error| vec![format!("graphs.{role}: the first run failed: {}", error.chain())])?;
+            }
+            runners.push(runner);
+        }
+        tracing::debug!(model = %self.name, graph = %role, folder = %self.folder.display(), "sessions are open");
+        Ok(runners)
+    }
+}
+
+fn written(folder: &Path, manifest: &Manifest, defining: GraphRole) -> u64 {
+    let file = manifest.graphs.get(&defining).map(|graph| folder.join(&graph.file));
+    let modified = file.and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
+    let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// What the author measured; a file that cannot be read is said in the log and does not keep the model from serving.
+fn measured(folder: &Path, name: &ModelName) -> Option<serde_json::Value> {
+    const FILE: &str = "metrics.json";
+    if !folder.join(FILE).exists() {
+        return None;
+    }
+    let read = || {
+        let path = folder::resolve(folder, FILE).map_err(Error::invalid_request)?;
+        let bytes = std::fs::read(path).map_err(|error| Error::internal("unreadable").with_source(error))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::internal("not JSON").with_source(error))
+    };
+    match read() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(model = %name, file = FILE, reason = %error.chain(), "a model's measurements are left out");
+            None
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Models: the folders of the repository, checked, loaded and served.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `family` | families, graph roles, capabilities; one file for each family's rules |
+//! | `manifest` | `model.toml`: parsed whole, every violation at once |
+//! | `folder` | files that stay inside a model's folder |
+//! | `onnx` | what an ONNX file says without being run |
+//! | `space` | the space key: its canonical text and its hash |
+//! | `checks` | the manifest against what the graphs say |
+//! | `npz`, `golden`, `trial` | golden outputs, replayed at load |
+//! | `head` | from the encoder's output to the vector that is served |
+//! | `examine`, `load` | from a folder to a model, or to everything that is wrong with it |
+//! | `graph`, `served` | a loaded graph and a loaded model |
+//! | `repository` | all models, by name, each loading, ready or failed |
+//! | `inspect` | a report on a folder or file, with a manifest where one is missing |
+
+mod checks;
+mod examine;
+mod family;
+mod folder;
+mod golden;
+mod graph;
+mod head;
+mod inspect;
+mod load;
+mod manifest;
+mod npz;
+mod onnx;
+mod repository;
+mod served;
+mod space;
+mod trial;
+
+pub use family::{Capability, Family, GraphRole};
+pub use graph::Graph;
+pub use head::{EmbeddingHead, VectorOptions};
+pub use inspect::{Inspection, inspect};
+pub use load::ModelDefaults;
+pub use manifest::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, Variant};
+pub use repository::{ModelEntry, ModelState, Repository, RepositoryParts};
+pub use served::Model;
+
+#[cfg(test)]
+mod tests;

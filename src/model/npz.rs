@@ -1,0 +1,186 @@
+//! NumPy's archives of arrays: a zip file of `.npy` files, as `numpy.savez` and `savez_compressed` write them.
+//!
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, versions 1.0 and 2.0, arrays of `<f4` and
+//! `|u1` in C order: what a training script has to save for a golden replay.
+
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+
+/// Values of one array: more than this is no test picture.
+const MAX_VALUES: usize = 1 << 28;
+/// Bytes of an array's header.
+const MAX_HEADER: usize = 1 << 16;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Array {
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Values,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Values {
+    F32(Vec<f32>),
+    U8(Vec<u8>),
+}
+
+/// The arrays of an archive by name, without `.npy`.
+///
+/// # Errors
+/// Every file in it that cannot be read, one line each.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Array>, Vec<String>> {
+    let file = File::open(path).map_err(|error| vec![format!("it cannot be read: {error}")])?;
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))
+        .map_err(|error| vec![format!("it is not an archive: {error}")])?;
+    let mut arrays = BTreeMap::new();
+    let mut found = Vec::new();
+    for at in 0..archive.len() {
+        let mut entry = match archive.by_index(at) {
+            Ok(entry) => entry,
+            Err(error) => {
+                found.push(format!("entry {at}: {error}"));
+                continue;
+            }
+        };
+        let name = match entry.name() {
+            Ok(name) => name.into_owned(),
+            Err(error) => {
+                found.push(format!("entry {at}: {error}"));
+                continue;
+            }
+        };
+        match array(&mut entry) {
+            Ok(array) => {
+                arrays.insert(name.strip_suffix(".npy").unwrap_or(&name).to_owned(), array);
+            }
+            Err(reason) => found.push(format!("{name}: {reason}")),
+        }
+    }
+    if found.is_empty() { Ok(arrays) } else { Err(found) }
+}
+
+/// Reads one `.npy` file.
+fn array(reader: &mut impl Read) -> Result<Array, String> {
+    let header = header(reader)?;
+    let dtype = quoted(field(&header, "descr")?)?;
+    if field(&header, "fortran_order")?.starts_with("True") {
+        return Err("the array is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
+    }
+    let shape = shape(field(&header, "shape")?)?;
+    let count = shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side));
+    let count = count.filter(|&count| count <= MAX_VALUES).ok_or_else(|| format!("shape {shape:?} is too large"))?;
+    let values = match dtype {
+        "<f4" => {
+            let bytes = exactly(reader, count * 4)?;
+            Values::F32(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        }
+        "|u1" => Values::U8(exactly(reader, count)?),
+        other => return Err(format!("the array is of type {other}; save it as float32 (<f4) or uint8 (|u1)")),
+    };
+    Ok(Array { shape, values })
+}
+
+fn header(reader: &mut impl Read) -> Result<String, String> {
+    let start = exactly(reader, 8)?;
+    if &start[..6] != b"\x93NUMPY" {
+        return Err("it is not an .npy file".to_owned());
+    }
+    let length = match start[6] {
+        1 => exactly(reader, 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))?,
+        2 => exactly(reader, 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)?,
+        other => return Err(format!("it is an .npy file of version {other}; 1 and 2 are read")),
+    };
+    if length > MAX_HEADER {
+        return Err(format!("its header claims {length} bytes"));
+    }
+    String::from_utf8(exactly(reader, length)?).map_err(|_| "its header is not text".to_owned())
+}
+
+/// What follows the key in the header, which is a Python dictionary.
+fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
+    header
+        .split_once(&format!("'{key}'"))
+        .and_then(|(_, rest)| rest.trim_start().strip_prefix(':'))
+        .map(str::trim_start)
+        .ok_or_else(|| format!("its header has no {key}"))
+}
+
+fn quoted(text: &str) -> Result<&str, String> {
+    let inside = text.strip_prefix('\'').and_then(|rest| rest.split_once('\''));
+    inside.map(|(inside, _)| inside).ok_or_else(|| "the array is structured; save plain numbers".to_owned())
+}
+
+fn shape(text: &str) -> Result<Vec<usize>, String> {
+    let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(inside, _)| inside);
+    let inside = inside.ok_or("its header has no shape")?;
+    let sides = inside.split(',').map(str::trim).filter(|side| !side.is_empty());
+    sides.map(|side| side.parse().map_err(|_| format!("its shape has {side:?}"))).collect()
+}
+
+fn exactly(reader: &mut impl Read, count: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    reader.take(count as u64).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() == count { Ok(bytes) } else { Err("it ends early".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::npy::npy_f32;
+
+    fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY".to_vec();
+        bytes.extend([version, 0]);
+        let length = u32::try_from(header.len()).unwrap().to_le_bytes();
+        bytes.extend(if version == 1 { &length[..2] } else { &length[..] });
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn read_one(bytes: &[u8]) -> Result<Array, String> {
+        array(&mut &*bytes)
+    }
+
+    #[test]
+    fn an_array_of_our_own_writing_is_read_back() {
+        let read = read_one(&npy_f32(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])).unwrap();
+        assert_eq!(read.shape, [2, 3]);
+        assert_eq!(read.values, Values::F32(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+    }
+
+    #[test]
+    fn bytes_scalars_and_version_two_are_read() {
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }";
+        let expected = Array { shape: vec![3], values: Values::U8(vec![7, 8, 9]) };
+        assert_eq!(read_one(&npy(2, header, &[7, 8, 9])).unwrap(), expected);
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }";
+        assert!(read_one(&npy(1, header, &[0; 4])).unwrap().shape.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let with = |dtype: &str, order: &str, shape: &str| {
+            format!("{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}")
+        };
+        for (header, reason) in [
+            (with("'<f8'", "False", "(1,)"), "<f8"),
+            (with("[('a', '<f4')]", "False", "(1,)"), "structured"),
+            (with("'<f4'", "True", "(1,)"), "Fortran"),
+            (with("'<f4'", "False", "(9,)"), "ends early"),
+            (with("'<f4'", "False", "(99999999999, 99999999999)"), "too large"),
+            (with("'<f4'", "False", "(-1,)"), "shape"),
+            ("{}".to_owned(), "descr"),
+        ] {
+            let error = read_one(&npy(1, &header, &[0; 4])).unwrap_err();
+            assert!(error.contains(reason), "{header}: {error}");
+        }
+        assert!(read_one(b"PK").is_err());
+        assert!(read_one(&npy(3, "{}", &[])).unwrap_err().contains("version 3"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_is_one_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"not a zip").unwrap();
+        assert_eq!(read(file.path()).unwrap_err().len(), 1);
+    }
+}

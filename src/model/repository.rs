@@ -1,0 +1,325 @@
+//! All models, by name. Each entry is loading, ready or failed, and can be swapped while others use it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    load::{self, ModelDefaults, Shared},
+    manifest,
+    served::Model,
+};
+use crate::{
+    batch::{RunPermits, Watchdog},
+    domain::ModelName,
+    error::{Error, ErrorKind, Result},
+    runtime::{GraphLoader, cores},
+    telemetry::metrics::{Metrics, ModelInfoLabels, ModelLabels},
+};
+
+/// When a client should ask again for a model that is being loaded.
+const RETRY_LOADING: Duration = Duration::from_secs(1);
+
+/// The model repository: a folder of folders.
+///
+/// [`Repository::scan`] lists it, [`Repository::load_all`] loads what was listed; until then, and while it does,
+/// every other call answers from what is there.
+pub struct Repository {
+    folder: PathBuf,
+    shared: Shared,
+    slots: ArcSwap<BTreeMap<ModelName, Arc<Slot>>>,
+    stopping: AtomicBool,
+}
+
+/// What a repository is put together from.
+pub struct RepositoryParts {
+    pub folder: PathBuf,
+    pub loader: Arc<dyn GraphLoader>,
+    pub defaults: ModelDefaults,
+    pub permits: RunPermits,
+    pub watchdog: Watchdog,
+    pub metrics: Arc<Metrics>,
+}
+
+/// The place of one model.
+struct Slot {
+    folder: PathBuf,
+    required: bool,
+    state: ArcSwap<ModelState>,
+}
+
+/// Where a model stands.
+#[derive(Clone)]
+pub enum ModelState {
+    Loading,
+    Ready(Arc<Model>),
+    /// With everything that is wrong.
+    Failed(Vec<String>),
+}
+
+impl ModelState {
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready(_) => "ready",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A model of the repository, whatever its state.
+#[derive(Clone)]
+pub struct ModelEntry {
+    pub name: ModelName,
+    /// The server is not ready without it.
+    pub required: bool,
+    pub state: ModelState,
+}
+
+impl Repository {
+    #[must_use]
+    pub fn new(parts: RepositoryParts) -> Self {
+        let RepositoryParts { folder, loader, defaults, permits, watchdog, metrics } = parts;
+        let shared = Shared { loader, defaults, permits, watchdog, metrics };
+        Self { folder, shared, slots: ArcSwap::default(), stopping: AtomicBool::new(false) }
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Lists the folders of the repository. New ones become loading, known ones keep their state, and those that are
+    /// gone are let go. Folders that begin with a dot and plain files are left out; so is, with a warning, a folder
+    /// that cannot be a model's name.
+    ///
+    /// # Errors
+    /// `unavailable` when the folder cannot be read.
+    pub fn scan(&self) -> Result<()> {
+        let unreadable = |error: std::io::Error| {
+            Error::unavailable(format!("the model folder {} cannot be read", self.folder.display())).with_source(error)
+        };
+        let known = self.slots.load();
+        let mut slots = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
+            let folder = entry.map_err(unreadable)?.path();
+            for (name, required) in models_in(&folder) {
+                let slot = known.get(&name).filter(|slot| slot.folder == folder && slot.required == required);
+                let slot = slot.cloned().unwrap_or_else(|| Arc::new(Slot::new(folder.clone(), required)));
+                self.shared.metrics.model_ready.get_or_create(&label(&name)).set(i64::from(slot.model().is_some()));
+                slots.insert(name, slot);
+            }
+        }
+        for (name, slot) in known.iter().filter(|(name, _)| !slots.contains_key(*name)) {
+            self.shared.metrics.model_ready.remove(&label(name));
+            self.forget_info(slot);
+        }
+        self.slots.store(Arc::new(slots));
+        Ok(())
+    }
+
+    /// Loads every model that is loading, on as many threads as there are cores; blocks until all are ready or
+    /// failed. Each is there as soon as it is ready.
+    pub fn load_all(&self) {
+        let waiting: VecDeque<(ModelName, Arc<Slot>)> = self
+            .slots
+            .load()
+            .iter()
+            .filter(|(_, slot)| matches!(**slot.state.load(), ModelState::Loading))
+            .map(|(name, slot)| (name.clone(), Arc::clone(slot)))
+            .collect();
+        let threads = cores().min(waiting.len());
+        let waiting = Mutex::new(waiting);
+        let work = || {
+            while let Some((name, slot)) = next(&waiting) {
+                self.load(&name, &slot);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                let thread = std::thread::Builder::new().name("load models".to_owned()).spawn_scoped(scope, work);
+                if let Err(error) = thread {
+                    tracing::warn!(%error, "models are loaded on fewer threads");
+                }
+            }
+            work();
+        });
+    }
+
+    fn load(&self, name: &ModelName, slot: &Slot) {
+        if self.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let started = Instant::now();
+        let loaded = catch_unwind(AssertUnwindSafe(|| load::load(&slot.folder, name, &self.shared)))
+            .unwrap_or_else(|_| Err(vec!["loading panicked; the log has the place".to_owned()]));
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let state = match loaded {
+            Ok(model) => {
+                tracing::info!(
+                    model = %name, family = %model.manifest().family, space_key = %model.space_key(),
+                    device = %model.device(), took_ms, "model is ready"
+                );
+                ModelState::Ready(Arc::new(model))
+            }
+            Err(reasons) => {
+                tracing::error!(model = %name, reasons = %reasons.join("; "), took_ms, "model failed to load");
+                ModelState::Failed(reasons)
+            }
+        };
+        self.publish(name, slot, state);
+        // a shutdown that came during the load has not seen this model
+        if self.stopping.load(Ordering::SeqCst)
+            && let Some(model) = slot.model()
+        {
+            model.stop();
+        }
+    }
+
+    fn publish(&self, name: &ModelName, slot: &Slot, state: ModelState) {
+        let metrics = &self.shared.metrics;
+        self.forget_info(slot);
+        if let ModelState::Ready(model) = &state {
+            metrics.model_info.get_or_create(&info_labels(model)).set(1);
+        }
+        let ready = matches!(state, ModelState::Ready(_));
+        slot.state.store(Arc::new(state));
+        metrics.model_ready.get_or_create(&label(name)).set(i64::from(ready));
+    }
+
+    fn forget_info(&self, slot: &Slot) {
+        if let Some(model) = slot.model() {
+            self.shared.metrics.model_info.remove(&info_labels(&model));
+        }
+    }
+
+    /// The model of that name.
+    ///
+    /// # Errors
+    /// `model_not_found`, with the names there are; `unavailable` for one that is loading or has failed.
+    pub fn get(&self, name: &ModelName) -> Result<Arc<Model>> {
+        let slots = self.slots.load();
+        let Some(slot) = slots.get(name) else {
+            let names: Vec<&str> = slots.keys().map(ModelName::as_str).collect();
+            let there =
+                if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
+            return Err(Error::new(ErrorKind::ModelNotFound, format!("there is no model {name}; {there}")));
+        };
+        match &**slot.state.load() {
+            ModelState::Ready(model) => Ok(Arc::clone(model)),
+            ModelState::Loading => {
+                Err(Error::unavailable(format!("model {name} is being loaded")).with_retry_after(RETRY_LOADING))
+            }
+            ModelState::Failed(reasons) => {
+                Err(Error::unavailable(format!("model {name} failed to load: {}", reasons.join("; "))))
+            }
+        }
+    }
+
+    /// Every model, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<ModelEntry> {
+        let entry = |(name, slot): (&ModelName, &Arc<Slot>)| ModelEntry {
+            name: name.clone(),
+            required: slot.required,
+            state: (**slot.state.load()).clone(),
+        };
+        self.slots.load().iter().map(entry).collect()
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// The reasons why not: models still loading, a required one that failed, or none that is ready.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
+        let entries = self.list();
+        let mut reasons = Vec::new();
+        for entry in &entries {
+            match &entry.state {
+                ModelState::Loading => reasons.push(format!("model {} is being loaded", entry.name)),
+                ModelState::Failed(why) if entry.required => {
+                    reasons.push(format!("required model {} failed to load: {}", entry.name, why.join("; ")));
+                }
+                ModelState::Ready(_) | ModelState::Failed(_) => {}
+            }
+        }
+        if !entries.iter().any(|entry| matches!(entry.state, ModelState::Ready(_))) {
+            reasons.push("no model is ready".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Closes every queue, then waits until what was admitted is done: blocks. Models whose load has not begun are
+    /// left alone.
+    pub fn shutdown(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let models: Vec<Arc<Model>> = self.slots.load().values().filter_map(|slot| slot.model()).collect();
+        for graph in models.iter().flat_map(|model| model.graphs.values()) {
+            graph.queue.close();
+        }
+        for model in models {
+            model.stop();
+        }
+    }
+}
+
+impl Slot {
+    fn new(folder: PathBuf, required: bool) -> Self {
+        Self { folder, required, state: ArcSwap::from_pointee(ModelState::Loading) }
+    }
+
+    fn model(&self) -> Option<Arc<Model>> {
+        match &**self.state.load() {
+            ModelState::Ready(model) => Some(Arc::clone(model)),
+            ModelState::Loading | ModelState::Failed(_) => None,
+        }
+    }
+}
+
+fn next(waiting: &Mutex<VecDeque<(ModelName, Arc<Slot>)>>) -> Option<(ModelName, Arc<Slot>)> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
+/// The models of one folder of the repository, and whether each is required: its own and those of its variants.
+fn models_in(folder: &Path) -> Vec<(ModelName, bool)> {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.starts_with('.') || !folder.is_dir() {
+        return Vec::new();
+    }
+    let Ok(model) = name.parse::<ModelName>() else {
+        tracing::warn!(folder = %folder.display(), "a folder is left out: its name cannot be a model's");
+        return Vec::new();
+    };
+    let text = std::fs::read_to_string(folder.join(manifest::FILE_NAME)).unwrap_or_default();
+    let (required, variants) = manifest::glance(&text);
+    // a variant whose name cannot be one is a violation of the manifest, told by its model
+    let variants = variants.iter().filter_map(|variant| format!("{name}:{variant}").parse().ok());
+    std::iter::once((model, required)).chain(variants.map(|variant| (variant, false))).collect()
+}
+
+fn label(name: &ModelName) -> ModelLabels {
+    ModelLabels { model: name.to_string() }
+}
+
+fn info_labels(model: &Model) -> ModelInfoLabels {
+    ModelInfoLabels {
+        model: model.name().to_string(),
+        family: model.manifest().family.to_string(),
+        space_key: model.space_key().to_string(),
+        device: model.device().to_string(),
+        provider: model.provider().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+use crate::model::tests::{copy_of, data, defaults, runtime};
+
+fn repository(folder: &Path) -> Repository {
+    Repository::new(RepositoryParts {
+        folder: folder.to_owned(),
+        loader: runtime(),
+        defaults: defaults(),
+        permits: RunPermits::new(2),
+        watchdog: Watchdog::start().unwrap(),
+        metrics: Arc::default(),
+    })
+}
+
+fn name(text: &str) -> ModelName {
+    text.parse().unwrap()
+}
+
+/// A repository of one good model and of a broken one.
+fn good_and_broken(required: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::rename(copy_of("tiny-gray").keep(), folder.path().join("good")).unwrap();
+    std::fs::create_dir(folder.path().join("broken")).unwrap();
+    std::fs::write(folder.path().join("broken/model.toml"), format!("required = {required}\n")).unwrap();
+    folder
+}
+
+#[test]
+fn models_are_loading_from_the_scan_on_and_ready_one_by_one() {
+    let repository = repository(&data("models"));
+    repository.scan().unwrap();
+    let names: Vec<String> = repository.list().iter().map(|entry| entry.name.to_string()).collect();
+    assert!(names.is_sorted() && names.contains(&"tiny-ae".to_owned()), "{names:?}");
+    assert!(repository.list().iter().all(|entry| matches!(entry.state, ModelState::Loading)));
+    let error = repository.get(&name("tiny-ae")).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(RETRY_LOADING)));
+    let reasons = repository.readiness().unwrap_err();
+    assert!(reasons.contains(&"model tiny-ae is being loaded".to_owned()), "{reasons:?}");
+    assert!(reasons.contains(&"no model is ready".to_owned()), "{reasons:?}");
+
+    repository.load_all();
+    assert!(repository.readiness().is_ok(), "{:?}", repository.readiness());
+    assert_eq!(repository.get(&name("tiny-ae")).unwrap().name().as_str(), "tiny-ae");
+    let text = repository.shared.metrics.render();
+    assert!(text.contains("latentd_model_ready{model=\"tiny-ae\"} 1"), "{text}");
+    assert!(
+        text.contains("latentd_model_info{model=\"tiny-ae\",family=\"autoencoder\",space_key=\"tiny-ae@"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_failed_model_is_listed_with_its_reasons_and_the_others_serve() {
+    let folder = good_and_broken("false");
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    assert!(repository.readiness().is_ok());
+    assert!(repository.get(&name("good")).is_ok());
+    let error = repository.get(&name("broken")).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        error.message().contains("manifest is missing") && error.message().contains("[input] is missing"),
+        "{error}"
+    );
+    let broken = &repository.list()[0];
+    assert!(matches!(&broken.state, ModelState::Failed(reasons) if reasons.len() > 2) && !broken.required);
+}
+
+#[test]
+fn a_required_model_that_failed_keeps_the_server_from_being_ready() {
+    let folder = good_and_broken("true");
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    let reasons = repository.readiness().unwrap_err();
+    assert!(reasons.len() == 1 && reasons[0].starts_with("required model broken failed to load"), "{reasons:?}");
+}
+
+#[test]
+fn an_unknown_model_is_told_which_there_are() {
+    let folder = good_and_broken("false");
+    let repository = repository(folder.path());
+    let error = repository.get(&name("x")).map(drop).unwrap_err();
+    assert!(error.message().ends_with("there is no model x; there are none"), "{error}");
+    repository.scan().unwrap();
+    let error = repository.get(&name("x")).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ModelNotFound);
+    assert!(error.message().ends_with("there are broken, good"), "{error}");
+}
+
+#[test]
+fn a_folder_without_a_manifest_is_failed_and_files_and_hidden_folders_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for inside in ["empty", ".git", "No Name"] {
+        std::fs::create_dir(folder.path().join(inside)).unwrap();
+    }
+    std::fs::write(folder.path().join("readme"), "x").unwrap();
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    let entries = repository.list();
+    assert_eq!(entries.len(), 1);
+    assert!(matches!(&entries[0].state, ModelState::Failed(reasons) if reasons[0].contains("model.toml is not there")));
+    assert_eq!(repository.readiness().unwrap_err(), ["no model is ready"]);
+}
+
+#[test]
+fn variants_are_models_of_their_own() {
+    let folder = good_and_broken("false");
+    let manifest = folder.path().join("good/model.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text + "\n[variants.same]\ngraphs.encoder.file = \"encoder.onnx\"\n").unwrap();
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    assert!(repository.get(&name("good:same")).is_ok());
+}
+
+#[test]
+fn a_second_scan_keeps_what_is_ready_and_lets_go_what_is_gone() {
+    let folder = good_and_broken("false");
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    let before = repository.get(&name("good")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("broken")).unwrap();
+    repository.scan().unwrap();
+    assert!(Arc::ptr_eq(&before, &repository.get(&name("good")).unwrap()));
+    assert_eq!(repository.get(&name("broken")).map(drop).unwrap_err().kind(), ErrorKind::ModelNotFound);
+}
+
+#[test]
+fn after_a_shutdown_nothing_is_admitted_and_nothing_more_is_loaded() {
+    let folder = good_and_broken("false");
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    let model = repository.get(&name("good")).unwrap();
+    repository.shutdown();
+    let encoder = model.graph(crate::model::GraphRole::Encoder).unwrap();
+    let refused = encoder.queue.admit(1, Instant::now() + Duration::from_secs(9)).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    std::fs::rename(copy_of("tiny-gray").keep(), folder.path().join("late")).unwrap();
+    repository.scan().unwrap();
+    repository.load_all();
+    assert!(repository.list().iter().any(|entry| matches!(entry.state, ModelState::Loading)));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told() {
+    let error = repository(Path::new("/nonexistent/models")).scan().unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("/nonexistent/models"), "{error}");
+}

@@ -1,0 +1,161 @@
+//! A model that serves.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    family::{Capability, GraphRole},
+    graph::Graph,
+    head::EmbeddingHead,
+    manifest::Manifest,
+};
+use crate::{
+    batch::Workers,
+    domain::{Device, ModelName, SpaceKey},
+    error::{Error, ErrorKind, Result},
+    image::Preprocessor,
+};
+
+/// A loaded model: what its manifest says, resolved, and its graphs, ready to run.
+///
+/// Dropping the last handle lets the admitted items be answered and ends the threads, on a thread of its own, so that
+/// it may be dropped anywhere.
+pub struct Model {
+    pub(super) name: ModelName,
+    pub(super) manifest: Manifest,
+    pub(super) space_key: SpaceKey,
+    pub(super) preprocessor: Preprocessor,
+    pub(super) capabilities: Vec<Capability>,
+    pub(super) graphs: BTreeMap<GraphRole, Graph>,
+    pub(super) embedding: Option<EmbeddingHead>,
+    pub(super) created_unix: u64,
+    pub(super) device: Device,
+    pub(super) metrics_json: Option<serde_json::Value>,
+    pub(super) workers: Mutex<Vec<Workers>>,
+}
+
+impl Model {
+    #[must_use]
+    pub const fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Of its vectors; for a model that gives pictures only, of what it sees.
+    #[must_use]
+    pub const fn space_key(&self) -> &SpaceKey {
+        &self.space_key
+    }
+
+    #[must_use]
+    pub const fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// What the model can do by its family and graphs.
+    #[must_use]
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// # Errors
+    /// `capability_not_supported`, with what the model can do; also for what it can do and this version does not
+    /// compute.
+    pub fn require(&self, capability: Capability) -> Result<()> {
+        let family = self.manifest.family;
+        let can = self.capabilities.contains(&capability);
+        if can && family.computes(capability) {
+            return Ok(());
+        }
+        let served: Vec<&str> =
+            self.capabilities.iter().filter(|&&one| family.computes(one)).map(|one| one.as_str()).collect();
+        let why = if can {
+            format!("this version does not {capability} with {family} models")
+        } else {
+            format!("model {} does not {capability}", self.name)
+        };
+        Err(Error::new(
+            ErrorKind::CapabilityNotSupported,
+            format!("{why}; model {} can {}", self.name, served.join(", ")),
+        ))
+    }
+
+    #[must_use]
+    pub fn graph(&self, role: GraphRole) -> Option<&Graph> {
+        self.graphs.get(&role)
+    }
+
+    /// How its vectors are made; none for a model without an encoder.
+    #[must_use]
+    pub const fn embedding(&self) -> Option<&EmbeddingHead> {
+        self.embedding.as_ref()
+    }
+
+    /// When its defining graph's file was last written, in seconds since 1970.
+    #[must_use]
+    pub const fn created_unix(&self) -> u64 {
+        self.created_unix
+    }
+
+    /// Where its graphs run; the CPU as soon as one of them does.
+    #[must_use]
+    pub const fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The execution provider of that device, by ONNX Runtime's name.
+    #[must_use]
+    pub const fn provider(&self) -> &'static str {
+        match self.device {
+            Device::Cuda(_) => "CUDAExecutionProvider",
+            Device::Cpu | Device::Auto => "CPUExecutionProvider",
+        }
+    }
+
+    /// The file `metrics.json` beside the manifest: what the model's author measured.
+    #[must_use]
+    pub const fn metrics_json(&self) -> Option<&serde_json::Value> {
+        self.metrics_json.as_ref()
+    }
+
+    /// Items in one run of any of its graphs, at most.
+    #[must_use]
+    pub fn max_batch(&self) -> usize {
+        self.graphs.values().map(Graph::max_batch).min().unwrap_or(1)
+    }
+
+    /// Admits nothing more, computes what was admitted and waits for it: blocks.
+    pub(super) fn stop(&self) {
+        for graph in self.graphs.values() {
+            graph.queue.close();
+        }
+        drop(self.take_workers());
+    }
+
+    fn take_workers(&self) -> Vec<Workers> {
+        std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        for graph in self.graphs.values() {
+            graph.queue.close();
+        }
+        let workers = self.take_workers();
+        if workers.is_empty() {
+            return;
+        }
+        let thread = std::thread::Builder::new().name(format!("unload {}", self.name)).spawn(move || drop(workers));
+        if let Err(error) = thread {
+            // the workers went with the closure that was not run: they have been waited for here
+            tracing::warn!(model = %self.name, %error, "a model was unloaded without a thread of its own");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The fixtures of `tests/data`, on the real ONNX Runtime.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{load::Shared, *};
+use crate::{
+    batch::{Row, RunPermits, Watchdog},
+    domain::{Device, ModelName},
+    error::ErrorKind,
+    runtime::{GraphLoader, Runtime},
+};
+
+pub(super) fn runtime() -> Arc<dyn GraphLoader> {
+    let configured = std::env::var_os("LATENTD_ONNXRUNTIME").map(PathBuf::from);
+    let library = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ort/lib").join(library);
+    Arc::new(Runtime::load(Some(&configured.unwrap_or(fetched))).unwrap())
+}
+
+pub(super) fn data(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
+}
+
+pub(super) fn defaults() -> ModelDefaults {
+    ModelDefaults {
+        device: Device::Cpu,
+        max_batch: 8,
+        sessions: 2,
+        threads: 1,
+        queue_items: 64,
+        run_limit: Duration::from_millis(500),
+    }
+}
+
+fn shared() -> Shared {
+    Shared {
+        loader: runtime(),
+        defaults: defaults(),
+        permits: RunPermits::new(2),
+        watchdog: Watchdog::start().unwrap(),
+        metrics: Arc::default(),
+    }
+}
+
+fn load_from(folder: &Path, name: &str) -> Result<Model, Vec<String>> {
+    load::load(folder, &name.parse::<ModelName>().unwrap(), &shared())
+}
+
+fn load(name: &str) -> Model {
+    load_from(&data("models").join(name), name).unwrap_or_else(|reasons| panic!("{name}: {reasons:#?}"))
+}
+
+fn broken(name: &str) -> Vec<String> {
+    load_from(&data("broken").join(name), name).map(drop).unwrap_err()
+}
+
+/// A copy of a fixture that a test may change.
+pub(super) fn copy_of(fixture: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(data("models").join(fixture)).unwrap() {
+        let file = entry.unwrap().path();
+        // the bytes and not the permissions, so that the copy can be written to
+        std::fs::write(copy.path().join(file.file_name().unwrap()), std::fs::read(&file).unwrap()).unwrap();
+    }
+    copy
+}
+
+fn edit(folder: &Path, from: &str, to: &str) {
+    let file = folder.join(manifest::FILE_NAME);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{from:?} is not in {text}");
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
+fn picture(model: &Model, value: f32) -> Row {
+    let shape = model.manifest().picture_shape().to_vec();
+    Row { data: vec![value; shape.iter().product()], shape }
+}
+
+async fn run(graph: &Graph, inputs: Vec<Row>) -> Vec<Row> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ticket = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
+    graph.queue.submit(inputs, deadline, ticket).answer().await.unwrap().rows
+}
+
+#[test]
+fn every_fixture_loads() {
+    for name in ["external", "tiny-ae", "tiny-contrastive", "tiny-dae", "tiny-frozen", "tiny-gray", "tiny-mae"] {
+        let model = load(name);
+        assert_eq!((model.device(), model.provider()), (Device::Cpu, "CPUExecutionProvider"), "{name}");
+        assert!(model.created_unix() > 0, "{name}");
+        assert!(model.space_key().as_str().starts_with(&format!("{name}@")), "{name}");
+    }
+}
+
+#[test]
+fn space_keys_are_what_they_were() {
+    // vectors are stored under these: a change here makes every stored vector a stranger
+    for (name, key) in [
+        ("tiny-contrastive", "tiny-contrastive@9b8287be11af"),
+        ("external", "external@b532b019a2f2"),
+        ("tiny-dae", "tiny-dae@acaa72242e70"),
+    ] {
+        assert_eq!(load(name).space_key().as_str(), key);
+    }
+}
+
+#[test]
+fn models_do_what_their_family_and_graphs_allow() {
+    let model = load("tiny-contrastive");
+    assert!(model.require(Capability::Embed).is_ok());
+    let error = model.require(Capability::Reconstruct).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CapabilityNotSupported);
+    assert!(error.message().contains("can embed"), "{error}");
+
+    let model = load("tiny-dae");
+    assert!(model.require(Capability::Denoise).is_ok() && model.embedding().is_none());
+
+    let model = load("tiny-vae");
+    assert!(model.require(Capability::Reconstruct).is_ok() && model.require(Capability::Embed).is_ok());
+
+    let model = load("tiny-mae");
+    assert!(model.capabilities().contains(&Capability::Inpaint));
+    assert!(model.require(Capability::Inpaint).unwrap_err().message().contains("this version"));
+}
+
+#[test]
+fn a_graph_frozen_at_one_takes_one_item_a_run() {
+    assert_eq!(load("tiny-frozen").max_batch(), 1);
+    assert_eq!(load("tiny-tokens").max_batch(), 8);
+}
+
+#[tokio::test]
+async fn a_picture_goes_through_the_encoder_to_a_vector_and_through_the_decoder_back() {
+    let model = load("tiny-ae");
+    let (encoder, decoder) = (model.graph(GraphRole::Encoder).unwrap(), model.graph(GraphRole::Decoder).unwrap());
+    let inputs = encoder.inputs_from(vec![("image", picture(&model, 0.5))]).unwrap();
+    let rows = run(encoder, inputs).await;
+    let head = model.embedding().unwrap();
+    let vector = head.apply(&rows, &VectorOptions::default()).unwrap();
+    assert_eq!((vector.len(), head.dimension()), (12, 12));
+    assert!(vector.iter().all(|value| (value - 12.0_f32.sqrt().recip()).abs() < 1e-6), "{vector:?}");
+
+    let latent = rows[encoder.output_index("latent").unwrap()].clone();
+    let rows = run(decoder, decoder.inputs_from(vec![("latent", latent)]).unwrap()).await;
+    assert_eq!(rows[decoder.output_index("image").unwrap()], picture(&model, 0.5));
+}
+
+#[tokio::test]
+async fn inputs_are_ordered_as_the_graph_takes_them() {
+    let model = load("tiny-mae");
+    let masked = model.graph(GraphRole::Masked).unwrap();
+    let mask = Row { shape: vec![4], data: vec![1.0, 0.0, 0.0, 0.0] };
+    let inputs = masked.inputs_from(vec![("mask", mask.clone()), ("image", picture(&model, 0.25))]).unwrap();
+    assert_eq!(inputs[1], mask);
+    assert_eq!(run(masked, inputs).await[0], picture(&model, 0.25));
+    assert!(masked.inputs_from(vec![("image", picture(&model, 0.25))]).is_err());
+    assert!(masked.inputs_from(vec![("image", picture(&model, 0.25)), ("noise", mask)]).is_err());
+}
+
+#[test]
+fn each_broken_fixture_fails_with_its_reason() {
+    for (name, reason) in [
+        ("unknown-key", "model.toml: input.colour_space is an unknown key"),
+        (
+            "missing-role",
+            "graphs.encoder.outputs.embedding = \"vector\" is not an output of the graph; it has embedding",
+        ),
+        ("no-graph", "graphs.encoder: encoder.onnx is not there"),
+        ("bad-golden", "golden.npz: encoder.latent differs: the graph gives"),
+        ("not-onnx", "graphs.encoder: encoder.onnx: it is not an ONNX model"),
+        ("wrong-size", "input image is [batch, 3, 8, 8]; by the manifest, image is [batch, 3, 16, 16]"),
+    ] {
+        let reasons = broken(name);
+        assert!(reasons.iter().any(|line| line.contains(reason)), "{name}: {reasons:#?}");
+        assert!(reasons.iter().all(|line| line.lines().count() == 1), "{name}: {reasons:#?}");
+    }
+}
+
+#[test]
+fn golden_arrays_that_belong_to_nothing_or_to_another_preprocessing_are_told() {
+    let copy = copy_of("tiny-ae");
+    edit(copy.path(), "filter = \"bilinear\"", "filter = \"nearest\"");
+    let reasons = load_from(copy.path(), "m").map(drop).unwrap_err();
+    assert!(
+        reasons[0].contains("picture is preprocessed otherwise than the first row of encoder.image"),
+        "{reasons:#?}"
+    );
+
+    let copy = copy_of("tiny-ae");
+    std::fs::copy(data("models/tiny-vae/golden.npz"), copy.path().join("golden.npz")).unwrap();
+    let reasons = load_from(copy.path(), "m").map(drop).unwrap_err();
+    assert!(reasons.iter().any(|line| line.contains("encoder.mean is not an array of this model")), "{reasons:#?}");
+}
+
+#[test]
+fn a_tolerance_of_its_own_lets_a_model_pass() {
+    let folder = data("broken/bad-golden");
+    let copy = copy_of("tiny-ae");
+    std::fs::copy(folder.join("golden.npz"), copy.path().join("golden.npz")).unwrap();
+    edit(copy.path(), "[reconstruction]", "[golden]\natol = 0.06\n\n[reconstruction]");
+    load_from(copy.path(), "m").unwrap();
+}
+
+#[test]
+fn a_variant_is_another_build_with_a_space_of_its_own() {
+    let copy = copy_of("tiny-contrastive");
+    std::fs::copy(data("models/tiny-frozen/encoder.onnx"), copy.path().join("other.onnx")).unwrap();
+    edit(
+        copy.path(),
+        "[embedding]",
+        "[variants.other]\ngraphs.encoder.file = \"other.onnx\"\ngolden.atol = 100.0\n[embedding]",
+    );
+    let (model, variant) = (load_from(copy.path(), "m").unwrap(), load_from(copy.path(), "m:other").unwrap());
+    assert_eq!((model.max_batch(), variant.max_batch()), (8, 1));
+    assert_ne!(model.space_key().as_str()[1..], variant.space_key().as_str()["m:other".len()..]);
+    assert!(load_from(copy.path(), "m:none").is_err());
+}
+
+#[test]
+fn external_data_is_a_part_of_the_key_and_stays_in_the_folder() {
+    let copy = copy_of("external");
+    let before = load_from(copy.path(), "m").unwrap().space_key().clone();
+    let file = copy.path().join("encoder.onnx.data");
+    let mut weights = std::fs::read(&file).unwrap();
+    weights[0] ^= 1;
+    std::fs::write(&file, &weights).unwrap();
+    assert_ne!(*load_from(copy.path(), "m").unwrap().space_key(), before);
+
+    std::fs::remove_file(&file).unwrap();
+    let reasons = load_from(copy.path(), "m").map(drop).unwrap_err();
+    assert!(reasons[0].contains("encoder.onnx.data is not there"), "{reasons:#?}");
+}
+
+#[test]
+fn a_model_whose_first_run_is_not_done_in_time_is_served_all_the_same() {
+    let started = Instant::now();
+    let model = load("slow");
+    assert_eq!(model.embedding().unwrap().dimension(), 4);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn measurements_beside_the_manifest_are_shown_and_broken_ones_left_out() {
+    let copy = copy_of("tiny-gray");
+    std::fs::write(copy.path().join("metrics.json"), r#"{"knn": 0.5}"#).unwrap();
+    assert_eq!(load_from(copy.path(), "m").unwrap().metrics_json().unwrap()["knn"], 0.5);
+    std::fs::write(copy.path().join("metrics.json"), "{").unwrap();
+    assert!(load_from(copy.path(), "m").unwrap().metrics_json().is_none());
+}
+
+#[test]
+fn dropping_a_model_answers_what_was_admitted_and_does_not_wait() {
+    let model = load("steady");
+    let encoder = model.graph(GraphRole::Encoder).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let tickets = encoder.queue.admit(8, deadline).unwrap();
+    let row = picture(&model, 0.5);
+    let pending: Vec<_> =
+        tickets.into_iter().map(|ticket| encoder.queue.submit(vec![row.clone()], deadline, ticket)).collect();
+    drop(model);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for pending in pending {
+        assert!(runtime.block_on(pending.answer()).is_ok());
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_fails_the_model_and_auto_falls_back_and_says_so() {
+    let copy = copy_of("tiny-gray");
+    edit(copy.path(), "[embedding]", "[runtime]\ndevice = \"cuda\"\n[embedding]");
+    let shared = shared();
+    let name: ModelName = "m".parse().unwrap();
+    if let Err(reasons) = load::load(copy.path(), &name, &shared) {
+        assert!(reasons[0].contains("cuda:0"), "{reasons:#?}");
+        edit(copy.path(), "device = \"cuda\"", "device = \"auto\"");
+        let model = load::load(copy.path(), &name, &shared).unwrap();
+        assert_eq!(model.device(), Device::Cpu);
+        assert!(shared.metrics.render().contains("latentd_device_fallback{model=\"m\"} 1"));
+    }
+}

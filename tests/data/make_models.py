@@ -1,0 +1,654 @@
+"""Write the tiny model folders the tests load.
+
+    pip install -r tests/data/requirements.txt
+    python tests/data/make_models.py            # writes models/ and broken/ beside this file
+    python tests/data/make_models.py --check    # writes, then runs every good graph in ONNX Runtime
+
+The output is the same byte for byte on every run with the pinned versions. Expected values in
+`golden.npz` come from numpy, never from ONNX Runtime.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+OPSET, IR_VERSION = 20, 9
+RESCALE = 0.00392156862745098
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+F32, I64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+
+# ---------------------------------------------------------------- graph building blocks
+
+
+def weights(seed, *shape):
+    """Fixed random weights of variance 1 / rows."""
+    return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+
+
+def const(name, value, dtype=np.float32):
+    return numpy_helper.from_array(np.asarray(value, dtype=dtype), name)
+
+
+def tensor(name, *shape):
+    return helper.make_tensor_value_info(name, F32, shape)
+
+
+def picture_in(batch="batch", channels=3):
+    return tensor("image", batch, channels, 8, 8)
+
+
+def node(op, inputs, outputs, **attributes):
+    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
+
+
+def model(nodes, inputs, outputs, initializers):
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    built = helper.make_model(
+        graph,
+        producer_name="latentd-tests",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    onnx.checker.check_model(built, full_check=True)
+    return built
+
+
+def pool_nodes(result):
+    """Average of each 4x4 square of `image`, as [batch, channels * 4]."""
+    return [
+        node("AveragePool", "image", "pooled", kernel_shape=[4, 4], strides=[4, 4]),
+        node("Flatten", "pooled", result, axis=1),
+    ]
+
+
+def linear_encoder(seed, dim, batch="batch"):
+    """embedding = flatten(image) @ W."""
+    return model(
+        [node("Flatten", "image", "flat", axis=1), node("MatMul", "flat w", "embedding")],
+        [picture_in(batch)],
+        [tensor("embedding", batch, dim)],
+        [const("w", weights(seed, 192, dim))],
+    )
+
+
+def token_encoder(seed):
+    """One token for each 4x4 patch, its mean colour @ W, after a class token that is their mean."""
+    return model(
+        [
+            node("AveragePool", "image", "pooled", kernel_shape=[4, 4], strides=[4, 4]),
+            node("Reshape", "pooled shape", "colours"),
+            node("Transpose", "colours", "patches", perm=[0, 2, 1]),
+            node("MatMul", "patches w", "patch_tokens"),
+            node("ReduceMean", "patch_tokens axes", "class_token", keepdims=1),
+            node("Concat", "class_token patch_tokens", "tokens", axis=1),
+        ],
+        [picture_in()],
+        [tensor("tokens", "batch", 5, 6)],
+        [
+            const("w", weights(seed, 3, 6)),
+            const("shape", [0, 3, 4], np.int64),
+            const("axes", [1], np.int64),
+        ],
+    )
+
+
+# ---------------------------------------------------------------- the graphs
+
+
+def ae_encoder():
+    return model(pool_nodes("latent"), [picture_in()], [tensor("latent", "batch", 12)], [])
+
+
+def ae_decoder():
+    return model(
+        [
+            node("Reshape", "latent shape", "small"),
+            node(
+                "Resize",
+                "small no_roi scales",
+                "image",
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+        ],
+        [tensor("latent", "batch", 12)],
+        [picture_in()],
+        [
+            const("shape", [0, 3, 2, 2], np.int64),
+            const("no_roi", []),
+            const("scales", [1, 1, 4, 4]),
+        ],
+    )
+
+
+def blur():
+    """3x3 average with mirrored borders; input and output share no name, as graphs require."""
+    return model(
+        [
+            node("Pad", "image pads", "padded", mode="reflect"),
+            node("Conv", "padded w", "denoised", group=3, kernel_shape=[3, 3]),
+        ],
+        [picture_in()],
+        [tensor("denoised", "batch", 3, 8, 8)],
+        [
+            const("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+            const("w", np.full((3, 1, 3, 3), 1 / 9)),
+        ],
+    )
+
+
+def gray_encoder():
+    return model(
+        pool_nodes("embedding"),
+        [picture_in(channels=1)],
+        [tensor("embedding", "batch", 4)],
+        [],
+    )
+
+
+def vae_encoder():
+    return model(
+        pool_nodes("flat")
+        + [
+            node("MatMul", "flat w_mean", "mean"),
+            node("MatMul", "flat w_log_variance", "raw"),
+            node("Tanh", "raw", "log_variance"),
+        ],
+        [picture_in()],
+        [tensor("mean", "batch", 4), tensor("log_variance", "batch", 4)],
+        [const("w_mean", weights(41, 12, 4)), const("w_log_variance", weights(42, 12, 4))],
+    )
+
+
+def vae_decoder():
+    return model(
+        [
+            node("MatMul", "latent w", "flat"),
+            node("Sigmoid", "flat", "bounded"),
+            node("Reshape", "bounded shape", "image"),
+        ],
+        [tensor("latent", "batch", 4)],
+        [picture_in()],
+        [const("w", weights(43, 4, 192)), const("shape", [-1, 3, 8, 8], np.int64)],
+    )
+
+
+def masked():
+    """Hidden 4x4 patches (row by row) take the mean colour of the visible pixels; all hidden: black."""
+    return model(
+        [
+            node("Reshape", "mask shape", "grid"),
+            node(
+                "Resize",
+                "grid no_roi scales",
+                "hidden",
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+            node("Sub", "one hidden", "visible"),
+            node("Mul", "image visible", "kept"),
+            node("ReduceSum", "kept axes", "sum", keepdims=1),
+            node("ReduceSum", "visible axes", "count", keepdims=1),
+            node("Max", "count one", "at_least_one"),
+            node("Div", "sum at_least_one", "colour"),
+            node("Mul", "colour hidden", "filled"),
+            node("Add", "kept filled", "completed"),
+        ],
+        [picture_in(), tensor("mask", "batch", 4)],
+        [tensor("completed", "batch", 3, 8, 8)],
+        [
+            const("shape", [0, 1, 2, 2], np.int64),
+            const("no_roi", []),
+            const("scales", [1, 1, 4, 4]),
+            const("axes", [2, 3], np.int64),
+            const("one", 1.0),
+        ],
+    )
+
+
+def looping_encoder(seed, dim, state, body, trips, initializers, before=()):
+    """A linear encoder that also waits for a Loop started from the input.
+
+    1e-30 times the loop's result is added to the embedding: too small to change it, and nothing an
+    optimiser may remove, so each row stays a function of its own picture.
+    """
+    loop_body = helper.make_graph(
+        [node("Identity", "go_in", "go_out"), *body],
+        "body",
+        [
+            helper.make_tensor_value_info("step", I64, []),
+            helper.make_tensor_value_info("go_in", BOOL, []),
+            tensor("state_in", *state),
+        ],
+        [helper.make_tensor_value_info("go_out", BOOL, []), tensor("state_out", *state)],
+    )
+    return model(
+        [
+            *before,
+            node("Flatten", "image", "flat", axis=1),
+            node("MatMul", "flat w", "vector"),
+            node("ReduceMean", "image", "level", keepdims=0),
+            node("Expand", "level state_shape", "start"),
+            node("Loop", "trips go start", "end", body=loop_body),
+            node("ReduceMean", "end", "average", keepdims=0),
+            node("Tanh", "average", "bounded"),
+            node("Mul", "bounded tiny", "trace"),
+            node("Add", "vector trace", "embedding"),
+        ],
+        [picture_in()],
+        [tensor("embedding", "batch", dim)],
+        [
+            const("w", weights(seed, 192, dim)),
+            const("trips", trips, np.int64),
+            const("go", True, np.bool_),
+            const("state_shape", list(state), np.int64),
+            const("tiny", 1e-30),
+            *initializers,
+        ],
+    )
+
+
+def slow():
+    """Two thousand million small additions: more than half an hour, ended only by the run's terminate flag."""
+    body = [node("Add", "state_in small", "state_out")]
+    return looping_encoder(61, 4, (4,), body, 2_000_000_000, [const("small", 1e-6)])
+
+
+def steady():
+    """About 25 ms on one 2020s core, whatever the batch: STEADY_TRIPS products of 96x96 matrices."""
+    side = 96
+    body = [
+        node("MatMul", "state_in mix", "mixed"),
+        node("Tanh", "mixed", "state_out"),
+    ]
+    # The mixing matrix is cos(i * j / 64) / 8, made in the graph so that the file stays small.
+    mix = [
+        node("Transpose", "ramp", "ramp_row", perm=[1, 0]),
+        node("Mul", "ramp ramp_row", "phase"),
+        node("Cos", "phase", "wave"),
+        node("Mul", "wave eighth", "mix"),
+    ]
+    ramp = np.arange(side)[:, None] / 8
+    initializers = [const("ramp", ramp), const("eighth", 0.125)]
+    return looping_encoder(62, 4, (side, side), body, STEADY_TRIPS, initializers, mix)
+
+
+STEADY_TRIPS = 1000
+
+
+# ---------------------------------------------------------------- manifests and pictures
+
+
+PREPROCESS_PLAIN = f"""[preprocess]
+resize = "exact"
+filter = "bilinear"
+rescale = {RESCALE}
+"""
+
+PREPROCESS_IMAGENET = f"""[preprocess]
+resize = "shortest-edge"
+edge = 10
+filter = "bicubic"
+crop = "center"
+rescale = {RESCALE}
+mean = {IMAGENET_MEAN}
+std = {IMAGENET_STD}
+"""
+
+
+def head(family, description, extra="", channels="rgb", side=8, preprocess=PREPROCESS_PLAIN):
+    return f"""manifest = 1
+family = "{family}"
+description = "{description}"
+license = "Apache-2.0"
+{extra}
+[input]
+width = {side}
+height = {side}
+channels = "{channels}"
+
+{preprocess}"""
+
+
+def graph(role, inputs, outputs, file=None):
+    table = lambda names: ", ".join(f'{r} = "{n}"' for r, n in names.items())
+    return f"""
+[graphs.{role}]
+file = "{file or role + '.onnx'}"
+inputs = {{ {table(inputs)} }}
+outputs = {{ {table(outputs)} }}
+"""
+
+
+def embedding(output="embedding", pooling="none"):
+    return f"""
+[embedding]
+output = "{output}"
+pooling = "{pooling}"
+normalize = true
+metric = "cosine"
+"""
+
+
+IMAGE = {"image": "image"}
+EMBEDDING = {"embedding": "embedding"}
+UNIT = '\n[reconstruction]\nvalues = "unit"\n'
+
+
+def contrastive(description, **options):
+    return head("contrastive", description, **options) + graph("encoder", IMAGE, EMBEDDING) + embedding()
+
+
+def autoencoder(description):
+    return (
+        head("autoencoder", description)
+        + graph("encoder", IMAGE, {"latent": "latent"})
+        + graph("decoder", {"latent": "latent"}, IMAGE)
+        + embedding("latent")
+        + UNIT
+    )
+
+
+def drawn_picture():
+    """13 wide, 9 high: red rises to the right, green downwards, blue is a disc."""
+    y, x = np.mgrid[0:9, 0:13]
+    disc = (x - 7.0) ** 2 + (y - 4.0) ** 2 < 9.0
+    return np.stack([x * 255 // 12, y * 255 // 8, np.where(disc, 220, 30)], axis=-1).astype(np.uint8)
+
+
+def to_tensor(picture):
+    """HWC u8 -> [1, C, H, W] f32 in 0..1."""
+    return (picture.astype(np.float64) * RESCALE).transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def preprocess_plain(picture):
+    return to_tensor(np.asarray(Image.fromarray(picture).resize((8, 8), Image.Resampling.BILINEAR)))
+
+
+def preprocess_imagenet(picture):
+    high, wide = picture.shape[:2]
+    size = (10, 10 * high // wide) if wide < high else (10 * wide // high, 10)
+    resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    top, left = (resized.shape[0] - 8) // 2, (resized.shape[1] - 8) // 2
+    scaled = to_tensor(resized[top : top + 8, left : left + 8])
+    mean, std = (np.float32(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (scaled - mean) / std
+
+
+def second_row(image):
+    """A batch of two: the picture and its mirror image."""
+    return np.concatenate([image, image[..., ::-1]])
+
+
+def pool(image):
+    return image.reshape(len(image), -1, 2, 4, 2, 4).mean(axis=(3, 5)).astype(np.float32)
+
+
+def ae_golden():
+    image = second_row(preprocess_plain(drawn_picture()))
+    latent = pool(image).reshape(len(image), 12)
+    decoded = latent.reshape(-1, 3, 2, 2).repeat(4, axis=2).repeat(4, axis=3)
+    return {
+        "picture": drawn_picture(),
+        "encoder.image": image,
+        "encoder.latent": latent,
+        "decoder.latent": latent,
+        "decoder.image": decoded,
+    }
+
+
+def contrastive_golden():
+    image = second_row(preprocess_imagenet(drawn_picture()))
+    return {
+        "picture": drawn_picture(),
+        "encoder.image": image,
+        "encoder.embedding": image.reshape(len(image), -1) @ weights(21, 192, 16),
+    }
+
+
+def blur_golden():
+    image = second_row(preprocess_plain(drawn_picture()))
+    padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    shifted = [padded[:, :, r : r + 8, c : c + 8] for r in range(3) for c in range(3)]
+    return {
+        "picture": drawn_picture(),
+        "autoencoder.image": image,
+        "autoencoder.image.out": np.mean(shifted, axis=0, dtype=np.float64).astype(np.float32),
+    }
+
+
+def mae_golden():
+    image = second_row(preprocess_plain(drawn_picture()))
+    mask = np.float32([[1, 0, 0, 1], [0, 0, 1, 0]])
+    hidden = mask.reshape(2, 1, 2, 2).repeat(4, axis=2).repeat(4, axis=3)
+    colour = (image * (1 - hidden)).sum((2, 3), keepdims=True) / (1 - hidden).sum((2, 3), keepdims=True)
+    patches = pool(image).reshape(2, 3, 4).transpose(0, 2, 1) @ weights(51, 3, 6)
+    return {
+        "picture": drawn_picture(),
+        "encoder.image": image,
+        "encoder.tokens": np.concatenate([patches.mean(1, keepdims=True), patches], axis=1),
+        "masked.image": image,
+        "masked.mask": mask,
+        "masked.image.out": image * (1 - hidden) + colour * hidden,
+    }
+
+
+def vae_golden():
+    image = second_row(preprocess_plain(drawn_picture()))
+    flat = pool(image).reshape(len(image), 12)
+    mean = flat @ weights(41, 12, 4)
+    return {
+        "picture": drawn_picture(),
+        "encoder.image": image,
+        "encoder.mean": mean,
+        "encoder.log_variance": np.tanh(flat @ weights(42, 12, 4)),
+        "decoder.latent": mean,
+        "decoder.image": (1 / (1 + np.exp(-(mean @ weights(43, 4, 192))))).reshape(-1, 3, 8, 8),
+    }
+
+
+# ---------------------------------------------------------------- folders
+
+
+def write(folder, manifest, graphs, golden=None, external=False):
+    folder.mkdir(parents=True)
+    (folder / "model.toml").write_text(manifest)
+    for role, built in graphs.items():
+        path = folder / f"{role}.onnx"
+        if isinstance(built, bytes):
+            path.write_bytes(built)
+        elif external:
+            onnx.save_model(
+                built,
+                path,
+                save_as_external_data=True,
+                all_tensors_to_one_file=True,
+                location=path.name + ".data",
+                size_threshold=0,
+            )
+        else:
+            onnx.save_model(built, path)
+    if golden:
+        np.savez_compressed(folder / "golden.npz", **golden)
+
+
+def write_models(root):
+    write(
+        root / "tiny-ae",
+        autoencoder("2x2 grid of mean colours and back"),
+        {"encoder": ae_encoder(), "decoder": ae_decoder()},
+        ae_golden(),
+    )
+    write(
+        root / "tiny-dae",
+        head("autoencoder", "3x3 average blur", extra="denoises = true\n")
+        + graph("autoencoder", IMAGE, {"image": "denoised"})
+        + UNIT,
+        {"autoencoder": blur()},
+        blur_golden(),
+    )
+    write(
+        root / "tiny-contrastive",
+        contrastive("random projection", preprocess=PREPROCESS_IMAGENET),
+        {"encoder": linear_encoder(21, 16)},
+        contrastive_golden(),
+    )
+    write(
+        root / "tiny-tokens",
+        head("contrastive", "tokens, pooled by their mean")
+        + graph("encoder", IMAGE, {"tokens": "tokens"})
+        + embedding("tokens", "mean"),
+        {"encoder": token_encoder(31)},
+    )
+    write(
+        root / "tiny-gray",
+        contrastive("2x2 grid of grey levels", channels="gray"),
+        {"encoder": gray_encoder()},
+    )
+    write(
+        root / "tiny-frozen",
+        contrastive("random projection with the batch frozen at 1"),
+        {"encoder": linear_encoder(22, 16, batch=1)},
+    )
+    write(
+        root / "tiny-vae",
+        head("variational", "four latents, random weights")
+        + graph("encoder", IMAGE, {"mean": "mean", "log_variance": "log_variance"})
+        + graph("decoder", {"latent": "latent"}, IMAGE)
+        + embedding("mean")
+        + UNIT,
+        {"encoder": vae_encoder(), "decoder": vae_decoder()},
+        vae_golden(),
+    )
+    write(
+        root / "tiny-mae",
+        head("masked-autoencoder", "hidden patches take the mean visible colour")
+        + "\n[masked]\npatch = 4\n"
+        + graph("encoder", IMAGE, {"tokens": "tokens"})
+        + graph("masked", {"image": "image", "mask": "mask"}, {"image": "completed"})
+        + embedding("tokens", "cls")
+        + UNIT,
+        {"encoder": token_encoder(51), "masked": masked()},
+        mae_golden(),
+    )
+    write(root / "slow", contrastive("never ends by itself"), {"encoder": slow()})
+    write(root / "steady", contrastive("takes tens of milliseconds a run"), {"encoder": steady()})
+    write(
+        root / "external",
+        contrastive("weights in a file of their own"),
+        {"encoder": linear_encoder(23, 16)},
+        external=True,
+    )
+
+
+def write_broken(root):
+    good = linear_encoder(24, 4)
+    plain = contrastive("broken on purpose")
+    write(root / "unknown-key", plain.replace("[input]", "[input]\ncolour_space = \"srgb\""), {"encoder": good})
+    write(
+        root / "missing-role",
+        plain.replace('embedding = "embedding"', 'embedding = "vector"'),
+        {"encoder": good},
+    )
+    write(root / "no-graph", plain, {})
+    golden = ae_golden()
+    golden["encoder.latent"] = golden["encoder.latent"] + np.float32(0.05)
+    write(
+        root / "bad-golden",
+        autoencoder("golden.npz disagrees with the graph"),
+        {"encoder": ae_encoder(), "decoder": ae_decoder()},
+        golden,
+    )
+    garbage = np.random.default_rng(71).integers(0, 256, 256, dtype=np.uint8).tobytes()
+    write(root / "not-onnx", plain, {"encoder": garbage})
+    write(root / "wrong-size", contrastive("manifest says 16x16", side=16), {"encoder": good})
+
+
+# ---------------------------------------------------------------- check
+
+
+def check(root):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        golden = dict(np.load(folder / "golden.npz")) if (folder / "golden.npz").exists() else {}
+        for path in sorted(folder.glob("*.onnx")):
+            started = time.perf_counter()
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            loaded = time.perf_counter() - started
+            line = f"{folder.name}/{path.name}: loads in {loaded * 1e3:.0f} ms"
+            if folder.name == "slow":
+                print(line + f", {check_slow(session)}")
+                continue
+            for batch in (1, 3):
+                if folder.name == "tiny-frozen" and batch != 1:
+                    continue
+                feed = {
+                    i.name: np.random.default_rng(1).random([batch, *i.shape[1:]], dtype=np.float32)
+                    for i in session.get_inputs()
+                }
+                started = time.perf_counter()
+                results = session.run(None, feed)
+                line += f"; batch {batch} {(time.perf_counter() - started) * 1e3:.1f} ms"
+                assert all(np.isfinite(r).all() and len(r) == batch for r in results), folder
+            print(line + compare(session, path.stem, golden))
+
+
+def check_slow(session):
+    """The run must still be going after half a second, and end soon after it is told to."""
+    import threading
+
+    import onnxruntime
+
+    run = onnxruntime.RunOptions()
+    timer = threading.Timer(0.5, lambda: setattr(run, "terminate", True))
+    started = time.perf_counter()
+    timer.start()
+    try:
+        session.run(None, {"image": np.ones((1, 3, 8, 8), np.float32)}, run)
+    except Exception as error:
+        return f"terminated after {time.perf_counter() - started:.3f} s: {error}"
+    raise AssertionError("slow ended by itself")
+
+
+def compare(session, role, golden):
+    names = [k for k in golden if k.startswith(role + ".")]
+    if not names:
+        return ""
+    feed = {i.name: golden[f"{role}.{i.name}"] for i in session.get_inputs()}
+    worst = 0.0
+    aliases = {"denoised": "image.out", "completed": "image.out"}
+    for output, got in zip(session.get_outputs(), session.run(None, feed)):
+        want = golden[f"{role}.{aliases.get(output.name, output.name)}"]
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+        worst = max(worst, float(np.abs(got - want).max()))
+    return f"; golden within {worst:.1e}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=HERE, help="folder that gets models/ and broken/")
+    parser.add_argument("--check", action="store_true", help="run the good graphs in ONNX Runtime")
+    arguments = parser.parse_args()
+    for name, writer in (("models", write_models), ("broken", write_broken)):
+        shutil.rmtree(arguments.out / name, ignore_errors=True)
+        writer(arguments.out / name)
+    if arguments.check:
+        check(arguments.out / "models")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
