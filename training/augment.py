@@ -1,0 +1,74 @@
+"""Augmentations on whole batches: f32 [n, 3, h, w] in 0..1 in and out, one draw for each picture."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def uniform(n, low, high, generator):
+    return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
+
+
+def flip(pictures, generator):
+    """Mirrors half of the pictures."""
+    chosen = uniform(len(pictures), 0, 1, generator) < 0.5
+    return torch.where(chosen.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+
+
+def crop_and_flip(pictures, generator, smallest, side):
+    """A random crop of an area share in [smallest, 1] and aspect in [3/4, 4/3], resized
+    bilinearly to side x side, mirrored half of the time. One grid_sample does all of it."""
+    n = len(pictures)
+    area = uniform(n, smallest, 1, generator)
+    aspect = torch.exp(uniform(n, math.log(3 / 4), math.log(4 / 3), generator))
+    wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    across = uniform(n, -1, 1, generator) * (1 - wide)
+    down = uniform(n, -1, 1, generator) * (1 - high)
+    mirror = torch.where(uniform(n, 0, 1, generator) < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(wide)
+    theta = torch.stack([wide * mirror, zero, across, zero, high, down], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, pictures.shape[1], side, side], align_corners=False)
+    return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def jitter_colours(pictures, generator, strength):
+    """Brightness, contrast, saturation (each by a factor of 1 +- 0.8 s) and hue (+- 0.2 s of a
+    turn) for 80 % of the pictures, grey for 20 %, in that fixed order.
+
+    All five are affine in the colours, so each picture gets one 3x3 matrix and one offset.
+    """
+    n, device = len(pictures), pictures.device
+    luma = torch.tensor(LUMA, device=device)
+    eye, grey = torch.eye(3, device=device), luma.expand(3, 3)
+    spread = 0.8 * strength
+    brightness, contrast, saturation = (
+        uniform(n, max(0.0, 1 - spread), 1 + spread, generator).view(n, 1, 1) for _ in range(3)
+    )
+    matrix = saturation * eye + (1 - saturation) * grey
+    matrix = rotate_hue(uniform(n, -0.2, 0.2, generator) * strength, eye) @ matrix
+    jittered = (uniform(n, 0, 1, generator) < 0.8).view(n, 1, 1)
+    matrix = torch.where(jittered, brightness * contrast * matrix, eye)
+    level = (pictures.mean((2, 3)) @ luma).view(n, 1, 1)
+    offset = torch.where(jittered, (1 - contrast) * brightness * level, torch.zeros_like(level))
+    to_grey = (uniform(n, 0, 1, generator) < 0.2).view(n, 1, 1)
+    matrix = torch.where(to_grey, grey @ matrix, matrix)
+    return (torch.bmm(matrix, pictures.flatten(2)) + offset).clamp(0, 1).view_as(pictures)
+
+
+def rotate_hue(turns, eye):
+    """Rotation of colour space about the grey axis, [n, 3, 3] (Rodrigues' formula)."""
+    angle = (2 * math.pi * turns).view(-1, 1, 1)
+    axis = torch.full((3,), 1 / math.sqrt(3), device=eye.device)
+    cross = torch.linalg.cross(eye, axis.expand(3, 3))
+    return angle.cos() * eye + angle.sin() * cross + (1 - angle.cos()) * torch.outer(axis, axis)
+
+
+def add_noise(pictures, generator, highest):
+    """Gaussian noise of sigma uniform in 0..highest for each picture, then cut to 0..1 and rounded
+    to 256 levels: what arrives at a server is a picture, not a tensor."""
+    sigma = uniform(len(pictures), 0, highest, generator).view(-1, 1, 1, 1)
+    noise = torch.randn(pictures.shape, generator=generator, device=pictures.device)
+    return ((pictures + sigma * noise).clamp(0, 1) * 255).round() / 255

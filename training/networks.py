@@ -1,0 +1,164 @@
+"""Architectures. All take f32 [batch, 3, 32, 32] unless said."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def conv(inside, outside, stride=1, kernel=3, bias=False):
+    return nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=bias)
+
+
+class BasicBlock(nn.Module):
+    """ResNet's two-convolution block (arXiv 1512.03385); starts as the identity."""
+
+    def __init__(self, inside, outside, stride=1):
+        super().__init__()
+        self.first, self.norm1 = conv(inside, outside, stride), nn.BatchNorm2d(outside)
+        self.second, self.norm2 = conv(outside, outside), nn.BatchNorm2d(outside)
+        nn.init.zeros_(self.norm2.weight)
+        self.skip = nn.Identity()
+        if stride != 1 or inside != outside:
+            self.skip = nn.Sequential(conv(inside, outside, stride, 1), nn.BatchNorm2d(outside))
+
+    def forward(self, x):
+        hidden = F.relu(self.norm1(self.first(x)))
+        return F.relu(self.norm2(self.second(hidden)) + self.skip(x))
+
+
+class ResidualEncoder(nn.Module):
+    """A small ResNet for 32x32: the stem is pooled at once, so most work is at 16x16 and below.
+
+    Returns the mean over positions, [batch, 4 * width].
+    """
+
+    def __init__(self, width=32, blocks=2):
+        super().__init__()
+        layers = [conv(3, width), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+        inside = width
+        for stage in range(3):
+            outside = width * 2**stage
+            for block in range(blocks):
+                layers.append(BasicBlock(inside, outside, 2 if stage and block == 0 else 1))
+                inside = outside
+        self.layers, self.dim = nn.Sequential(*layers), inside
+
+    def forward(self, image):
+        return self.layers(image).mean((2, 3))
+
+
+class Projection(nn.Sequential):
+    """The head that contrastive training uses and serving drops."""
+
+    def __init__(self, inside, hidden, outside):
+        super().__init__(
+            nn.Linear(inside, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, outside),
+        )
+
+
+def conv_norm(inside, outside, stride=1):
+    return nn.Sequential(conv(inside, outside, stride), nn.BatchNorm2d(outside), nn.SiLU())
+
+
+class ConvEncoder(nn.Module):
+    """Three halvings to 4x4, then one linear map to the latent."""
+
+    def __init__(self, width=48, latent=256):
+        super().__init__()
+        w = width
+        self.layers = nn.Sequential(
+            conv_norm(3, w, 2),
+            conv_norm(w, w),
+            conv_norm(w, 2 * w, 2),
+            conv_norm(2 * w, 2 * w),
+            conv_norm(2 * w, 4 * w, 2),
+            nn.Flatten(),
+            nn.Linear(4 * w * 16, latent),
+        )
+
+    def forward(self, image):
+        return self.layers(image)
+
+
+class ConvDecoder(nn.Module):
+    """Latent [batch, latent] -> picture in 0..1; upsampling by pixel shuffle."""
+
+    def __init__(self, width=48, latent=256):
+        super().__init__()
+        w = width
+        self.start, self.channels = nn.Linear(latent, 4 * w * 16), 4 * w
+        self.layers = nn.Sequential(
+            conv_norm(4 * w, 8 * w),
+            nn.PixelShuffle(2),
+            conv_norm(2 * w, 4 * w),
+            nn.PixelShuffle(2),
+            conv_norm(w, w),
+            conv(w, 12, bias=True),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, latent):
+        hidden = self.start(latent).view(-1, self.channels, 4, 4)
+        return torch.sigmoid(self.layers(hidden).float())
+
+
+class PlainBlock(nn.Module):
+    """Two convolutions beside a skip, without normalisation: noise levels must stay visible."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(
+            conv(width, width, bias=True), nn.ReLU(), conv(width, width, bias=True)
+        )
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+class Denoiser(nn.Module):
+    """Predicts the noise and subtracts it (DnCNN, arXiv 1608.03981), working at half size after a
+    pixel unshuffle (FFDNet, arXiv 1710.04026) with one further level as in a U-Net. The noise level
+    is not an input. Sides must be multiples of 4."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        w, deep = width, width * 3 // 2
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), conv(12, w, bias=True))
+        self.before = nn.Sequential(PlainBlock(w), PlainBlock(w))
+        self.down = conv(w, deep, 2, bias=True)
+        self.deep = nn.Sequential(PlainBlock(deep), PlainBlock(deep))
+        self.up = nn.Sequential(conv(deep, 4 * w, kernel=1, bias=True), nn.PixelShuffle(2))
+        self.after = nn.Sequential(PlainBlock(w), PlainBlock(w))
+        self.leave = nn.Sequential(conv(w, 12, bias=True), nn.PixelShuffle(2))
+        nn.init.zeros_(self.leave[0].weight)
+
+    def forward(self, image):
+        near = self.before(self.enter(image))
+        far = self.up(self.deep(self.down(near)))
+        return image - self.leave(self.after(near + far)).float()
+
+
+class Clamped(nn.Module):
+    """A network whose picture is cut to 0..1, as it is exported."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(image).clamp(0, 1)
+
+
+class Normalised(nn.Module):
+    """Subtracts a mean and divides by a deviation, one of each for each channel, then goes on."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, image):
+        return (image - self.mean) / self.std

@@ -1,0 +1,172 @@
+"""Train one model and export it: `python -m training.train NAME`."""
+
+import argparse
+import json
+import math
+import platform
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from training import export, objective, pictures
+
+RUNS = Path(__file__).resolve().parent / "runs"
+MONITOR_BANK = 10_000
+
+
+def learning_rate(settings, progress):
+    """Linear warm-up, then a cosine to zero; `progress` is the share of all steps done."""
+    warm = settings["warmup_share"]
+    if progress < warm:
+        return settings["learning_rate"] * progress / warm
+    return settings["learning_rate"] * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+
+
+def optimiser_for(model, settings):
+    """AdamW; biases and normalisation weights are not decayed."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings["weight_decay"]},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0)
+
+
+class Run:
+    """One training run: what a checkpoint holds, and the loop over epochs."""
+
+    def __init__(self, name, settings, device):
+        self.folder = RUNS / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.settings, self.device = settings, device
+        torch.manual_seed(settings["training"]["seed"])
+        self.model = objective.build(settings).to(device, memory_format=torch.channels_last)
+        self.optimiser = optimiser_for(self.model, settings["training"])
+        self.epoch, self.curve = 0, []
+
+    def resume(self):
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.curve = state["epoch"], state["curve"]
+        print(f"resumed after epoch {self.epoch} from {path}")
+
+    def save(self):
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch": self.epoch,
+            "curve": self.curve,
+        }
+        part = self.folder / "checkpoint.part"
+        torch.save(state, part)
+        part.replace(self.folder / "checkpoint.pt")
+
+    def autocast(self):
+        precision = self.settings["training"]["precision"]
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    def train(self, train, held, bank, stop_after):
+        epochs = self.settings["training"]["epochs"]
+        while self.epoch < min(epochs, stop_after or epochs):
+            started = time.perf_counter()
+            loss = self.one_epoch(train, epochs)
+            self.model.eval()
+            with torch.no_grad(), self.autocast():
+                figures = self.model.monitor(held, bank)
+            self.epoch += 1
+            row = {"epoch": self.epoch, "loss": loss, **figures}
+            row["wall_seconds"] = time.perf_counter() - started
+            self.curve.append(row)
+            self.save()
+            print(json.dumps({k: round(v, 6) for k, v in row.items()}), flush=True)
+
+    def one_epoch(self, train, epochs):
+        """Every random number of an epoch comes from the recipe's seed and the epoch's number, so a
+        resumed run is the run that was not interrupted."""
+        training = self.settings["training"]
+        generator = torch.Generator(self.device).manual_seed(training["seed"] * 1000 + self.epoch)
+        order = torch.randperm(len(train), generator=generator, device=self.device)
+        batches = order[: len(order) // training["batch"] * training["batch"]].split(training["batch"])
+        self.model.train()
+        total, started = 0.0, time.perf_counter()
+        for step, index in enumerate(batches):
+            progress = (self.epoch + step / len(batches)) / epochs
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(training, progress)
+            batch = train[index].float().div(255).contiguous(memory_format=torch.channels_last)
+            with self.autocast():
+                loss = self.model.loss(batch, generator)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            total += loss.item()
+            if (step + 1) % 25 == 0 or step + 1 == len(batches):
+                speed = (step + 1) * len(index) / (time.perf_counter() - started)
+                print(
+                    f"epoch {self.epoch + 1}/{epochs} step {step + 1}/{len(batches)} "
+                    f"loss {total / (step + 1):.5f} {speed:.0f} pictures/s",
+                    flush=True,
+                )
+        return total / len(batches)
+
+
+def write_record(folder, settings, curve, device):
+    """training.json: how the weights came about, with the learning curve."""
+    where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
+    record = {
+        "date": date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else where,
+        "torch": torch.__version__,
+        "data": settings["data"],
+        "training": settings["training"],
+        "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
+        "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def pick_device(asked):
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(asked)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="a recipe in training/recipes")
+    pictures.add_data_argument(parser)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+    parser.add_argument("--stop-after", type=int, help="stop after so many epochs in all, on the recipe's schedule")
+    parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
+    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    settings = objective.recipe(arguments.name)
+    device = pick_device(arguments.device)
+    run = Run(arguments.name, settings, device)
+    if not arguments.fresh:
+        run.resume()
+    data, labels = pictures.load(arguments.data / settings["data"], settings["side"])
+    data, labels = data.to(device), labels.to(device)
+    trained, held = (i.to(device) for i in pictures.hold_back(len(data), settings["training"]["held_back"]))
+    bank = trained[:MONITOR_BANK]
+    count = sum(p.numel() for p in run.model.parameters())
+    print(f"{arguments.name}: {count / 1e6:.2f} million parameters, {len(trained)} pictures, {device}", flush=True)
+    sets = [(data[held], labels[held]), (data[bank], labels[bank])]
+    run.train(data[trained], *sets, arguments.stop_after)
+    write_record(arguments.models / arguments.name, settings, run.curve, device)
+    export.write(arguments.name, settings, run.model, arguments.models)
+
+
+if __name__ == "__main__":
+    main()
