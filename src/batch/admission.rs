@@ -72,9 +72,10 @@ impl Gate {
             );
             return Err(Error::overloaded(text, wait.saturating_sub(left).max(MIN_RETRY)));
         }
-        let Ok(permits) = u32::try_from(count).map_err(drop).and_then(|count| {
-            Arc::clone(&self.places).try_acquire_many_owned(count).map_err(drop)
-        }) else {
+        let Ok(permits) = u32::try_from(count)
+            .map_err(drop)
+            .and_then(|count| Arc::clone(&self.places).try_acquire_many_owned(count).map_err(drop))
+        else {
             self.reject(count, "queue_full");
             let text = format!("the queue is full: limits.queue_items is {}", self.capacity);
             return Err(Error::overloaded(text, self.drain_time(count).max(MIN_RETRY)));

@@ -28,8 +28,7 @@ fn bench_with_limit(acts: &[Act], max_batch: usize, capacity: usize, run_limit: 
     let metrics = Arc::new(Metrics::default());
     let runners = vec![FakeRunner::new(&script)];
     let watchdog = Watchdog::start().unwrap();
-    let (queue, workers) =
-        GraphQueue::start(options, runners, &RunPermits::new(1), &watchdog, &metrics).unwrap();
+    let (queue, workers) = GraphQueue::start(options, runners, &RunPermits::new(1), &watchdog, &metrics).unwrap();
     Bench { queue, workers: Some(workers), script, metrics }
 }
 

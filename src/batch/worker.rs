@@ -89,9 +89,8 @@ impl Worker<'_> {
             })
             .collect();
         let runner = AssertUnwindSafe(&mut *self.runner);
-        let outputs = catch_unwind(move || { runner }.0.run(&views)).unwrap_or_else(|panic| {
-            Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref())))
-        })?;
+        let outputs = catch_unwind(move || { runner }.0.run(&views))
+            .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))))?;
         check_rows(&outputs, batch.len())?;
         Ok(outputs)
     }
@@ -110,7 +109,9 @@ impl Worker<'_> {
 fn check_rows(outputs: &[Tensor], rows: usize) -> Result<()> {
     match outputs.iter().find(|tensor| tensor.shape.first() != Some(&rows)) {
         None => Ok(()),
-        Some(tensor) => Err(Error::internal(format!("{rows} items went in, an output of shape {:?} came", tensor.shape))),
+        Some(tensor) => {
+            Err(Error::internal(format!("{rows} items went in, an output of shape {:?} came", tensor.shape)))
+        }
     }
 }
 

@@ -64,12 +64,14 @@ fn read_file(flags: &Flags, environment: &BTreeMap<String, String>, violations: 
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Table::new()),
         Err(error) => {
-            return Err(Error::invalid_request(format!("cannot read the configuration file {}: {error}", path.display())));
+            return Err(Error::invalid_request(format!(
+                "cannot read the configuration file {}: {error}",
+                path.display()
+            )));
         }
     };
-    let table: Table = text
-        .parse()
-        .map_err(|error| Error::invalid_request(format!("{} is not TOML: {error}", path.display())))?;
+    let table: Table =
+        text.parse().map_err(|error| Error::invalid_request(format!("{} is not TOML: {error}", path.display())))?;
     let keys = Config::keys();
     let known = |path: &str| keys.iter().any(|key| key.path() == path);
     for (name, value) in &table {
@@ -136,7 +138,8 @@ mod tests {
 
     #[test]
     fn each_layer_lies_over_the_one_before() {
-        let (_folder, mut flags) = file("listen = \"127.0.0.1:1\"\ndata = \"f\"\n[limits]\nimages = 2\nqueue_items = 9");
+        let (_folder, mut flags) =
+            file("listen = \"127.0.0.1:1\"\ndata = \"f\"\n[limits]\nimages = 2\nqueue_items = 9");
         flags.set.push(("limits.images".into(), "4".into()));
         let env = environment(&[("LATENTD_DATA", "123"), ("LATENTD_LIMITS__IMAGES", "3"), ("PATH", "x")]);
         let config = load(&flags, env).unwrap().config;
@@ -152,7 +155,8 @@ mod tests {
         flags.set.push(("limits.nothing".into(), "4".into()));
         let env = environment(&[("LATENTD_RUNTIME__DEVICE", "gpu"), ("LATENTD_RUNTIME__THREADS", "two")]);
         let text = load(&flags, env).unwrap_err().to_string();
-        for part in ["lisen", "limits.image ", "limits.images:", "nonsense", "limits.nothing", "runtime.device", "\"two\""]
+        for part in
+            ["lisen", "limits.image ", "limits.images:", "nonsense", "limits.nothing", "runtime.device", "\"two\""]
         {
             assert!(text.contains(part), "{part} is missing in {text}");
         }

@@ -130,14 +130,20 @@ impl Config {
             ("runtime.max_batch", self.runtime.max_batch as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),
         ];
-        let mut found: Vec<String> =
-            positive.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} must be at least 1")).collect();
+        let mut found: Vec<String> = positive
+            .iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(key, _)| format!("{key} must be at least 1"))
+            .collect();
         if limits.bodies_in_flight_bytes < limits.body_bytes {
-            found.push("limits.bodies_in_flight_bytes is less than limits.body_bytes: no body of that size fits".into());
+            found
+                .push("limits.bodies_in_flight_bytes is less than limits.body_bytes: no body of that size fits".into());
         }
         // a decoded picture takes up to 4 bytes a pixel
         if limits.decoded_in_flight_bytes < limits.image_pixels.saturating_mul(4) {
-            found.push("limits.decoded_in_flight_bytes is less than 4 × limits.image_pixels: no such picture fits".into());
+            found.push(
+                "limits.decoded_in_flight_bytes is less than 4 × limits.image_pixels: no such picture fits".into(),
+            );
         }
         if limits.queue_items < limits.images {
             found.push("limits.queue_items is less than limits.images: no such request is ever admitted".into());

@@ -69,6 +69,8 @@ pub(super) struct Examination {
     /// Of the graph that defines the space.
     pub(super) hash: Option<blake3::Hash>,
     pub(super) embedding: Option<EmbeddingHead>,
+    /// There are golden outputs; a disagreement with them is among the problems.
+    pub(super) golden: bool,
     /// Everything that is wrong, one line each; empty for a model that can serve.
     pub(super) problems: Vec<String>,
 }
@@ -93,6 +95,7 @@ pub(super) fn examine(
     examination.check_agreement(manifest);
     examination.hash_space(folder, manifest);
     let golden = examination.read_golden(folder, manifest);
+    examination.golden = golden.is_some();
     if examination.problems.is_empty() {
         examination.try_out(manifest, golden.as_ref(), settings);
     }

@@ -117,6 +117,7 @@ fn model(path: &Path, loader: &dyn GraphLoader) -> Subject {
                 family: manifest.family,
                 capabilities: manifest.family.capabilities(&manifest.roles(), manifest.denoises),
                 dimension: examination.embedding.as_ref().map(super::EmbeddingHead::dimension),
+                golden: examination.golden,
                 space_key: space::key(&name, &manifest, &hash),
                 name,
             });

@@ -71,7 +71,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
     let examination = examine::examine(folder, &manifest, shared.loader.as_ref(), &settings);
-    let Examination { graphs, hash, embedding, problems } = examination;
+    let Examination { graphs, hash, embedding, problems, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
     }

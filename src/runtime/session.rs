@@ -30,18 +30,19 @@ pub(super) fn open(
     open_on(environment, file, options)
 }
 
-fn open_on(
-    environment: &Environment,
-    file: &Path,
-    options: SessionOptions,
-) -> Result<(Box<dyn Runner>, GraphInfo)> {
+fn open_on(environment: &Environment, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)> {
     let provider = provider::dispatch(options.device)?;
     let session = build(environment, file, options.threads, provider).map_err(|error| {
         let text = error.to_string();
         if options.device == Device::Cpu {
             Error::invalid_request(format!("onnx runtime cannot load {}: {}", display_name(file), first_line(&text)))
         } else {
-            Error::unavailable(format!("cannot run {} on {}: {}", display_name(file), options.device, first_line(&text)))
+            Error::unavailable(format!(
+                "cannot run {} on {}: {}",
+                display_name(file),
+                options.device,
+                first_line(&text)
+            ))
         }
     })?;
     let placed = placement::assignment(&session)

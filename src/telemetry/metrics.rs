@@ -186,7 +186,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.observe_stage("decode", 0.002);
         let text = metrics.render();
-        assert!(text.contains("latentd_stage_duration_seconds_bucket{stage=\"decode\",le=\"0.0025\"} 1"), "{text}");
+        assert!(text.contains("latentd_stage_duration_seconds_bucket{le=\"0.0025\",stage=\"decode\"} 1"), "{text}");
         assert!(text.contains("# TYPE latentd_body_bytes_in_flight gauge"));
         assert!(text.ends_with("# EOF\n"));
     }

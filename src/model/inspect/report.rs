@@ -42,6 +42,7 @@ pub(super) struct Serves {
     pub(super) family: Family,
     pub(super) capabilities: Vec<Capability>,
     pub(super) dimension: Option<usize>,
+    pub(super) golden: bool,
     pub(super) space_key: SpaceKey,
 }
 
@@ -159,6 +160,8 @@ impl fmt::Display for Serves {
         if let Some(dimension) = self.dimension {
             writeln!(f, "    vectors of {dimension} numbers")?;
         }
+        let golden = if self.golden { "replayed, all within tolerance" } else { "none" };
+        writeln!(f, "    golden outputs: {golden}")?;
         writeln!(f, "    space key {}", self.space_key)
     }
 }

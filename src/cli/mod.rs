@@ -1,0 +1,124 @@
+//! The command line. Each command is one file.
+
+mod healthcheck;
+mod inspect;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{Config, Flags},
+    error::Result,
+};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "latentd",
+    version,
+    about = "Serves self-supervised image encoders: embeddings, reconstructions, \
+    anomaly scores and nearest-image search",
+    propagate_version = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Flags that set configuration keys, over file and environment.
+#[derive(Debug, Clone, Args)]
+struct Settings {
+    /// The configuration file [default: latentd.toml if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The folder of model folders [default: models]
+    #[arg(long, global = true, value_name = "DIR")]
+    models: Option<String>,
+    /// The folder of index and stored pictures [default: data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// The ONNX Runtime library [default: looked for in the usual places]
+    #[arg(long, global = true, value_name = "FILE")]
+    onnxruntime: Option<String>,
+    /// Any other configuration key, as limits.images=32
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models (the default)
+    Serve,
+    /// Say what a model folder or ONNX file is, what would be served and what is wrong
+    Inspect(inspect::Options),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print the reference of all configuration keys as Markdown
+    Config,
+    /// Ask a running server whether it is ready; exit code 0 if so
+    Healthcheck(healthcheck::Options),
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| "write KEY=VALUE".to_owned())?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl Settings {
+    fn flags(&self) -> Flags {
+        let named = [
+            ("listen", &self.listen),
+            ("models", &self.models),
+            ("data", &self.data),
+            ("onnxruntime", &self.onnxruntime),
+        ];
+        let named = named.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.as_ref()?.clone())));
+        Flags { config: self.config.clone(), set: named.chain(self.set.iter().cloned()).collect() }
+    }
+}
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let flags = cli.settings.flags();
+    let outcome = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&flags),
+        Command::Inspect(options) => inspect::run(&flags, &options),
+        Command::Openapi => openapi(),
+        Command::Config => print(&Config::reference()),
+        Command::Healthcheck(options) => healthcheck::run(&flags, &options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn openapi() -> Result<()> {
+    let text = crate::http::openapi()
+        .to_pretty_json()
+        .map_err(|error| crate::error::Error::internal("cannot write the openapi document").with_source(error))?;
+    print(&format!("{text}\n"))
+}
+
+/// Prints what a command was asked for.
+#[expect(clippy::print_stdout, reason = "the output of a command is its purpose")]
+fn print(text: &str) -> Result<()> {
+    print!("{text}");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "a command that fails says why, whether the log runs or not")]
+fn complain(text: &str) {
+    eprintln!("latentd: {text}");
+}

@@ -1,0 +1,3 @@
+//! Dialects of existing clients.
+
+pub(super) mod openai;

@@ -1,0 +1,78 @@
+//! OpenAI's `/v1/embeddings`: one `data` entry for each input or none at all, and errors in its own envelope.
+
+use axum::{
+    Json,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::ModelName,
+    error::{Error, Result},
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        answer::EncodingFormat,
+        error::Failure,
+        extract::Fields,
+        routes::EmbeddingList,
+    },
+    model::{Pooling, VectorOptions},
+    service::{Context, Picture},
+};
+
+/// What clients of this contract send beside `input`; the last two change nothing.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct InputOptions {
+    #[schema(value_type = String)]
+    model: ModelName,
+    /// Keep this many leading numbers.
+    dimensions: Option<usize>,
+    normalize: Option<bool>,
+    pooling: Option<Pooling>,
+    encoding_format: Option<EncodingFormat>,
+    /// Nothing but `image`.
+    modality: Option<String>,
+    #[serde(rename = "user")]
+    _user: Option<String>,
+}
+
+impl InputOptions {
+    fn of(headers: &HeaderMap, fields: Fields) -> Result<(Self, Vec<Picture>)> {
+        negotiate(headers, &[Media::Json])?;
+        if fields.pictures.is_some() {
+            return Err(Error::invalid_request("`input` and `images` are given: they are different contracts"));
+        }
+        let options: Self = fields.options.read()?;
+        if options.modality.as_deref().is_some_and(|modality| modality != "image") {
+            return Err(Error::invalid_request("modality is image: the models here take pictures"));
+        }
+        let inputs = fields.inputs.unwrap_or_default();
+        if inputs.is_empty() {
+            return Err(Error::invalid_request("`input` is empty"));
+        }
+        Ok((options, inputs))
+    }
+}
+
+/// Embeds the inputs of a body with `input`.
+pub(in crate::http) async fn embeddings(
+    state: &AppState,
+    context: &Context,
+    headers: &HeaderMap,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let (options, inputs) = InputOptions::of(headers, fields).map_err(Failure::open_ai)?;
+    let InputOptions { dimensions, normalize, pooling, .. } = options;
+    let vectors = VectorOptions { dimensions, normalize, pooling };
+    let made = state.service.embed(context, &options.model, inputs, vectors).await;
+    let mut made = made.map_err(Failure::open_ai)?;
+    if !made.items.errors.is_empty() {
+        let (index, error) = made.items.errors.swap_remove(0);
+        return Err(Failure::open_ai_input(index, error));
+    }
+    let list = EmbeddingList::new(made, options.encoding_format.unwrap_or_default());
+    Ok(Json(EmbeddingList { errors: None, ..list }).into_response())
+}

@@ -1,0 +1,151 @@
+//! Items to add, however they were sent.
+
+use axum::extract::{FromRequest, Request};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    fields::{Fields, Grammar, Kind},
+    submission::{Form, Submission},
+};
+use crate::{
+    domain::{ItemId, Metadata},
+    error::{Error, Result},
+    http::error::Failure,
+    service::{Entry, EntrySource, Picture},
+};
+
+const ITEM: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
+const ITEMS: Form = Form { json: &[("items", Kind::Elements(ITEM))], pictures: true, repeated: &["id", "metadata"] };
+
+/// The items of a request and the options about all of them; what is wrong with one item is its own error.
+#[derive(Debug)]
+pub(in crate::http) struct ItemsRequest<O> {
+    pub(in crate::http) entries: Vec<Result<Entry>>,
+    pub(in crate::http) options: O,
+}
+
+impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ItemsRequest<O> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let mut fields = Submission::read(request, ITEMS).await?;
+        let own = Own { ids: fields.options.take_texts("id"), metadata: fields.options.take_texts("metadata") };
+        let entries = match (fields.pictures, fields.elements) {
+            (Some(pictures), _) => own.pair(pictures)?,
+            (None, Some(items)) if own.ids.is_empty() && own.metadata.is_empty() => {
+                items.into_iter().map(entry).collect()
+            }
+            (None, Some(_)) => {
+                return Err(Error::invalid_request("`id` and `metadata` stand inside the items of a JSON body").into());
+            }
+            (None, None) => return Err(Error::invalid_request("`items` is missing").into()),
+        };
+        Ok(Self { entries, options: fields.options.read()? })
+    }
+}
+
+/// What belongs to single pictures of a raw body or a form, in their order.
+struct Own {
+    ids: Vec<String>,
+    metadata: Vec<String>,
+}
+
+impl Own {
+    fn pair(self, pictures: Vec<Picture>) -> Result<Vec<Result<Entry>>> {
+        let count = pictures.len();
+        if !self.ids.is_empty() && self.ids.len() != count {
+            let text = format!("{} ids for {count} pictures: give one for each, or none", self.ids.len());
+            return Err(Error::invalid_request(text));
+        }
+        if self.metadata.len() > 1 && self.metadata.len() != count {
+            let text = format!("{} metadata for {count} pictures: give one for each, or one", self.metadata.len());
+            return Err(Error::invalid_request(text));
+        }
+        let entry = |(at, picture)| {
+            let metadata = if self.metadata.len() == 1 { self.metadata.first() } else { self.metadata.get(at) };
+            Ok(Entry {
+                id: self.ids.get(at).map(|text: &String| text.parse()).transpose()?,
+                source: EntrySource::Picture(picture),
+                metadata: metadata.map(|text| metadata_of(text)).transpose()?.unwrap_or_default(),
+            })
+        };
+        Ok(pictures.into_iter().enumerate().map(entry).collect())
+    }
+}
+
+fn metadata_of(text: &str) -> Result<Metadata> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(metadata)) => Ok(metadata),
+        Ok(_) => Err(Error::invalid_request("metadata is a JSON object")),
+        Err(error) => Err(Error::invalid_request(format!("metadata is not JSON: {error}"))),
+    }
+}
+
+/// What stands beside the picture or vector of an item in JSON.
+#[derive(Debug, Deserialize)]
+struct ItemOptions {
+    id: Option<ItemId>,
+    metadata: Option<Metadata>,
+}
+
+fn entry(fields: Fields) -> Result<Entry> {
+    let ItemOptions { id, metadata } = fields.options.read()?;
+    let picture = fields.pictures.and_then(|mut pictures| pictures.pop());
+    let source = match (picture, fields.vector) {
+        (Some(picture), None) => EntrySource::Picture(picture),
+        (None, Some(vector)) => EntrySource::Vector(vector?),
+        _ => return Err(Error::invalid_request("an item has either an `image` or a `vector`")),
+    };
+    Ok(Entry { id, source, metadata: metadata.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(ids: &[&str], metadata: &[&str]) -> Own {
+        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Own { ids: texts(ids), metadata: texts(metadata) }
+    }
+
+    fn pictures(count: usize) -> Vec<Picture> {
+        (0..count).map(|_| Ok("x".into())).collect()
+    }
+
+    #[test]
+    fn ids_and_metadata_pair_with_the_pictures_by_order() {
+        let entries = own(&["a", "b"], &[r#"{"n": 1}"#, r#"{"n": 2}"#]).pair(pictures(2)).unwrap();
+        let second = entries[1].as_ref().unwrap();
+        assert_eq!(second.id.as_ref().unwrap().as_str(), "b");
+        assert_eq!(second.metadata["n"], 2);
+    }
+
+    #[test]
+    fn one_metadata_serves_all_and_other_counts_are_refused() {
+        let entries = own(&[], &[r#"{"n": 1}"#]).pair(pictures(3)).unwrap();
+        assert!(entries.iter().all(|entry| entry.as_ref().unwrap().metadata["n"] == 1));
+        assert!(own(&["a"], &[]).pair(pictures(2)).is_err());
+        assert!(own(&[], &["{}", "{}"]).pair(pictures(3)).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_item_is_its_own_error() {
+        let entries = own(&["a", ""], &["{}", "{}"]).pair(pictures(2)).unwrap();
+        assert!(entries[0].is_ok() && entries[1].is_err());
+        let entries = own(&[], &["{}", "[]"]).pair(pictures(2)).unwrap();
+        assert!(entries[0].is_ok() && entries[1].is_err());
+        for (item, good) in [
+            (r#"{"vector": [1], "id": "a"}"#, true),
+            (r#"{"image": "AA"}"#, true),
+            (r#"{"image": "AA", "vector": [1]}"#, false),
+            (r#"{"id": "a"}"#, false),
+            (r#"{"image": "AA", "colour": "red"}"#, false),
+            (r#"{"image": "AA", "metadata": []}"#, false),
+            (r#"{"vector": [1e39], "id": "a"}"#, false),
+        ] {
+            let fields = Fields::of_json(item.as_bytes(), ITEM).unwrap();
+            assert_eq!(entry(fields).is_ok(), good, "{item}");
+        }
+    }
+}

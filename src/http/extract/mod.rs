@@ -1,0 +1,25 @@
+//! Requests as values: the three ways of sending pictures, and options from wherever they may stand.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `picture` | a picture or a vector inside JSON |
+//! | `fields` | a JSON body by its grammar: pictures and vectors are read in place, all else are options |
+//! | `options` | options of query, parts and JSON, merged and read into a route's struct |
+//! | `coerce` | texts of query and parts as the numbers, truth values and JSON that a field needs |
+//! | `entries` | items to add, each with its picture or vector |
+//! | `submission` | a body in any of the three ways |
+//! | `path` | names in the path, and options of routes without a body |
+
+mod coerce;
+mod entries;
+mod fields;
+mod options;
+mod path;
+mod picture;
+mod submission;
+
+pub(super) use entries::ItemsRequest;
+pub(super) use fields::{Fields, Grammar, Kind};
+pub(super) use path::{NoOptions, QueryOptions, Segments, from_text};
+pub(super) use picture::PictureSchema;
+pub(super) use submission::{Form, OptionsRequest, PicturesRequest, Submission};

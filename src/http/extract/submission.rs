@@ -1,0 +1,236 @@
+//! A body in any of the three ways: raw, `multipart/form-data` or JSON, with the same result.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, multipart::MultipartError},
+    http::{HeaderMap, HeaderValue, header},
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{
+    fields::{Fields, Grammar, Kind},
+    options::Options,
+};
+use crate::{
+    error::{Error, Result},
+    http::error::Failure,
+    service::Picture,
+};
+
+/// JSON bodies from this size on are read outside the async threads.
+const LARGE_BODY: usize = 64 << 10;
+
+/// What a route's body may look like.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct Form {
+    /// The named fields of a JSON body.
+    pub(in crate::http) json: Grammar,
+    /// Whether pictures may come as raw bodies and as parts.
+    pub(in crate::http) pictures: bool,
+    /// Options of which each picture has its own.
+    pub(in crate::http) repeated: &'static [&'static str],
+}
+
+/// A route that takes pictures and options about all of them.
+const PICTURES: Form = Form { json: &[("images", Kind::Pictures)], pictures: true, repeated: &[] };
+/// A route that takes options alone.
+const OPTIONS: Form = Form { json: &[], pictures: false, repeated: &[] };
+
+/// How a body was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Raw,
+    Multipart,
+    Json,
+}
+
+impl Way {
+    /// JSON and forms are told by their type; all else is bytes, whatever it is called.
+    fn of(headers: &HeaderMap) -> Self {
+        let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let media = declared.split(';').next().unwrap_or("").trim();
+        if media.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else if media.eq_ignore_ascii_case("multipart/form-data") {
+            Self::Multipart
+        } else {
+            Self::Raw
+        }
+    }
+}
+
+/// What a request holds, however it was sent, the options of its query included.
+pub(in crate::http) struct Submission;
+
+impl Submission {
+    /// Reads a request by the form of its route.
+    pub(in crate::http) async fn read(request: Request, form: Form) -> Result<Fields> {
+        let way = Way::of(request.headers());
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let query = Options::of_query(request.uri(), form.repeated)?;
+        // the body has been read before, within its limit
+        let body = to_bytes(request.into_body(), usize::MAX)
+            .await
+            .map_err(|error| Error::invalid_request(format!("the body could not be read: {error}")))?;
+        let mut fields = match way {
+            Way::Multipart => parts(content_type, body, form).await?,
+            Way::Raw if form.pictures => raw(body)?,
+            Way::Raw if body.is_empty() => Fields::default(),
+            Way::Raw | Way::Json => json(body, form.json).await?,
+        };
+        fields.options.merge(query, form.repeated)?;
+        Ok(fields)
+    }
+}
+
+fn raw(body: Bytes) -> Result<Fields> {
+    if body.is_empty() {
+        return Err(Error::invalid_request(
+            "the body is empty; send a picture, multipart/form-data, or JSON with content-type application/json",
+        ));
+    }
+    Ok(Fields { pictures: Some(vec![Ok(body)]), ..Fields::default() })
+}
+
+async fn json(body: Bytes, grammar: Grammar) -> Result<Fields> {
+    if body.len() < LARGE_BODY {
+        return Fields::of_json(&body, grammar);
+    }
+    let span = tracing::Span::current();
+    let read = tokio::task::spawn_blocking(move || span.in_scope(|| Fields::of_json(&body, grammar)));
+    read.await.unwrap_or_else(|error| Err(Error::internal("reading a JSON body failed").with_source(error)))
+}
+
+/// Parts named `image` are pictures, all others are options.
+async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Result<Fields> {
+    let mut request = Request::new(Body::from(body));
+    request.headers_mut().extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut parts = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Error::invalid_request(format!("malformed multipart/form-data: {}", error.body_text())))?;
+    let mut fields = Fields::default();
+    while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
+        let Some(name) = part.name().map(str::to_owned) else {
+            return Err(Error::invalid_request("a part of multipart/form-data has no name"));
+        };
+        if form.pictures && name == "image" {
+            let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
+            fields.pictures.get_or_insert_default().push(picture(bytes));
+        } else {
+            let text = part.text().await.map_err(|error| malformed(&error))?;
+            fields.options.add_text(name, text, form.repeated)?;
+        }
+    }
+    if form.pictures && fields.pictures.is_none() {
+        return Err(Error::invalid_request("the form has no part named `image`"));
+    }
+    Ok(fields)
+}
+
+fn picture(bytes: Bytes) -> Picture {
+    if bytes.is_empty() { Err(Error::invalid_request("the picture is empty")) } else { Ok(bytes) }
+}
+
+fn malformed(error: &MultipartError) -> Error {
+    Error::invalid_request(format!("malformed multipart/form-data: {}", error.body_text()))
+}
+
+/// The pictures of a request and the options about them.
+#[derive(Debug)]
+pub(in crate::http) struct PicturesRequest<O> {
+    pub(in crate::http) pictures: Vec<Picture>,
+    pub(in crate::http) options: O,
+}
+
+impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for PicturesRequest<O> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let fields = Submission::read(request, PICTURES).await?;
+        let options = fields.options.read()?;
+        let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
+        Ok(Self { pictures, options })
+    }
+}
+
+/// A request of options alone, in the query or in JSON.
+#[derive(Debug)]
+pub(in crate::http) struct OptionsRequest<O>(pub(in crate::http) O);
+
+impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for OptionsRequest<O> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        Ok(Self(Submission::read(request, OPTIONS).await?.options.read()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Example {
+        model: Option<String>,
+        size: Option<u32>,
+    }
+
+    async fn take(uri: &str, content_type: &str, body: impl Into<Body>) -> Result<PicturesRequest<Example>, Failure> {
+        let request = Request::post(uri).header(header::CONTENT_TYPE, content_type).body(body.into()).unwrap();
+        PicturesRequest::from_request(request, &()).await
+    }
+
+    const FORM: &str = "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n\0\r\n\
+        --B\r\nContent-Disposition: form-data; name=\"size\"\r\n\r\n3\r\n\
+        --B\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n\x01\r\n--B--\r\n";
+
+    #[tokio::test]
+    async fn the_three_ways_give_the_same() {
+        let expected = Example { model: Some("m".to_owned()), size: Some(3) };
+        for (uri, media, body, count) in [
+            ("/?model=m&size=3", "image/png", "\0", 1),
+            ("/?model=m&size=3", "application/x-www-form-urlencoded", "\0", 1),
+            ("/?model=m&size=3", "multipart/form-data; boundary=B", FORM, 2),
+            ("/?model=m", "Multipart/Form-Data; boundary=B", FORM, 2),
+            ("/?size=3", "application/json; charset=utf-8", r#"{"model": "m", "images": ["AA=="]}"#, 1),
+            ("/?size=3", "application/json", r#"{"model": "m", "size": 3, "images": ["AA==", "AQ=="]}"#, 2),
+        ] {
+            let request = take(uri, media, body).await.unwrap();
+            assert_eq!(request.options, expected, "{media}");
+            assert_eq!(request.pictures.len(), count);
+            for (picture, byte) in request.pictures.into_iter().zip(0_u8..) {
+                assert_eq!(picture.unwrap(), &[byte][..]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused() {
+        for (uri, media, body) in [
+            ("/", "image/png", ""),
+            ("/", "application/json", ""),
+            ("/", "application/json", "{}"),
+            ("/", "application/json", "\0"),
+            ("/", "multipart/form-data", FORM),
+            ("/", "multipart/form-data; boundary=C", FORM),
+            ("/", "multipart/form-data; boundary=B", &FORM[..40]),
+            ("/?size=4", "multipart/form-data; boundary=B", FORM),
+            ("/?size=4", "application/json", r#"{"size": 3, "images": ["AA=="]}"#),
+            ("/?colour=red", "image/png", "\0"),
+            ("/", "application/json", r#"{"colour": "red", "images": ["AA=="]}"#),
+        ] {
+            assert!(take(uri, media, body).await.is_err(), "{uri} {media} {body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_json_body_is_read_all_the_same() {
+        let body = format!(r#"{{"images": ["{}"]}}"#, "AAAA".repeat(LARGE_BODY / 2));
+        let request = take("/", "application/json", body).await.unwrap();
+        assert_eq!(request.pictures[0].as_ref().unwrap().len(), LARGE_BODY / 2 * 3);
+    }
+}

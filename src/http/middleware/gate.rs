@@ -1,0 +1,87 @@
+//! Whether `/v1` works for a request, and until when.
+
+use std::time::{Duration, Instant};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    error::{Error, Result},
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        error::Failure,
+    },
+    service::Context,
+};
+
+const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+/// What the use cases get to answer a passed deadline by themselves, since they know what they waited for.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// The place where a caller's key will be checked. There are no keys yet: every request passes.
+pub(in crate::http) async fn authorise(request: Request, next: Next) -> Response {
+    next.run(request).await
+}
+
+/// Refuses work while the server drains; else gives the request its [`Context`] and ends it at its deadline.
+pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if state.is_draining() {
+        return Failure::from(Error::unavailable("the server is shutting down")).into_response();
+    }
+    let time = match allowed_time(request.headers(), state.service.limits().deadline_ms) {
+        Ok(time) => time,
+        Err(error) => return Failure::from(error).into_response(),
+    };
+    let context = Context::new(Instant::now() + time);
+    request.extensions_mut().insert(context.clone());
+    let end = tokio::time::Instant::from_std(context.deadline + GRACE);
+    let mut response = tokio::time::timeout_at(end, next.run(request)).await.unwrap_or_else(|_| {
+        let text = format!("the request took longer than {} ms", time.as_millis());
+        Failure::from(Error::deadline_exceeded(text)).into_response()
+    });
+    // the outermost layer reads the stages' times from here
+    response.extensions_mut().insert(context);
+    response
+}
+
+/// For routes whose answers are JSON and nothing else.
+pub(in crate::http) async fn json_only(request: Request, next: Next) -> Response {
+    match negotiate(request.headers(), &[Media::Json]) {
+        Ok(_) => next.run(request).await,
+        Err(error) => Failure::from(error).into_response(),
+    }
+}
+
+/// The caller's time where it is shorter than the server's.
+fn allowed_time(headers: &HeaderMap, server_ms: u64) -> Result<Duration> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(Duration::from_millis(server_ms)) };
+    let asked = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
+    asked
+        .map(|ms| Duration::from_millis(ms.min(server_ms)))
+        .ok_or_else(|| Error::invalid_request("x-request-timeout-ms is a whole number of milliseconds, at least 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_time_counts_and_a_malformed_one_is_refused() {
+        let time = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, text.parse().unwrap());
+            allowed_time(&headers, 1000).map(|time| time.as_millis())
+        };
+        assert_eq!(time("10").unwrap(), 10);
+        assert_eq!(time("5000").unwrap(), 1000);
+        assert_eq!(allowed_time(&HeaderMap::new(), 7).unwrap().as_millis(), 7);
+        for bad in ["", "0", "-1", "1.5", "soon", "99999999999999999999"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What happens to every request around its handler, from the outside in:
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `observe` | request id, trace, span, timing, metrics, the access log; writes failures |
+//! | `trace_context` | W3C `traceparent` |
+//! | `gate` | draining, the key, the deadline, the accepted type: whether `/v1` works for this request and until when |
+//! | `body` | the body, read once, within its limit and that of all bodies together |
+
+mod body;
+mod gate;
+mod observe;
+mod trace_context;
+
+pub use body::BodyBudget;
+pub(super) use body::receive;
+pub(super) use gate::{authorise, gate, json_only};
+pub(super) use observe::{observe, panicked};

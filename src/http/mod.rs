@@ -1,0 +1,30 @@
+//! HTTP, and nothing but: which request is which use case, and how its result looks on the wire.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `router`, `state`, `serve` | the routes with their layers, what handlers know, the accept loop |
+//! | `middleware` | what happens to every request around its handler |
+//! | `extract` | requests as values |
+//! | `accept`, `answer`, `error` | the forms of answers: which one, results, errors |
+//! | `routes` | one file for each resource |
+//! | `compat` | dialects of existing clients |
+//! | `openapi`, `schema` | the OpenAPI document, collected from the routes |
+
+mod accept;
+mod answer;
+mod compat;
+mod error;
+mod extract;
+mod middleware;
+mod openapi;
+mod router;
+mod routes;
+mod schema;
+mod serve;
+mod state;
+
+pub use axum::Router;
+pub use openapi::openapi;
+pub use router::router;
+pub use serve::serve;
+pub use state::AppState;

@@ -1,0 +1,123 @@
+//! Noisy pictures to clean ones.
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::ModelName,
+    error::{Error, Result},
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        answer::{ItemError, bare, data_uri, item_errors, only_one},
+        error::Failure,
+        extract::{PicturesRequest, from_text},
+        schema::{File, FormPictures, JsonPictures},
+    },
+    image::Noise,
+    service::{Context, Denoised, NoiseRequest},
+};
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DenoiseOptions {
+    #[schema(value_type = String)]
+    #[param(value_type = String, required = false)]
+    model: ModelName,
+    /// Noise to add first, so that the gain is measured: `gaussian:0.1`, `salt-pepper:0.05`.
+    #[serde(default, deserialize_with = "from_text")]
+    #[schema(value_type = Option<String>, example = "gaussian:0.1")]
+    #[param(value_type = Option<String>)]
+    add_noise: Option<Noise>,
+    /// Of the noise: the same seed gives the same noise.
+    #[serde(default)]
+    #[param(required = false)]
+    seed: u64,
+    /// Fail the request with its first bad picture.
+    #[serde(default)]
+    #[param(required = false)]
+    strict: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DenoisedList {
+    model: String,
+    space_key: String,
+    data: Vec<DenoisedEntry>,
+    errors: Vec<ItemError>,
+}
+
+/// A denoised picture; the other fields are there where noise was added.
+#[derive(Debug, Serialize, ToSchema)]
+struct DenoisedEntry {
+    /// The picture's place in the request, from 0.
+    index: usize,
+    /// A PNG at the model's size, as a data URI.
+    image: String,
+    /// The picture with the added noise, as a data URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noisy: Option<String>,
+    #[serde(flatten)]
+    gain: Option<Gain>,
+}
+
+/// Figures against the picture as it was sent, at the model's size.
+#[derive(Debug, Serialize, ToSchema)]
+struct Gain {
+    /// In dB; null for equal pictures.
+    #[schema(value_type = Option<f64>)]
+    psnr_before: f64,
+    /// In dB; null for equal pictures.
+    #[schema(value_type = Option<f64>)]
+    psnr_after: f64,
+    ssim_before: f64,
+    ssim_after: f64,
+}
+
+impl DenoisedEntry {
+    fn new((index, made): (usize, Denoised)) -> Self {
+        Self {
+            index,
+            image: data_uri("image/png", &made.png),
+            noisy: made.noisy.map(|png| data_uri("image/png", &png)),
+            gain: made.quality.map(|quality| Gain {
+                psnr_before: quality.psnr_before,
+                psnr_after: quality.psnr_after,
+                ssim_before: quality.ssim_before,
+                ssim_after: quality.ssim_after,
+            }),
+        }
+    }
+}
+
+/// Denoises pictures; with `add_noise`, adds noise first and measures the gain.
+#[utoipa::path(post, path = "/v1/denoise", tag = "pictures", params(DenoiseOptions),
+    request_body(content((JsonPictures<DenoiseOptions> = "application/json"),
+        (FormPictures<DenoiseOptions> = "multipart/form-data"), (File = "image/*"))),
+    responses((status = 200, content((DenoisedList = "application/json"), (File = "image/png")))))]
+pub(in crate::http) async fn denoise(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    headers: HeaderMap,
+    PicturesRequest { pictures, options }: PicturesRequest<DenoiseOptions>,
+) -> Result<Response, Failure> {
+    let media = negotiate(&headers, &[Media::Json, Media::Png])?;
+    only_one(media, pictures.len())?;
+    let noise = options.add_noise.map(|noise| NoiseRequest { noise, seed: options.seed });
+    let made = state.service.denoise(&context, &options.model, pictures, noise).await?;
+    let items = made.items.settle(options.strict || media.is_binary())?;
+    if media.is_binary() {
+        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;
+        return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
+    }
+    let errors = item_errors(&items.errors);
+    let data = items.good.into_iter().map(DenoisedEntry::new).collect();
+    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
+    Ok(Json(DenoisedList { model, space_key, data, errors }).into_response())
+}

@@ -1,0 +1,131 @@
+//! Pictures to vectors.
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::ModelName,
+    error::Error,
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        answer::{Array, EncodingFormat, ItemError, Vector, item_errors},
+        compat::openai,
+        error::Failure,
+        extract::{Fields, Form, Kind, Submission},
+        schema::{File, FormPictures, JsonEmbeddings},
+    },
+    model::{Pooling, VectorOptions},
+    service::{ByModel, Context},
+};
+
+const FORM: Form = Form { json: &[("images", Kind::Pictures), ("input", Kind::Inputs)], pictures: true, repeated: &[] };
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EmbeddingOptions {
+    #[schema(value_type = String)]
+    #[param(value_type = String, required = false)]
+    model: ModelName,
+    /// Keep this many leading numbers.
+    dimensions: Option<usize>,
+    /// Scale to unit L2 length, or not.
+    normalize: Option<bool>,
+    /// For models that give tokens.
+    pooling: Option<Pooling>,
+    #[serde(default)]
+    #[schema(default = "float")]
+    #[param(required = false)]
+    encoding_format: EncodingFormat,
+    /// Fail the request with its first bad picture.
+    #[serde(default)]
+    #[param(required = false)]
+    strict: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EmbeddingList {
+    #[schema(example = "list")]
+    pub(in crate::http) object: &'static str,
+    pub(in crate::http) model: String,
+    /// Names the space of the vectors: two of them compare only if their keys are equal.
+    pub(in crate::http) space_key: String,
+    pub(in crate::http) data: Vec<EmbeddingEntry>,
+    /// None in answers to requests with `input`, which fail as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) errors: Option<Vec<ItemError>>,
+    pub(in crate::http) usage: Usage,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EmbeddingEntry {
+    #[schema(example = "embedding")]
+    object: &'static str,
+    /// The picture's place in the request, from 0.
+    index: usize,
+    embedding: Vector,
+}
+
+/// Pictures have no tokens.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Usage {
+    prompt_tokens: u32,
+    total_tokens: u32,
+}
+
+impl EmbeddingList {
+    pub(in crate::http) fn new(made: ByModel<Vec<f32>>, format: EncodingFormat) -> Self {
+        let entry =
+            |(index, values)| EmbeddingEntry { object: "embedding", index, embedding: Vector::new(values, format) };
+        Self {
+            object: "list",
+            model: made.model.name().to_string(),
+            space_key: made.space_key.to_string(),
+            data: made.items.good.into_iter().map(entry).collect(),
+            errors: Some(item_errors(&made.items.errors)),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// Embeds pictures. A JSON body with `input` is OpenAI's contract, with its envelope for errors.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "pictures", params(EmbeddingOptions),
+    request_body(content((JsonEmbeddings = "application/json"),
+        (FormPictures<EmbeddingOptions> = "multipart/form-data"), (File = "image/*"))),
+    responses((status = 200, content((EmbeddingList = "application/json"), (File = "application/octet-stream"),
+        (File = "application/x-npy")))))]
+pub(in crate::http) async fn embeddings(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Failure> {
+    let fields = Submission::read(request, FORM).await?;
+    if fields.inputs.is_some() {
+        return openai::embeddings(&state, &context, &headers, fields).await;
+    }
+    native(&state, &context, &headers, fields).await
+}
+
+async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields: Fields) -> Result<Response, Failure> {
+    let media = negotiate(headers, &[Media::Json, Media::Octets, Media::Npy])?;
+    let options: EmbeddingOptions = fields.options.read()?;
+    let pictures =
+        fields.pictures.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
+    let EmbeddingOptions { dimensions, normalize, pooling, .. } = options;
+    let vectors = VectorOptions { dimensions, normalize, pooling };
+    let mut made = state.service.embed(context, &options.model, pictures, vectors).await?;
+    made.items = made.items.settle(options.strict || media.is_binary())?;
+    if media.is_binary() {
+        let rows: Vec<Vec<f32>> = made.items.good.into_iter().map(|(_, values)| values).collect();
+        let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
+        return Ok(Array { shape: &shape, data: &rows.concat(), space_key: &made.space_key }.answer(media)?);
+    }
+    Ok(Json(EmbeddingList::new(made, options.encoding_format)).into_response())
+}

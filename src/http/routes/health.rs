@@ -1,0 +1,42 @@
+//! Whether the server lives, whether it is ready, and its metrics.
+
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::{AppState, error::Failure};
+
+/// `live` or `ready`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    status: &'static str,
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Status)))]
+pub(in crate::http) async fn livez() -> Json<Status> {
+    Json(Status { status: "live" })
+}
+
+/// Whether requests can be served: not while a required model is not ready, while no model is, or while the server
+/// drains; the answer lists every reason.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Status)))]
+pub(in crate::http) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, Failure> {
+    let mut reasons = state.service.readiness().await.err().unwrap_or_default();
+    if state.is_draining() {
+        reasons.insert(0, "the server is shutting down".to_owned());
+    }
+    if reasons.is_empty() { Ok(Json(Status { status: "ready" })) } else { Err(Failure::not_ready(reasons)) }
+}
+
+/// Every metric, in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
+pub(in crate::http) async fn metrics(State(state): State<AppState>) -> Response {
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, media_type)], state.service.metrics().render()).into_response()
+}

@@ -1,0 +1,246 @@
+//! Items of a collection.
+
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::{CollectionName, Filter, ItemId, Metadata, SpaceKey, TopK},
+    error::Error,
+    http::{
+        AppState,
+        answer::{ItemError, bare, item_errors},
+        error::Failure,
+        extract::{ItemsRequest, NoOptions, OptionsRequest, PictureSchema, QueryOptions, Segments},
+        schema::{File, FilterSchema, FormItems, JsonItems},
+    },
+    service::Context,
+};
+
+/// Items on a page unless the caller says otherwise.
+const PAGE: usize = 100;
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AddOptions {
+    /// Store nothing if one of the items is bad.
+    #[serde(default)]
+    #[param(required = false)]
+    strict: bool,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
+}
+
+/// An item to add: either a picture or a vector.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is read by hand and stands here for the documentation")]
+pub struct NewItem {
+    /// For a picture, the BLAKE3 of its bytes unless given.
+    id: Option<String>,
+    image: Option<PictureSchema>,
+    vector: Option<Vec<f32>>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AddedList {
+    collection: String,
+    data: Vec<AddedEntry>,
+    errors: Vec<ItemError>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AddedEntry {
+    /// The item's place in the request, from 0.
+    index: usize,
+    id: String,
+    /// False: an item of this id was there and is replaced.
+    created: bool,
+}
+
+/// Adds items, or replaces those of the same id. What the answer names is stored durably. A picture as a raw body or
+/// as parts may have an `id` and a `metadata` option or part of its own.
+#[utoipa::path(post, path = "/v1/collections/{collection}/items", tag = "items", operation_id = "add_items",
+    params(("collection" = String, Path), AddOptions),
+    request_body(content((JsonItems = "application/json"), (FormItems = "multipart/form-data"), (File = "image/*"))),
+    responses((status = 200, body = AddedList)))]
+pub(in crate::http) async fn add(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    Segments(collection): Segments<CollectionName>,
+    ItemsRequest { entries, options }: ItemsRequest<AddOptions>,
+) -> Result<Json<AddedList>, Failure> {
+    let AddOptions { strict, space_key } = options;
+    let items = state.service.add_items(&context, &collection, entries, (space_key, strict)).await?;
+    let items = items.settle(strict)?;
+    let entry = |(index, added): (usize, crate::service::Added)| AddedEntry {
+        index,
+        id: added.id.into(),
+        created: added.created,
+    };
+    let errors = item_errors(&items.errors);
+    let data = items.good.into_iter().map(entry).collect();
+    Ok(Json(AddedList { collection: collection.into(), data, errors }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageOptions {
+    /// 1 to 1,000; 100 unless given.
+    limit: Option<usize>,
+    /// Of the page before.
+    cursor: Option<String>,
+    /// A filter as JSON.
+    #[param(value_type = Option<String>)]
+    filter: Option<Filter>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ItemPage {
+    data: Vec<ItemEntry>,
+    /// Continues after this page; null at the end.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ItemEntry {
+    id: String,
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+}
+
+/// Items in a stable order, page by page.
+#[utoipa::path(get, path = "/v1/collections/{collection}/items", tag = "items", operation_id = "page_items",
+    params(("collection" = String, Path), PageOptions), responses((status = 200, body = ItemPage)))]
+pub(in crate::http) async fn page(
+    State(state): State<AppState>,
+    Segments(collection): Segments<CollectionName>,
+    QueryOptions(PageOptions { limit, cursor, filter }): QueryOptions<PageOptions>,
+) -> Result<Json<ItemPage>, Failure> {
+    let limit = TopK::new(limit.unwrap_or(PAGE))?;
+    let page = state.service.items(&collection, limit, cursor, filter).await?;
+    let data = page.items.into_iter().map(|item| ItemEntry { id: item.id.into(), metadata: item.metadata }).collect();
+    Ok(Json(ItemPage { data, cursor: page.cursor }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ReadOptions {
+    #[serde(default)]
+    #[param(required = false)]
+    with_vector: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ItemDescription {
+    id: String,
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    /// The media type of the stored picture, if there is one.
+    image: Option<String>,
+    /// With `with_vector`; normalised in a cosine collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<Vec<f32>>,
+    /// Of the vector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space_key: Option<String>,
+}
+
+/// One item.
+#[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "read_item",
+    params(("collection" = String, Path), ("id" = String, Path), ReadOptions),
+    responses((status = 200, body = ItemDescription)))]
+pub(in crate::http) async fn read(
+    State(state): State<AppState>,
+    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
+    QueryOptions(ReadOptions { with_vector }): QueryOptions<ReadOptions>,
+) -> Result<Json<ItemDescription>, Failure> {
+    let item = state.service.item(&collection, &id).await?;
+    let space_key = if with_vector { state.service.collection(&collection).await?.spec.space_key } else { None };
+    Ok(Json(ItemDescription {
+        id: item.id.into(),
+        metadata: item.metadata,
+        image: item.picture.map(|picture| picture.media_type),
+        vector: with_vector.then_some(item.vector),
+        space_key: space_key.map(String::from),
+    }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct PatchOptions {
+    /// Keys to set; a null removes its key.
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+}
+
+/// Changes an item's metadata key by key and answers with the whole of it.
+#[utoipa::path(patch, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "patch_item",
+    params(("collection" = String, Path), ("id" = String, Path)), request_body = PatchOptions,
+    responses((status = 200, body = ItemEntry)))]
+pub(in crate::http) async fn patch(
+    State(state): State<AppState>,
+    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
+    OptionsRequest(PatchOptions { metadata }): OptionsRequest<PatchOptions>,
+) -> Result<Json<ItemEntry>, Failure> {
+    let metadata = state.service.patch_item(&collection, &id, metadata).await?;
+    Ok(Json(ItemEntry { id: id.into(), metadata }))
+}
+
+/// Deletes one item.
+#[utoipa::path(delete, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "delete_item",
+    params(("collection" = String, Path), ("id" = String, Path)), responses((status = 204, description = "deleted")))]
+pub(in crate::http) async fn remove(
+    State(state): State<AppState>,
+    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
+    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+) -> Result<StatusCode, Failure> {
+    state.service.delete_item(&collection, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The stored picture: the file as it was sent, or its thumbnail.
+#[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}/image", tag = "items",
+    operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = File, content_type = "image/*")))]
+pub(in crate::http) async fn picture(
+    State(state): State<AppState>,
+    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
+    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+) -> Result<Response, Failure> {
+    let (bytes, media_type) = state.service.item_picture(&collection, &id).await?;
+    Ok(bare(&media_type, bytes, None)?)
+}
+
+/// Which items to delete: by ids or by filter.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct DeleteOptions {
+    #[schema(value_type = Option<Vec<String>>)]
+    ids: Option<Vec<ItemId>>,
+    #[schema(value_type = Option<FilterSchema>)]
+    filter: Option<Filter>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedCount {
+    deleted: u64,
+}
+
+/// Deletes what is there of the ids, or every item that passes the filter.
+#[utoipa::path(post, path = "/v1/collections/{collection}/items/delete", tag = "items",
+    operation_id = "delete_items", params(("collection" = String, Path)), request_body = DeleteOptions,
+    responses((status = 200, body = DeletedCount)))]
+pub(in crate::http) async fn remove_many(
+    State(state): State<AppState>,
+    Segments(collection): Segments<CollectionName>,
+    OptionsRequest(options): OptionsRequest<DeleteOptions>,
+) -> Result<Json<DeletedCount>, Failure> {
+    let deleted = match (options.ids, options.filter) {
+        (Some(ids), None) => state.service.delete_items(&collection, ids).await?,
+        (None, Some(filter)) => state.service.delete_matching(&collection, filter).await?,
+        _ => return Err(Error::invalid_request("items are deleted either by `ids` or by `filter`").into()),
+    };
+    Ok(Json(DeletedCount { deleted }))
+}

@@ -1,0 +1,50 @@
+//! The routes, one file for each resource. A handler extracts, calls one use case and wraps what it gave.
+
+mod anomaly;
+mod collections;
+mod denoise;
+mod embeddings;
+pub(super) mod health;
+mod items;
+mod models;
+mod preprocess;
+mod reconstruct;
+mod search;
+
+pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
+pub(super) use items::{AddOptions, NewItem};
+pub(super) use search::{BatchOptions, SearchOptions};
+
+use axum::middleware::from_fn;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{AppState, middleware::json_only};
+
+/// What answers about the server itself: always open, also while it drains.
+pub(super) fn health() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
+}
+
+/// Everything under `/v1`.
+pub(super) fn v1() -> OpenApiRouter<AppState> {
+    let negotiated = OpenApiRouter::new()
+        .routes(routes!(embeddings::embeddings))
+        .routes(routes!(reconstruct::reconstruct))
+        .routes(routes!(denoise::denoise))
+        .routes(routes!(anomaly::anomaly))
+        .routes(routes!(preprocess::preprocess))
+        .routes(routes!(items::picture));
+    let json = OpenApiRouter::new()
+        .routes(routes!(models::list))
+        .routes(routes!(models::describe))
+        .routes(routes!(collections::list))
+        .routes(routes!(collections::create, collections::describe, collections::remove))
+        .routes(routes!(items::add, items::page))
+        .routes(routes!(items::read, items::patch, items::remove))
+        .routes(routes!(items::remove_many))
+        .routes(routes!(search::search))
+        .routes(routes!(search::batch))
+        .routes(routes!(search::count))
+        .layer(from_fn(json_only));
+    negotiated.merge(json)
+}

@@ -1,0 +1,46 @@
+//! The exact tensor that a model sees.
+
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::ModelName,
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        answer::Array,
+        error::Failure,
+        extract::PicturesRequest,
+        schema::{File, FormPictures, JsonPictures},
+    },
+    service::Context,
+};
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PreprocessOptions {
+    #[schema(value_type = String)]
+    #[param(value_type = String, required = false)]
+    model: ModelName,
+    /// One bad picture fails the request whatever stands here: the answer has no place for errors.
+    #[serde(default, rename = "strict")]
+    #[param(required = false)]
+    _strict: bool,
+}
+
+/// Prepares pictures for a model and runs nothing: `[pictures, channels, height, width]`, f32.
+#[utoipa::path(post, path = "/v1/preprocess", tag = "pictures", params(PreprocessOptions),
+    request_body(content((JsonPictures<PreprocessOptions> = "application/json"),
+        (FormPictures<PreprocessOptions> = "multipart/form-data"), (File = "image/*"))),
+    responses((status = 200, content((File = "application/x-npy"), (File = "application/octet-stream")))))]
+pub(in crate::http) async fn preprocess(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    headers: HeaderMap,
+    PicturesRequest { pictures, options }: PicturesRequest<PreprocessOptions>,
+) -> Result<Response, Failure> {
+    let media = negotiate(&headers, &[Media::Npy, Media::Octets])?;
+    let made = state.service.preprocess(&context, &options.model, pictures).await?;
+    Ok(Array { shape: &made.shape, data: &made.data, space_key: made.model.space_key() }.answer(media)?)
+}

@@ -1,0 +1,208 @@
+//! Nearest items, and how many there are.
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::{CollectionName, Filter, ItemId, Metadata, Metric, SpaceKey, TopK},
+    error::{Error, Result},
+    http::{
+        AppState,
+        answer::InnerError,
+        error::Failure,
+        extract::{Fields, Form, Grammar, Kind, OptionsRequest, Segments, Submission},
+        schema::{File, FilterSchema, FormSearch, JsonSearch, JsonSearches},
+    },
+    index::{CollectionSpec, Hit},
+    service::{Context, QueryBy, SearchRequest},
+};
+
+const QUERY: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
+const SEARCH: Form = Form { json: QUERY, pictures: true, repeated: &[] };
+const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], pictures: false, repeated: &[] };
+/// Items of an answer unless the caller says otherwise.
+const LIMIT: usize = 10;
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct SearchOptions {
+    /// Search from an item of the collection.
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
+    id: Option<ItemId>,
+    /// 1 to 1,000; 10 unless given.
+    limit: Option<usize>,
+    #[schema(value_type = Option<FilterSchema>)]
+    #[param(value_type = Option<String>)]
+    filter: Option<Filter>,
+    /// Leave out what is less near.
+    min_score: Option<f32>,
+    /// Compare with every vector in 32 bits.
+    #[serde(default)]
+    #[param(required = false)]
+    exact: bool,
+    #[serde(default)]
+    #[param(required = false)]
+    with_vector: bool,
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    #[param(required = false)]
+    with_metadata: bool,
+    /// Leave out the item that a search by id starts from.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    #[param(required = false)]
+    exclude_self: bool,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// One search from the fields of a body or of a batch's element.
+fn query_of(fields: Fields) -> Result<SearchRequest> {
+    let options: SearchOptions = fields.options.read()?;
+    let mut pictures = fields.pictures.unwrap_or_default();
+    let (picture, more) = (pictures.pop(), !pictures.is_empty());
+    let by = match (picture, fields.vector, options.id) {
+        (Some(picture), None, None) if !more => QueryBy::Picture(picture),
+        (None, Some(vector), None) => QueryBy::Vector(vector?),
+        (None, None, Some(id)) => QueryBy::Id(id),
+        _ => return Err(Error::invalid_request("a search is by exactly one `image`, `vector` or `id`")),
+    };
+    Ok(SearchRequest {
+        by,
+        limit: TopK::new(options.limit.unwrap_or(LIMIT))?,
+        filter: options.filter,
+        min_score: options.min_score,
+        exact: options.exact,
+        with_vector: options.with_vector,
+        with_metadata: options.with_metadata,
+        exclude_self: options.exclude_self,
+        space_key: options.space_key,
+    })
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SearchAnswer {
+    collection: String,
+    space_key: Option<String>,
+    metric: Metric,
+    /// Best first.
+    data: Vec<HitEntry>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HitEntry {
+    id: String,
+    /// Higher is nearer: the cosine, the inner product, or minus the L2 distance.
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<Vec<f32>>,
+}
+
+fn entries(hits: Vec<Hit>) -> Vec<HitEntry> {
+    let entry = |hit: Hit| HitEntry { id: hit.id.into(), score: hit.score, metadata: hit.metadata, vector: hit.vector };
+    hits.into_iter().map(entry).collect()
+}
+
+/// The nearest items, best first, to a picture, to a vector or to another item.
+#[utoipa::path(post, path = "/v1/collections/{collection}/search", tag = "search", operation_id = "search",
+    params(("collection" = String, Path), SearchOptions),
+    request_body(content((JsonSearch = "application/json"), (FormSearch = "multipart/form-data"), (File = "image/*"))),
+    responses((status = 200, body = SearchAnswer)))]
+pub(in crate::http) async fn search(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    Segments(collection): Segments<CollectionName>,
+    request: Request,
+) -> Result<Json<SearchAnswer>, Failure> {
+    let query = query_of(Submission::read(request, SEARCH).await?)?;
+    let found = state.service.search(&context, &collection, query).await?;
+    let CollectionSpec { space_key, metric, .. } = found.spec;
+    let data = entries(found.hits);
+    Ok(Json(SearchAnswer { collection: collection.into(), space_key: space_key.map(String::from), metric, data }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct BatchOptions {
+    /// Fail the request with its first bad query.
+    #[serde(default)]
+    strict: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchAnswer {
+    collection: String,
+    space_key: Option<String>,
+    metric: Metric,
+    /// In the order of the queries.
+    results: Vec<BatchResult>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchResult {
+    /// Best first.
+    Data(Vec<HitEntry>),
+    Error(InnerError),
+}
+
+/// Several searches at once; each has its own result or error.
+#[utoipa::path(post, path = "/v1/collections/{collection}/search/batch", tag = "search",
+    operation_id = "search_batch", params(("collection" = String, Path)), request_body = JsonSearches,
+    responses((status = 200, body = BatchAnswer)))]
+pub(in crate::http) async fn batch(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    Segments(collection): Segments<CollectionName>,
+    request: Request,
+) -> Result<Json<BatchAnswer>, Failure> {
+    let fields = Submission::read(request, BATCH).await?;
+    let BatchOptions { strict } = fields.options.read()?;
+    let queries = fields.elements.ok_or_else(|| Error::invalid_request("`queries` is missing"))?;
+    let requests = queries.into_iter().map(query_of).collect();
+    let (spec, results) = state.service.search_batch(&context, &collection, requests).await?;
+    let results = results.into_iter().map(|result| match result {
+        Ok(hits) => Ok(BatchResult::Data(entries(hits))),
+        Err(error) if strict => Err(error),
+        Err(error) => Ok(BatchResult::Error(InnerError::of(&error))),
+    });
+    let results = results.collect::<Result<_>>()?;
+    let space_key = spec.space_key.map(String::from);
+    Ok(Json(BatchAnswer { collection: collection.into(), space_key, metric: spec.metric, results }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CountOptions {
+    /// None counts all.
+    #[schema(value_type = Option<FilterSchema>)]
+    filter: Option<Filter>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Count {
+    count: u64,
+}
+
+/// How many items pass the filter.
+#[utoipa::path(post, path = "/v1/collections/{collection}/count", tag = "search", operation_id = "count_items",
+    params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
+pub(in crate::http) async fn count(
+    State(state): State<AppState>,
+    Segments(collection): Segments<CollectionName>,
+    OptionsRequest(CountOptions { filter }): OptionsRequest<CountOptions>,
+) -> Result<Json<Count>, Failure> {
+    Ok(Json(Count { count: state.service.count(&collection, filter).await? }))
+}

@@ -1,0 +1,125 @@
+//! Shapes of requests that are read by hand, for the documentation.
+#![expect(dead_code, reason = "these types are never made: their schemas stand in the OpenAPI document")]
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
+};
+
+use super::{
+    compat::openai::InputOptions,
+    extract::PictureSchema,
+    routes::{AddOptions, BatchOptions, EmbeddingOptions, NewItem, SearchOptions},
+};
+
+/// Pictures in JSON, with the options beside them.
+#[derive(ToSchema)]
+pub(super) struct JsonPictures<O: ToSchema> {
+    /// At least one; `limits.images` is how many at most.
+    images: Vec<PictureSchema>,
+    #[serde(flatten)]
+    options: O,
+}
+
+/// Pictures in JSON, natively or by OpenAI's contract.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum JsonEmbeddings {
+    Native(JsonPictures<EmbeddingOptions>),
+    OpenAi(JsonInputs),
+}
+
+/// OpenAI's contract: one vector for each input, or an error.
+#[derive(ToSchema)]
+pub(super) struct JsonInputs {
+    input: Inputs,
+    #[serde(flatten)]
+    options: InputOptions,
+}
+
+#[derive(ToSchema)]
+#[serde(untagged)]
+enum Inputs {
+    One(PictureSchema),
+    Many(Vec<PictureSchema>),
+}
+
+/// Pictures as parts of a form, with the options as text parts.
+#[derive(ToSchema)]
+pub(super) struct FormPictures<O: ToSchema> {
+    /// At least one; `limits.images` is how many at most.
+    image: Vec<File>,
+    #[serde(flatten)]
+    options: O,
+}
+
+/// A picture's file: JPEG, PNG, WebP, GIF, BMP or TIFF.
+pub(super) struct File;
+
+impl PartialSchema for File {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+    }
+}
+
+impl ToSchema for File {}
+
+/// Conditions over id and metadata, the same for every engine.
+#[derive(ToSchema)]
+#[schema(title = "Filter")]
+pub(super) struct FilterSchema {
+    /// Every one of these holds: `{"key", "match"}`, `{"key", "any"}`, `{"key", "range": {"gte", "gt", "lte", "lt"}}`,
+    /// `{"has_id"}` or a filter.
+    must: Option<Vec<serde_json::Value>>,
+    /// At least one of these holds.
+    should: Option<Vec<serde_json::Value>>,
+    /// None of these holds.
+    must_not: Option<Vec<serde_json::Value>>,
+}
+
+/// Items in JSON, with the options beside them.
+#[derive(ToSchema)]
+pub(super) struct JsonItems {
+    /// At least one; `limits.images` is how many at most.
+    items: Vec<NewItem>,
+    #[serde(flatten)]
+    options: AddOptions,
+}
+
+/// Pictures as parts of a form, with their ids and metadata in the same order.
+#[derive(ToSchema)]
+pub(super) struct FormItems {
+    image: Vec<File>,
+    /// One for each picture, or none.
+    id: Option<Vec<String>>,
+    /// A JSON object for each picture, or one for all.
+    metadata: Option<Vec<String>>,
+    #[serde(flatten)]
+    options: AddOptions,
+}
+
+/// A search in JSON: exactly one of a picture, a vector and an item's id, with the options beside it.
+#[derive(ToSchema)]
+pub(super) struct JsonSearch {
+    image: Option<PictureSchema>,
+    vector: Option<Vec<f32>>,
+    #[serde(flatten)]
+    options: SearchOptions,
+}
+
+/// A search by a picture as a part of a form.
+#[derive(ToSchema)]
+pub(super) struct FormSearch {
+    image: File,
+    #[serde(flatten)]
+    options: SearchOptions,
+}
+
+/// Several searches.
+#[derive(ToSchema)]
+pub(super) struct JsonSearches {
+    queries: Vec<JsonSearch>,
+    #[serde(flatten)]
+    options: BatchOptions,
+}

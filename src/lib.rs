@@ -1,0 +1,25 @@
+//! **latentd**, a representation server: it loads self-supervised image encoders and decoders as ONNX and serves
+//! embeddings, reconstructions, denoising, anomaly scores and nearest-image search over a stored latent index.
+//!
+//! Rooms are modules, arrows are imports, and arrows point one way:
+//!
+//! `main → cli → app → http → service → {model, anomaly, index, store} → batch → runtime`, with `image` beside
+//! `model`; `domain`, `error`, `config` and `telemetry` are leaves that anyone may use. Only `http` knows axum and
+//! status codes, only `runtime` knows `ort`, only `index::embedded` knows redb, only `store` knows `object_store`.
+//! `tests/architecture.rs` fails on an arrow that runs back up.
+
+pub mod anomaly;
+pub mod app;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod image;
+pub mod index;
+pub mod model;
+pub mod runtime;
+pub mod service;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,153 @@
+//! Collections: making, describing and dropping them.
+
+use std::sync::Arc;
+
+use super::{Service, embed::encoder};
+use crate::{
+    domain::{CollectionName, Metric, ModelName, SpaceKey},
+    error::{Error, ErrorKind, Result},
+    index::{Collection, CollectionInfo, CollectionSpec, PictureRef, StoreMode},
+    model::Model,
+    telemetry::metrics::CollectionLabels,
+};
+
+/// The widest vector a collection takes.
+const MAX_DIMENSION: usize = 65_536;
+
+/// What a new collection is made of: a model, or a bare dimension.
+#[derive(Debug, Clone, Default)]
+pub struct NewCollection {
+    pub model: Option<ModelName>,
+    pub dimension: Option<usize>,
+    pub metric: Option<Metric>,
+    pub store: Option<StoreMode>,
+    pub space_key: Option<SpaceKey>,
+}
+
+impl Service {
+    /// Makes a collection; `true` if it is new, `false` if the same one is there already.
+    pub async fn create_collection(&self, name: CollectionName, new: NewCollection) -> Result<(CollectionInfo, bool)> {
+        let spec = self.resolve(name, new)?;
+        let name = spec.name.clone();
+        let created = self.index.create(spec).await?;
+        Ok((self.collection(&name).await?, created))
+    }
+
+    fn resolve(&self, name: CollectionName, new: NewCollection) -> Result<CollectionSpec> {
+        let store = new.store.unwrap_or(StoreMode::None);
+        let Some(model) = new.model else {
+            let dimension = new.dimension.ok_or_else(|| {
+                Error::invalid_request("a collection is made with a model, or with a dimension for vectors of your own")
+            })?;
+            if !(1..=MAX_DIMENSION).contains(&dimension) {
+                return Err(Error::invalid_request(format!("dimension is 1 to {MAX_DIMENSION}, not {dimension}")));
+            }
+            if store != StoreMode::None {
+                return Err(Error::invalid_request("a collection without a model takes no pictures to store"));
+            }
+            let metric = new.metric.unwrap_or(Metric::Cosine);
+            return Ok(CollectionSpec { name, model: None, space_key: new.space_key, dimension, metric, store });
+        };
+        let model = self.models.get(&model)?;
+        let (_, head) = encoder(&model)?;
+        if new.dimension.is_some_and(|dimension| dimension != head.dimension()) {
+            let text =
+                format!("the vectors of {} have {} numbers; leave dimension out", model.name(), head.dimension());
+            return Err(Error::invalid_request(text));
+        }
+        if let Some(key) = new.space_key.filter(|key| key != model.space_key()) {
+            return Err(mismatch(&key, &format!("that of {} is {}", model.name(), model.space_key())));
+        }
+        Ok(CollectionSpec {
+            name,
+            model: Some(model.name().to_string()),
+            space_key: Some(model.space_key().clone()),
+            dimension: head.dimension(),
+            metric: new.metric.unwrap_or_else(|| default_metric(&model)),
+            store,
+        })
+    }
+
+    /// Every collection, by name.
+    pub async fn collections(&self) -> Result<Vec<CollectionInfo>> {
+        self.index.list().await
+    }
+
+    /// One collection as it stands, or `collection_not_found`.
+    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionInfo> {
+        let info = self.index.open(name).await?.info().await?;
+        self.count_vectors(&info);
+        Ok(info)
+    }
+
+    /// Removes a collection, its items and their pictures.
+    pub async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
+        let pictures = self.index.drop_collection(name).await?;
+        self.metrics.index_vectors.remove(&CollectionLabels { collection: name.to_string() });
+        self.forget_pictures(pictures).await;
+        Ok(())
+    }
+
+    /// Deletes pictures that nothing names any more. One that stays behind costs space and nothing else, so a failure
+    /// is logged and not the caller's.
+    pub(super) async fn forget_pictures(&self, pictures: Vec<PictureRef>) {
+        for picture in pictures {
+            if let Err(error) = self.store.delete(&picture).await {
+                tracing::warn!(key = %picture.key, reason = %error.chain(), "a picture without an item stays in the store");
+            }
+        }
+    }
+
+    pub(super) fn count_vectors(&self, info: &CollectionInfo) {
+        let labels = CollectionLabels { collection: info.spec.name.to_string() };
+        let count = i64::try_from(info.count).unwrap_or(i64::MAX);
+        self.metrics.index_vectors.get_or_create(&labels).set(count);
+    }
+
+    /// Opens a collection for a request that may say which space it is about.
+    pub(super) async fn open_in_space(
+        &self,
+        name: &CollectionName,
+        space_key: Option<&SpaceKey>,
+    ) -> Result<Arc<dyn Collection>> {
+        let collection = self.index.open(name).await?;
+        if let Some(asked) = space_key {
+            match &collection.spec().space_key {
+                Some(key) if key == asked => {}
+                Some(key) => return Err(mismatch(asked, &format!("that of the collection is {key}"))),
+                None => return Err(mismatch(asked, "the collection was made by dimension alone and has none")),
+            }
+        }
+        Ok(collection)
+    }
+
+    /// The model that makes a collection's vectors, checked to be the one that the collection was made with.
+    pub(super) fn model_of(&self, spec: &CollectionSpec) -> Result<ModelName> {
+        let Some(name) = &spec.model else {
+            let text = format!("the collection {} was made without a model: send vectors", spec.name);
+            return Err(Error::invalid_request(text));
+        };
+        let name: ModelName = name.parse()?;
+        let model = self.models.get(&name)?;
+        match &spec.space_key {
+            Some(key) if key == model.space_key() => Ok(name),
+            key => {
+                let made_with = key.as_ref().map_or("none", SpaceKey::as_str);
+                let text = format!(
+                    "the model {name} has changed: its space key is {}, the collection {} was made with {made_with}",
+                    model.space_key(),
+                    spec.name
+                );
+                Err(Error::new(ErrorKind::SpaceMismatch, text))
+            }
+        }
+    }
+}
+
+fn default_metric(model: &Model) -> Metric {
+    model.manifest().embedding.as_ref().map_or(Metric::Cosine, |embedding| embedding.metric)
+}
+
+fn mismatch(asked: &SpaceKey, other: &str) -> Error {
+    Error::new(ErrorKind::SpaceMismatch, format!("the request is about the space {asked}, but {other}"))
+}

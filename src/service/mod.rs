@@ -1,0 +1,137 @@
+//! Use cases without HTTP: from pictures and options to vectors, pictures, scores and found items.
+
+mod collections;
+mod context;
+mod denoise;
+mod embed;
+mod items;
+mod models;
+mod pictures;
+mod preprocess;
+mod reconstruct;
+mod score;
+mod search;
+
+use std::sync::Arc;
+
+pub use collections::NewCollection;
+pub use context::{Context, Stage};
+pub use denoise::{DenoiseQuality, Denoised, NoiseRequest};
+pub use embed::Embedded;
+pub use items::{Added, Entry, EntrySource};
+pub use models::ModelSummary;
+pub use pictures::Picture;
+pub use preprocess::Preprocessed;
+pub use reconstruct::Reconstruction;
+pub use score::{MapFormat, Scored};
+pub use search::{Found, QueryBy, SearchRequest};
+
+use crate::{
+    config::Limits,
+    domain::SpaceKey,
+    error::{Error, Result},
+    image::pool::CpuPool,
+    index::IndexEngine,
+    model::{Model, Repository},
+    store::PictureStore,
+    telemetry::{Metrics, metrics::CodeLabels},
+};
+
+/// Everything the use cases stand on. One for the process.
+pub struct Service {
+    models: Arc<Repository>,
+    index: Arc<dyn IndexEngine>,
+    store: Arc<PictureStore>,
+    pool: CpuPool,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    decoded: pictures::DecodedBudget,
+}
+
+/// The parts a service is put together from.
+pub struct Parts {
+    pub models: Arc<Repository>,
+    pub index: Arc<dyn IndexEngine>,
+    pub store: Arc<PictureStore>,
+    pub pool: CpuPool,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Service {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { models, index, store, pool, limits, metrics } = parts;
+        let decoded = pictures::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
+        Self { models, index, store, pool, limits, metrics, decoded }
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Refuses a request with more pictures or items than the limit, and one with none.
+    fn check_count(&self, count: usize, what: &str) -> Result<()> {
+        if count == 0 {
+            return Err(Error::invalid_request(format!("the request has no {what}")));
+        }
+        if count > self.limits.images {
+            let text = format!("{count} {what} in one request: limits.images is {}", self.limits.images);
+            return Err(Error::new(crate::error::ErrorKind::PayloadTooLarge, text));
+        }
+        Ok(())
+    }
+
+    /// Sorts results and counts the failed ones by their code.
+    fn sort<T>(&self, results: Vec<Result<T>>) -> Items<T> {
+        self.counted(Items::sort(results))
+    }
+
+    fn counted<T>(&self, items: Items<T>) -> Items<T> {
+        for (_, error) in &items.errors {
+            self.metrics.item_errors.get_or_create(&CodeLabels { code: error.kind().code() }).inc();
+        }
+        items
+    }
+}
+
+/// What came of the items of one request: good ones and errors, each with the item's place in the request.
+#[derive(Debug)]
+pub struct Items<T> {
+    pub good: Vec<(usize, T)>,
+    pub errors: Vec<(usize, Error)>,
+}
+
+impl<T> Items<T> {
+    fn sort(results: Vec<Result<T>>) -> Self {
+        let mut items = Self { good: Vec::with_capacity(results.len()), errors: Vec::new() };
+        for (index, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(value) => items.good.push((index, value)),
+                Err(error) => items.errors.push((index, error)),
+            }
+        }
+        items
+    }
+
+    /// The rule of every route: with `strict`, or when all items are bad, the first bad item's error is the answer's.
+    pub fn settle(mut self, strict: bool) -> Result<Self> {
+        if !self.errors.is_empty() && (strict || self.good.is_empty()) {
+            return Err(self.errors.swap_remove(0).1);
+        }
+        Ok(self)
+    }
+}
+
+/// Items made by one model, with the key of the space their vectors live in.
+pub struct ByModel<T> {
+    pub model: Arc<Model>,
+    pub space_key: SpaceKey,
+    pub items: Items<T>,
+}

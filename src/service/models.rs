@@ -1,0 +1,58 @@
+//! What there is to serve, and whether it can be.
+
+use std::sync::Arc;
+
+use super::Service;
+use crate::{
+    domain::ModelName,
+    error::{Error, ErrorKind, Result},
+    model::{Model, ModelEntry, ModelState},
+};
+
+/// A model of the repository, whatever became of it.
+#[derive(Clone)]
+pub struct ModelSummary {
+    pub name: String,
+    pub required: bool,
+    /// `loading`, `ready` or `failed`.
+    pub state: &'static str,
+    /// Why it failed.
+    pub reasons: Vec<String>,
+    pub ready: Option<Arc<Model>>,
+}
+
+impl From<ModelEntry> for ModelSummary {
+    fn from(entry: ModelEntry) -> Self {
+        let (state, reasons, ready) = match entry.state {
+            ModelState::Loading => ("loading", Vec::new(), None),
+            ModelState::Ready(model) => ("ready", Vec::new(), Some(model)),
+            ModelState::Failed(reasons) => ("failed", reasons, None),
+        };
+        Self { name: entry.name.to_string(), required: entry.required, state, reasons, ready }
+    }
+}
+
+impl Service {
+    /// Every model by name, failed ones included.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelSummary> {
+        self.models.list().into_iter().map(ModelSummary::from).collect()
+    }
+
+    /// One model, or `model_not_found`.
+    pub fn model(&self, name: &ModelName) -> Result<ModelSummary> {
+        let entry = self.models.list().into_iter().find(|entry| entry.name == *name);
+        entry
+            .map(ModelSummary::from)
+            .ok_or_else(|| Error::new(ErrorKind::ModelNotFound, format!("there is no model {name}")))
+    }
+
+    /// Whether requests can be served now; every reason why not.
+    pub async fn readiness(&self) -> Result<(), Vec<String>> {
+        let mut reasons = self.models.readiness().err().unwrap_or_default();
+        if let Err(error) = self.index.ready().await {
+            reasons.push(format!("the index is not ready: {error}"));
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+}

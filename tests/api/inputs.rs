@@ -1,0 +1,175 @@
+//! The three ways of sending pictures, options beside them, and bad pictures.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{AUTOENCODER, CONTRASTIVE, Server},
+    pictures::{data_uri, jpeg, png, truncated_jpeg, uri},
+};
+
+#[tokio::test]
+async fn raw_multipart_and_json_give_the_same_answer() {
+    let server = Server::start().await;
+    for route in ["embeddings", "reconstruct", "anomaly"] {
+        let path = format!("/v1/{route}");
+        let query = format!("{path}?model={AUTOENCODER}");
+        let as_json = server.post(&path, json!({"model": AUTOENCODER, "images": [uri(3)]})).await.ok();
+        for media in ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"] {
+            assert_eq!(server.post_raw(&query, media, png(3)).await.ok(), as_json, "{media}");
+        }
+        assert_eq!(
+            server.post_form(&path, &[("model", AUTOENCODER.as_bytes()), ("image", &png(3))]).await.ok(),
+            as_json
+        );
+        assert_eq!(server.post_form(&query, &[("image", &png(3))]).await.ok(), as_json);
+    }
+}
+
+#[tokio::test]
+async fn a_picture_in_json_has_several_forms() {
+    let server = Server::start().await;
+    let file = png(3);
+    let forms = [
+        json!(data_uri(&file)),
+        json!(STANDARD.encode(&file)),
+        json!(URL_SAFE_NO_PAD.encode(&file)),
+        json!({"b64": STANDARD.encode(&file)}),
+    ];
+    let list = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": forms})).await.ok();
+    let data = list["data"].as_array().unwrap();
+    assert_eq!(data.len(), 4);
+    assert!(data.iter().all(|entry| entry["embedding"] == data[0]["embedding"]));
+}
+
+#[tokio::test]
+async fn bad_pictures_are_refused_by_what_is_wrong_with_them() {
+    let server = Server::start().await;
+    let path = format!("/v1/embeddings?model={CONTRASTIVE}");
+    let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec();
+    let mut broken = png(1);
+    let middle = broken.len() / 2;
+    broken.truncate(middle);
+    for (body, status, code) in [
+        (Vec::new(), 400, "invalid_request"),
+        (b"just some text".to_vec(), 422, "invalid_image"),
+        (truncated_jpeg(), 422, "invalid_image"),
+        (broken, 422, "invalid_image"),
+        (svg, 415, "unsupported_media_type"),
+    ] {
+        server.post_raw(&path, "image/png", body).await.refused(status, code);
+    }
+    server.post_raw(&path, "image/png", png(1)).await.ok();
+}
+
+#[tokio::test]
+async fn bad_pictures_among_good_ones_are_listed_beside_the_results() {
+    let server = Server::start().await;
+    let images = json!([uri(1), "%", data_uri(b"text"), {"url": "https://example.org/a.png"}, data_uri(&jpeg(2))]);
+    let body = json!({"model": CONTRASTIVE, "images": images});
+    let list = server.post("/v1/embeddings", body.clone()).await.ok();
+    let indices = |key: &str| -> Vec<u64> {
+        list[key].as_array().unwrap().iter().map(|entry| entry["index"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((indices("data"), indices("errors")), (vec![0, 4], vec![1, 2, 3]));
+    let codes: Vec<&Value> = list["errors"].as_array().unwrap().iter().map(|error| &error["code"]).collect();
+    assert_eq!(codes, ["invalid_request", "invalid_image", "forbidden"]);
+    assert!(list["errors"][0]["message"].as_str().unwrap().contains("base64"));
+
+    let strict = json!({"model": CONTRASTIVE, "images": body["images"], "strict": true});
+    server.post("/v1/embeddings", strict).await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn when_all_pictures_are_bad_the_first_ones_code_is_the_answers() {
+    let server = Server::start().await;
+    for (images, status, code) in [
+        (json!([data_uri(b"text"), "%"]), 422, "invalid_image"),
+        (json!(["%", data_uri(b"text")]), 400, "invalid_request"),
+        (json!([{"url": "https://example.org/a.png"}]), 403, "forbidden"),
+    ] {
+        server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": images})).await.refused(status, code);
+    }
+}
+
+#[tokio::test]
+async fn requests_without_pictures_are_refused() {
+    let server = Server::start().await;
+    for path in ["/v1/embeddings", "/v1/reconstruct", "/v1/denoise", "/v1/anomaly", "/v1/preprocess"] {
+        let with_model = format!("{path}?model={AUTOENCODER}");
+        server.post(path, json!({"model": AUTOENCODER, "images": []})).await.refused(400, "invalid_request");
+        server.post(path, json!({"model": AUTOENCODER})).await.refused(400, "invalid_request");
+        server.post_raw(&with_model, "image/png", "").await.refused(400, "invalid_request");
+        server.post_raw(path, "application/json", "").await.refused(400, "invalid_request");
+        server.post_form(&with_model, &[("strict", b"true")]).await.refused(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused() {
+    let server = Server::start().await;
+    for (media, body) in [
+        ("application/json", "{"),
+        ("application/json", "[]"),
+        ("application/json", "{\"model\": \"tiny-ae\", \"images\": [1]}"),
+        ("application/json", "{\"model\": \"tiny-ae\", \"images\": \"AA\"}"),
+        ("application/json", "{\"model\": 5, \"images\": [\"AA\"]}"),
+        ("multipart/form-data", "x"),
+        ("multipart/form-data; boundary=B", "--B\r\n"),
+    ] {
+        server.post_raw("/v1/reconstruct", media, body).await.refused(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn the_model_is_required_and_must_be_there() {
+    let server = Server::start().await;
+    for path in ["/v1/embeddings", "/v1/reconstruct", "/v1/denoise", "/v1/anomaly", "/v1/preprocess"] {
+        let detail = server.post(path, json!({"images": [uri(1)]})).await.refused(400, "invalid_request");
+        assert!(detail.contains("`model` is missing"), "{detail}");
+        server.post(path, json!({"model": "none", "images": [uri(1)]})).await.refused(404, "model_not_found");
+    }
+}
+
+#[tokio::test]
+async fn unknown_options_are_named_wherever_they_stand() {
+    let server = Server::start().await;
+    let body = json!({"model": AUTOENCODER, "images": [uri(1)]});
+    let mut unknown = body.clone();
+    unknown["colour"] = json!("red");
+    let file = png(1);
+    for answer in [
+        server.post("/v1/reconstruct", unknown).await,
+        server.post("/v1/reconstruct?colour=red", body).await,
+        server.post_raw("/v1/reconstruct?model=tiny-ae&colour=red", "image/png", file.clone()).await,
+        server.post_form("/v1/reconstruct?model=tiny-ae", &[("image", &file), ("colour", b"red")]).await,
+    ] {
+        let detail = answer.refused(400, "invalid_request");
+        assert!(detail.contains("`colour`") && detail.contains("model, strict"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn options_from_several_places_must_agree() {
+    let server = Server::start().await;
+    let body = json!({"model": AUTOENCODER, "images": [uri(1)], "strict": true, "dimensions": 4});
+    server.post("/v1/embeddings?strict=true&dimensions=4&model=tiny-ae", body.clone()).await.ok();
+    for query in ["strict=false", "dimensions=5", "model=tiny-contrastive", "dimensions=4&dimensions=5"] {
+        let answer = server.post(&format!("/v1/embeddings?{query}"), body.clone()).await;
+        assert!(answer.refused(400, "invalid_request").contains("given twice"), "{query}");
+    }
+    let parts: &[(&str, &[u8])] = &[("image", &png(1)), ("model", b"tiny-ae"), ("model", b"tiny-dae")];
+    server.post_form("/v1/embeddings", parts).await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn an_option_of_the_wrong_type_is_named() {
+    let server = Server::start().await;
+    for query in
+        ["dimensions=many", "dimensions=-1", "strict=perhaps", "normalize=2", "pooling=max", "encoding_format=hex"]
+    {
+        let path = format!("/v1/embeddings?model={CONTRASTIVE}&{query}");
+        let detail = server.post_raw(&path, "image/png", png(1)).await.refused(400, "invalid_request");
+        assert!(detail.contains(query.split('=').next().unwrap()), "{detail}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Queues that are full, deadlines that pass, a server that stops.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, header},
+};
+use futures_util::future::join_all;
+use latentd::{
+    batch::{RunPermits, Watchdog},
+    config::Limits,
+    http::AppState,
+    image::CpuPool,
+    index::{EmbeddedEngine, EmbeddedOptions},
+    model::{ModelDefaults, Repository, RepositoryParts},
+    runtime::Runtime,
+    service::{Parts, Service},
+    store::PictureStore,
+    telemetry::Metrics,
+};
+
+use crate::{
+    harness::{Server, answer_of, library, request},
+    pictures::png,
+};
+
+fn embed(model: &str, timeout_ms: Option<u64>) -> Request<Body> {
+    let path = format!("/v1/embeddings?model={model}");
+    let timeout = timeout_ms.map(|ms| ms.to_string());
+    let headers: Vec<(&str, &str)> = timeout.iter().map(|ms| ("x-request-timeout-ms", ms.as_str())).collect();
+    request("POST", &path, &headers, Body::from(png(1)))
+}
+
+#[tokio::test]
+async fn a_full_queue_says_when_to_come_back_and_serves_what_it_admitted() {
+    let server = Server::with(&["steady"], |config| {
+        config.limits.queue_items = 4;
+        config.limits.images = 4;
+        config.runtime.max_batch = 1;
+    })
+    .await;
+    server.send(embed("steady", None)).await.ok();
+    let answers = join_all((0..12).map(|_| server.send(embed("steady", None)))).await;
+    let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    // the place of the item before may be given back a moment after its answer
+    assert!((3..12).contains(&served.len()), "{} were served", served.len());
+    for answer in refused {
+        answer.refused(429, "overloaded");
+        let seconds: u64 = answer.header("retry-after").parse().unwrap();
+        let millis: u64 = answer.header("retry-after-ms").parse().unwrap();
+        assert!(millis >= 1 && seconds == millis.div_ceil(1000), "{seconds} s, {millis} ms");
+    }
+    server.send(embed("steady", None)).await.ok();
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_deadline_is_refused_at_once() {
+    let server = Server::with(&["steady"], |config| config.runtime.max_batch = 1).await;
+    server.send(embed("steady", None)).await.ok();
+    let answer = server.send(embed("steady", Some(1))).await;
+    answer.refused(429, "overloaded");
+    assert!(answer.header("retry-after-ms").parse::<u64>().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_end_meets_the_deadline() {
+    let server = Server::with(&["slow"], |config| config.runtime.run_limit_ms = 2_000).await;
+    let started = std::time::Instant::now();
+    let answer = server.send(embed("slow", Some(200))).await;
+    answer.refused(504, "deadline_exceeded");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_meets_the_deadline() {
+    let server = Server::start().await;
+    let body = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let waiting = request("POST", "/v1/embeddings?model=tiny-ae", &[("x-request-timeout-ms", "50")], body);
+    server.send(waiting).await.refused(504, "deadline_exceeded");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_the_server_serving() {
+    let server = Server::with(&["steady"], |config| config.runtime.max_batch = 1).await;
+    for _ in 0..8 {
+        let gone = tokio::time::timeout(Duration::from_millis(1), server.send(embed("steady", None))).await;
+        assert!(gone.is_err());
+    }
+    server.send(embed("steady", None)).await.ok();
+}
+
+/// A server without models, by its parts, so that the test holds its state.
+fn composed(folder: &Path) -> (AppState, Router) {
+    let metrics = Arc::new(Metrics::default());
+    std::fs::create_dir(folder.join("models")).unwrap();
+    let defaults = ModelDefaults {
+        device: latentd::domain::Device::Cpu,
+        max_batch: 1,
+        sessions: 1,
+        threads: 1,
+        queue_items: 64,
+        run_limit: Duration::from_secs(1),
+    };
+    let models = Repository::new(RepositoryParts {
+        folder: folder.join("models"),
+        loader: Arc::new(Runtime::load(Some(&library())).unwrap()),
+        defaults,
+        permits: RunPermits::new(1),
+        watchdog: Watchdog::start().unwrap(),
+        metrics: Arc::clone(&metrics),
+    });
+    let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1 };
+    let state = AppState::new(Arc::new(Service::new(Parts {
+        models: Arc::new(models),
+        index: Arc::new(EmbeddedEngine::open(&folder.join("index"), options).unwrap()),
+        store: Arc::new(PictureStore::open(&folder.join("pictures")).unwrap()),
+        pool: CpuPool::new(1).unwrap(),
+        limits: Limits::default(),
+        metrics,
+    })));
+    (state.clone(), latentd::http::router(state))
+}
+
+#[tokio::test]
+async fn a_draining_server_takes_no_new_work_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, router) = composed(folder.path());
+    let get = async |path: &str| answer_of(router.clone(), request("GET", path, &[], Body::empty())).await;
+    get("/v1/collections").await.ok();
+    state.drain();
+    get("/v1/collections").await.refused(503, "unavailable");
+    let answer = get("/readyz").await;
+    answer.refused(503, "unavailable");
+    assert!(answer.json()["reasons"].to_string().contains("shutting down"));
+    get("/livez").await.ok();
+    assert_eq!(get("/metrics").await.headers[header::CONTENT_TYPE].to_str().unwrap().split(';').count(), 3);
+}

@@ -1,0 +1,22 @@
+//! The HTTP interface, called in process: the real router over the real ONNX Runtime and tiny models.
+#![allow(clippy::unwrap_used, reason = "what a test takes for granted is a part of what it proves")]
+
+mod anomaly;
+mod batches;
+mod collections;
+mod conventions;
+mod denoise;
+mod documents;
+mod embeddings;
+mod harness;
+mod health;
+mod inputs;
+mod items;
+mod limits;
+mod load;
+mod models;
+mod openai;
+mod pictures;
+mod preprocess;
+mod reconstruct;
+mod search;

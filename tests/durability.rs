@@ -1,0 +1,257 @@
+//! Acknowledged means there after `kill -9`: a real process is killed during writes, again and again, and every
+//! acknowledged write must be found afterwards, every acknowledged deletion stay deleted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what a test takes for granted is a part of what it proves"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// How often the server is killed; `make soak` asks for more.
+fn rounds() -> u64 {
+    std::env::var("LATENTD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+const WRITERS: u64 = 4;
+const IDS: u64 = 24;
+const DIMENSION: usize = 16;
+
+struct Server {
+    process: Child,
+    base: String,
+}
+
+impl Server {
+    fn start(home: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_latentd"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json"])
+            .arg("--models")
+            .arg(home.join("models"))
+            .arg("--data")
+            .arg(home.join("data"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let base = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("the server ended early:\n{}", seen.join("\n"))).unwrap();
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if entry["message"] == "latentd serves" {
+                break format!("http://{}", entry["addr"].as_str().unwrap());
+            }
+            seen.push(line);
+        };
+        // the pipe must not fill up
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, base }
+    }
+
+    async fn ready(&self, client: &reqwest::Client) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client.get(format!("{}/readyz", self.base)).send().await.is_ok_and(|answer| answer.status() != 200) {
+            assert!(Instant::now() < deadline, "the server did not become ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn kill(mut self) {
+        // SIGKILL on Unix
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// What a writer knows of one id: the state last acknowledged, and the one in flight when the server died.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    acknowledged: Option<u64>,
+    in_flight: Option<Option<u64>>,
+}
+
+type Ledger = BTreeMap<String, Known>;
+
+/// A writer with ids of its own, so that the order of its writes is known. Ends when the server dies.
+async fn write(
+    client: reqwest::Client,
+    base: String,
+    writer: u64,
+    mut ledger: Ledger,
+    mut version: u64,
+) -> (Ledger, u64) {
+    let mut random = writer.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ version;
+    loop {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        version += 1;
+        let deletes = random >> 62 == 0;
+        let count = 1 + (random >> 40) % 6;
+        let ids: Vec<String> =
+            (0..count).map(|at| format!("{writer}/{}", (random >> 20).wrapping_add(at) % IDS)).collect();
+        let state = (!deletes).then_some(version);
+        for id in &ids {
+            ledger.entry(id.clone()).or_default().in_flight = Some(state);
+        }
+        let (path, body) = if deletes {
+            ("items/delete", json!({ "ids": ids }))
+        } else {
+            let item = |id: &String| json!({"id": id, "vector": vector(version), "metadata": {"version": version}});
+            ("items", json!({ "items": ids.iter().map(item).collect::<Vec<_>>() }))
+        };
+        let sent = client.post(format!("{base}/v1/collections/c/{path}")).json(&body).send().await;
+        let answer = match sent {
+            Ok(answer) if answer.status() == 200 => answer.bytes().await.map(drop),
+            Ok(answer) => panic!("{path} answered {}: {}", answer.status(), answer.text().await.unwrap_or_default()),
+            Err(error) => Err(error),
+        };
+        if answer.is_err() {
+            return (ledger, version);
+        }
+        for id in &ids {
+            let known = ledger.entry(id.clone()).or_default();
+            *known = Known { acknowledged: state, in_flight: None };
+        }
+    }
+}
+
+fn vector(version: u64) -> Vec<f32> {
+    (0..DIMENSION).map(|at| ((version as usize * 31 + at * 7) % 97) as f32 + 1.0).collect()
+}
+
+/// Compares what the server has with what it acknowledged; returns how many ids were acknowledged.
+async fn check(client: &reqwest::Client, base: &str, ledger: &mut Ledger) -> usize {
+    let mut acknowledged = 0;
+    for (id, known) in ledger {
+        let path = id.replace('/', "%2F");
+        let answer = client.get(format!("{base}/v1/collections/c/items/{path}")).send().await.unwrap();
+        let found = match answer.status().as_u16() {
+            404 => None,
+            200 => answer.json::<Value>().await.unwrap()["metadata"]["version"].as_u64(),
+            other => panic!("item {id} answered {other}"),
+        };
+        let as_acknowledged = found == known.acknowledged;
+        let as_in_flight = known.in_flight.is_some_and(|state| found == state);
+        assert!(as_acknowledged || as_in_flight, "{id} is {found:?}, but known is {known:?}");
+        acknowledged += usize::from(known.acknowledged.is_some());
+        *known = Known { acknowledged: found, in_flight: None };
+    }
+    acknowledged
+}
+
+fn home_with_one_model() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let model = home.path().join("models/tiny-ae");
+    fs::create_dir_all(&model).unwrap();
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/tiny-ae");
+    for entry in fs::read_dir(fixture).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    home
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9() {
+    let home = home_with_one_model();
+    let client = reqwest::Client::builder().pool_max_idle_per_host(8).build().unwrap();
+    let mut server = Server::start(home.path());
+    server.ready(&client).await;
+    let body = json!({"dimension": DIMENSION, "metric": "cosine"});
+    let made = client.put(format!("{}/v1/collections/c", server.base)).json(&body).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let mut states: Vec<(Ledger, u64)> = vec![(Ledger::new(), 0); WRITERS as usize];
+    let mut checked = 0;
+    for round in 0..rounds() {
+        let writers: Vec<_> = states
+            .drain(..)
+            .zip(0..)
+            .map(|((ledger, version), writer)| {
+                tokio::spawn(write(client.clone(), server.base.clone(), writer, ledger, version))
+            })
+            .collect();
+        // any moment will do, the more different ones the better
+        tokio::time::sleep(Duration::from_millis(40 + round * 37 % 160)).await;
+        server.kill();
+        for writer in writers {
+            states.push(writer.await.unwrap());
+        }
+        server = Server::start(home.path());
+        server.ready(&client).await;
+        let mut expected = 0;
+        for (ledger, _) in &mut states {
+            checked += check(&client, &server.base, ledger).await;
+            expected += ledger.values().filter(|known| known.acknowledged.is_some()).count() as u64;
+        }
+        let info: Value =
+            client.get(format!("{}/v1/collections/c", server.base)).send().await.unwrap().json().await.unwrap();
+        assert_eq!(info["count"], expected, "round {round}: the count after the restart");
+        let query = json!({"vector": vector(1), "limit": 1000, "exact": round % 2 == 0});
+        let search = client.post(format!("{}/v1/collections/c/search", server.base)).json(&query);
+        let found: Value = search.send().await.unwrap().json().await.unwrap();
+        assert_eq!(found["data"].as_array().unwrap().len() as u64, expected, "round {round}: what a search sees");
+    }
+    server.kill();
+    assert!(checked as u64 > rounds() * 10, "only {checked} acknowledged items were checked: the test proved little");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
+    let home = home_with_one_model();
+    let client = reqwest::Client::new();
+    let server = Server::start(home.path());
+    server.ready(&client).await;
+    let url = format!("{}/v1/collections/p", server.base);
+    let made = client.put(&url).json(&json!({"model": "tiny-ae", "store": "original"})).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let base = server.base.clone();
+    let poster = client.clone();
+    let posting = tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for number in 0_u32.. {
+            let picture = picture(number);
+            let url = format!("{base}/v1/collections/p/items?id=n{number}");
+            match poster.post(url).body(picture.clone()).send().await {
+                Ok(answer) if answer.status() == 200 => acknowledged.push((number, picture)),
+                Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
+                Err(_) => break,
+            }
+        }
+        acknowledged
+    });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    server.kill();
+    let acknowledged = posting.await.unwrap();
+    assert!(!acknowledged.is_empty());
+    let server = Server::start(home.path());
+    server.ready(&client).await;
+    for (number, picture) in acknowledged {
+        let url = format!("{}/v1/collections/p/items/n{number}/image", server.base);
+        let answer = client.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.bytes().await.unwrap(), picture);
+    }
+    server.kill();
+}
+
+/// A small uncompressed bitmap, drawn by number.
+fn picture(number: u32) -> Vec<u8> {
+    let (width, height) = (8_u32, 8_u32);
+    let size = 54 + width * height * 3;
+    let mut bytes = Vec::with_capacity(size as usize);
+    bytes.extend(b"BM");
+    for value in [size, 0, 54, 40, width, height, 1 | (24 << 16), 0, width * height * 3, 2835, 2835, 0, 0] {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend((0..width * height * 3).map(|at| (at * (number + 3) % 251) as u8));
+    bytes
+}
