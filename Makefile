@@ -1,0 +1,107 @@
+# Everything a checkout needs. `make run` serves, `make test` tests; both set up what they use.
+#
+#   make run ARGS='--listen 127.0.0.1:9000'    flags for `latentd serve`
+#   make run DEVICE=cpu                        which build of ONNX Runtime (cpu)
+#   CARGO_TARGET_DIR                           is honoured, as cargo does
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+DEVICE ?= cpu
+ARGS ?=
+DOCKER ?= docker
+IMAGE ?= latentd
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The build the client tests start.
+LATENTD_BIN ?= $(abspath $(TARGET)/debug/latentd)
+
+CLIENTS := .venv-clients
+FIXTURES := .venv-fixtures
+
+.PHONY: help tools python onnxruntime build run test test-rust test-clients lint docs openapi docs-reference \
+        fixtures docker clean
+
+help:
+	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
+	@echo 'make test       Rust tests, then real clients against the real binary'
+	@echo 'make lint       formatting, clippy, licences and sources'
+	@echo 'make docs       the API documentation of the crate, warnings refused'
+	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md)'
+	@echo 'make fixtures   write the tiny models and pictures of tests/data again'
+	@echo 'make docker     build the container image'
+	@echo 'make clean      remove what these targets made'
+
+tools:
+	@command -v cargo >/dev/null || { echo 'make: cargo not found; install Rust 1.95 or newer (rustup, or the package rustc of a recent distribution)' >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || { echo 'make: no C++ compiler found; install one (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install) or set CXX' >&2; exit 1; }
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo 'make: $(PYTHON) not found; install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv) or set PYTHON' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'make: the client tests need Python 3.11 or newer; set PYTHON to one' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) cannot make virtual environments; install venv (Debian, Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
+
+onnxruntime:
+	@DEVICE=$(DEVICE) scripts/fetch-onnxruntime.sh >/dev/null
+
+build: tools onnxruntime
+	cargo build --release --locked
+
+run: build
+	@exec '$(TARGET)/release/latentd' serve $(ARGS)
+
+test: test-rust test-clients
+
+test-rust: tools onnxruntime
+	@if command -v cargo-nextest >/dev/null; then \
+	  set -ex; cargo nextest run --locked; cargo test --doc --locked; \
+	else \
+	  set -x; cargo test --locked; \
+	fi
+
+# `cargo test --no-run` and not `cargo build`: it is what test-rust has built, with the same features.
+test-clients: tools onnxruntime $(CLIENTS)/installed
+	cargo test --no-run --quiet --locked
+	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
+
+$(CLIENTS)/installed: tests/clients/requirements.txt | python
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+lint: tools
+	cargo fmt --all --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+	  set -x; cargo deny check licenses bans sources; \
+	else \
+	  echo 'make: cargo-deny not found, so licences, bans and sources are not checked (cargo install --locked cargo-deny)'; \
+	fi
+
+docs: tools
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+
+# A failing command leaves the file as it was.
+openapi: tools
+	cargo build --locked
+	'$(TARGET)/debug/latentd' openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+docs-reference: tools
+	cargo build --locked
+	'$(TARGET)/debug/latentd' config >docs/CONFIGURATION.md.new && mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md
+
+fixtures: $(FIXTURES)/installed
+	@for script in tests/data/make_*.py; do (set -x; $(FIXTURES)/bin/python "$$script") || exit 1; done
+
+$(FIXTURES)/installed: tests/data/requirements.txt | python
+	$(PYTHON) -m venv --clear $(FIXTURES)
+	$(FIXTURES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# Further options of `docker build`, such as --secret and --network: docs/OPERATIONS.md, Containers.
+docker:
+	DOCKER_BUILDKIT=1 $(DOCKER) build --tag '$(IMAGE)' $(DOCKER_ARGS) .
+
+clean:
+	cargo clean
+	rm -rf .ort $(CLIENTS) $(FIXTURES)

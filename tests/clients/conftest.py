@@ -1,0 +1,102 @@
+"""Starts the real binary on a free port and hands the tests its address.
+
+LATENTD_BIN names the binary (default: target/debug/latentd, then target/release/latentd). The
+models are copied from tests/data/models and models/, the data folder is a temporary one.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pictures import drawn
+from reference import MODEL_FOLDERS
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+STOP_SECONDS = 45
+
+
+def binary():
+    if named := os.environ.get("LATENTD_BIN"):
+        return named
+    for build in ("debug", "release"):
+        built = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / build / "latentd"
+        if built.exists():
+            return str(built)
+    pytest.exit("no latentd binary: run `cargo build`, or name one in LATENTD_BIN", returncode=2)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until_ready(process, url, log):
+    """Returns once /readyz says 200; an early exit or a late server fails with the log's end."""
+    deadline = time.monotonic() + START_SECONDS
+    answer = "no answer"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.exit(f"latentd ended with {process.returncode}:\n{log.read_text()[-4000:]}", returncode=2)
+        try:
+            response = httpx.get(f"{url}/readyz", timeout=1)
+            if response.status_code == 200:
+                return
+            answer = response.text
+        except httpx.TransportError as error:
+            answer = repr(error)
+        time.sleep(0.05)
+    process.kill()
+    pytest.exit(f"latentd was not ready in {START_SECONDS} s: {answer}\n{log.read_text()[-4000:]}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of a running server, such as http://127.0.0.1:43210."""
+    folder = tmp_path_factory.mktemp("latentd")
+    for source in MODEL_FOLDERS:
+        shutil.copytree(source, folder / "models" / source.name)
+    address = f"127.0.0.1:{free_port()}"
+    log = folder / "log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LATENTD_")}
+    environment |= {
+        "LATENTD_LISTEN": address,
+        "LATENTD_MODELS": str(folder / "models"),
+        "LATENTD_DATA": str(folder / "data"),
+    }
+    if library := os.environ.get("LATENTD_ONNXRUNTIME"):
+        environment["LATENTD_ONNXRUNTIME"] = library
+    with log.open("wb") as sink:
+        # Started from the checkout's root, where the server finds .ort/lib.
+        process = subprocess.Popen(
+            [binary(), "serve"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+        )
+    try:
+        wait_until_ready(process, f"http://{address}", log)
+        yield f"http://{address}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=STOP_SECONDS) == 0, f"latentd did not stop cleanly:\n{log.read_text()[-4000:]}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def http(server):
+    """An HTTP client bound to the server."""
+    with httpx.Client(base_url=server, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Drawn pictures of several sizes, shapes and colour modes."""
+    return drawn()

@@ -1,0 +1,186 @@
+"""What a model's answers must be, computed with Pillow, numpy and onnxruntime from its folder."""
+
+import functools
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+# `slow` never ends its run: it is for the tests of cancellation.
+NOT_SERVED_HERE = {"slow"}
+SERVED_FAMILIES = {"autoencoder", "contrastive"}
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def resized(picture, width, height, filter):
+    """Pillow's resize as two passes, horizontal first. Pillow 13 by itself goes vertically first where
+    that is less work, which differs by a few levels; training pipelines and torchvision do not."""
+    return picture.resize((width, picture.height), filter).resize((width, height), filter)
+
+
+class Model:
+    """A model folder read by this file's own rules, independent of the server's code."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.name = folder.name
+        self.manifest = tomllib.loads((folder / "model.toml").read_text())
+        self.graphs = self.manifest["graphs"]
+        size = self.manifest["input"]
+        self.width, self.height = size["width"], size["height"]
+        self.channels = 1 if size.get("channels") == "gray" else 3
+
+    def __repr__(self):
+        return self.name
+
+    @property
+    def rescale(self):
+        return self.manifest["preprocess"].get("rescale", 1 / 255)
+
+    @property
+    def mean(self):
+        return np.array(self.manifest["preprocess"].get("mean", [0.0] * self.channels), np.float32)
+
+    @property
+    def std(self):
+        return np.array(self.manifest["preprocess"].get("std", [1.0] * self.channels), np.float32)
+
+    @property
+    def level(self):
+        """One step of 255 in the tensor's own units, for each channel."""
+        return self.rescale / self.std
+
+    def pixels(self, picture):
+        """The picture at the model's size: height x width x channels, u8."""
+        rules = self.manifest["preprocess"]
+        picture = ImageOps.exif_transpose(picture)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            background = Image.new("RGBA", picture.size, self.manifest["input"].get("background", "#ffffff"))
+            picture = Image.alpha_composite(background, picture)
+        picture = picture.convert("L" if self.channels == 1 else "RGB")
+        filter = FILTERS[rules.get("filter", "bilinear")]
+        match rules.get("resize", "exact"):
+            case "exact":
+                picture = resized(picture, self.width, self.height, filter)
+            case "shortest-edge":
+                short, edge = min(picture.size), rules["edge"]
+                width, height = (edge if side == short else int(edge * side / short) for side in picture.size)
+                picture = resized(picture, width, height, filter)
+            case "none":
+                pass
+            case other:
+                raise NotImplementedError(f"{self.name}: resize = {other}")
+        if rules.get("crop") == "center":
+            left, top = (picture.width - self.width) // 2, (picture.height - self.height) // 2
+            picture = picture.crop((left, top, left + self.width, top + self.height))
+        return np.asarray(picture).reshape(self.height, self.width, self.channels)
+
+    def tensor(self, picture):
+        """What the graph is fed: 1 x channels x height x width, f32."""
+        values = (self.pixels(picture).astype(np.float32) * np.float32(self.rescale) - self.mean) / self.std
+        return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
+
+    def run(self, role, **inputs):
+        """Runs a graph; inputs and outputs go by role."""
+        graph = self.graphs[role]
+        outputs = graph["outputs"]
+        values = session(self.folder / graph["file"]).run(
+            list(outputs.values()), {graph["inputs"][name]: value for name, value in inputs.items()}
+        )
+        return dict(zip(outputs, values, strict=True))
+
+    def embedding(self, tensor):
+        """The served vector."""
+        rules = self.manifest["embedding"]
+        [vector] = self.run("encoder", image=tensor)[rules["output"]]
+        match rules.get("pooling", "none"):
+            case "none":
+                vector = vector.reshape(-1)
+            case "cls":
+                vector = vector[0]
+            case "mean":
+                vector = vector.mean(axis=0)
+            case other:
+                raise NotImplementedError(f"{self.name}: pooling = {other}")
+        return unit(vector) if rules.get("normalize", True) else vector
+
+    def to_unit(self, values):
+        """Values in the space of the preprocessed input, as height x width x channels in 0..1."""
+        return (values[0].transpose(1, 2, 0) * self.std + self.mean) / (self.rescale * 255)
+
+    def reconstruction(self, tensor):
+        """The picture the model makes of the tensor: height x width x channels in 0..1."""
+        if "autoencoder" in self.graphs:
+            image = self.run("autoencoder", image=tensor)["image"]
+        else:
+            latent = self.run("encoder", image=tensor)["latent"]
+            image = self.run("decoder", latent=latent)["image"]
+        normalized = self.manifest.get("reconstruction", {}).get("values", "unit") == "normalized"
+        return np.clip(self.to_unit(image) if normalized else image[0].transpose(1, 2, 0), 0, 1)
+
+
+@functools.cache
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def cosine(a, b):
+    return float(np.dot(unit(np.asarray(a, np.float64)), unit(np.asarray(b, np.float64))))
+
+
+def mse(a, b):
+    return float(np.mean((a - b) ** 2))
+
+
+def l1(a, b):
+    return float(np.mean(np.abs(a - b)))
+
+
+def psnr(a, b):
+    return float(-10 * np.log10(mse(a, b)))
+
+
+def ssim(a, b):
+    """scikit-image's structural_similarity with its defaults and data_range = 1, mean over channels."""
+    window = min(7, *a.shape[:2])
+    window -= 1 - window % 2
+    count = window * window
+
+    def local_mean(values):
+        return np.lib.stride_tricks.sliding_window_view(values, (window, window), axis=(0, 1)).mean(axis=(-2, -1))
+
+    ma, mb = local_mean(a), local_mean(b)
+    sample = count / (count - 1)
+    va, vb = sample * (local_mean(a * a) - ma * ma), sample * (local_mean(b * b) - mb * mb)
+    covariance = sample * (local_mean(a * b) - ma * mb)
+    c1, c2 = 0.01**2, 0.03**2
+    values = ((2 * ma * mb + c1) * (2 * covariance + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return float(values.mean())
+
+
+def found():
+    """The folders the server under test is given: the tiny models and the ones we ship."""
+    manifests = [*ROOT.glob("tests/data/models/*/model.toml"), *ROOT.glob("models/*/model.toml")]
+    return sorted((path.parent for path in manifests if path.parent.name not in NOT_SERVED_HERE), key=lambda path: path.name)
+
+
+MODEL_FOLDERS = found()
+MODELS = [model for model in map(Model, MODEL_FOLDERS) if model.manifest["family"] in SERVED_FAMILIES]
+EMBEDDING_MODELS = [model for model in MODELS if "encoder" in model.graphs]
+RECONSTRUCTING_MODELS = [model for model in MODELS if "decoder" in model.graphs or "autoencoder" in model.graphs]
+DENOISING_MODELS = [model for model in MODELS if model.manifest.get("denoises", False)]
