@@ -63,7 +63,8 @@ impl Gate {
         }
         let wait = self.estimated_wait(count);
         let left = deadline.saturating_duration_since(Instant::now());
-        if wait > left {
+        // an idle queue always takes work: an estimate that was wrong once must not shut everybody out
+        if wait > left && self.inside() > 0 {
             self.reject(count, "deadline");
             let text = format!(
                 "the estimated wait of {} ms exceeds the {} ms left to the deadline",
@@ -100,8 +101,12 @@ impl Gate {
 
     /// How long the last of `more` items would wait for its answer if they came now.
     pub(super) fn estimated_wait(&self, more: usize) -> Duration {
-        let inside = self.capacity - self.places.available_permits().min(self.capacity);
-        self.drain_time(inside + more)
+        self.drain_time(self.inside() + more)
+    }
+
+    /// Items admitted and not yet finished.
+    pub(super) fn inside(&self) -> usize {
+        self.capacity - self.places.available_permits().min(self.capacity)
     }
 
     fn drain_time(&self, items: usize) -> Duration {
@@ -110,12 +115,12 @@ impl Gate {
         Duration::from_nanos(nanos.saturating_mul(items.div_ceil(self.workers) as u64))
     }
 
-    /// Learns from a finished run.
+    /// Learns from a run that has ended: how long it held its worker, the wait for cores included.
     pub(super) fn observe(&self, run: Duration, batch: usize) {
         let sample = u64::try_from(run.as_nanos()).unwrap_or(u64::MAX) / batch.max(1) as u64;
         let old = self.item_nanos.load(Ordering::Relaxed);
-        // an exponential mean over about eight runs; the first run sets it
-        let new = if old == 0 { sample } else { old - old / 8 + sample / 8 };
+        // an exponential mean over about eight runs; the first run sets it, and no later one counts for more than four
+        let new = if old == 0 { sample } else { old - old / 8 + sample.min(old.saturating_mul(4)) / 8 };
         self.item_nanos.store(new, Ordering::Relaxed);
     }
 

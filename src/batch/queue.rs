@@ -19,6 +19,9 @@ use crate::{
     telemetry::metrics::{GraphLabels, Metrics, RejectLabels},
 };
 
+/// How often a closing queue looks whether the last admitted item is done.
+const CLOSING_TICK: Duration = Duration::from_millis(20);
+
 /// Settings of one graph's queue.
 #[derive(Debug, Clone)]
 pub struct QueueOptions {
@@ -139,16 +142,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until there is a job; `false` once the queue is closed and empty.
+    /// Blocks until there is a job; `false` once the queue is closed and every admitted item is done: one that is
+    /// still being decoded will come.
     pub(super) fn wait(&self) -> bool {
         let mut state = self.lock();
         while state.jobs.is_empty() {
-            if state.closed {
+            if !state.closed {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if self.gate.inside() == 0 {
                 return false;
+            } else {
+                let waited = self.filled.wait_timeout(state, CLOSING_TICK);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         true
+    }
+
+    /// Answers a job that nobody waits for any more, without its run.
+    pub(super) fn drop_job(&self, job: Job, reason: &'static str) {
+        let labels = RejectLabels { model: self.options.labels.model.clone(), reason };
+        self.metrics.dropped.get_or_create(&labels).inc();
+        job.finish(Err(Error::deadline_exceeded("the deadline passed in the queue")));
     }
 
     /// Takes the next batch: what is there, at most `max_batch`, without what nobody waits for any more.
@@ -167,11 +182,7 @@ impl Shared {
                     }
                     batch.push(job);
                 }
-                Some(reason) => {
-                    let labels = RejectLabels { model: self.options.labels.model.clone(), reason };
-                    self.metrics.dropped.get_or_create(&labels).inc();
-                    job.finish(Err(Error::deadline_exceeded("the deadline passed in the queue")));
-                }
+                Some(reason) => self.drop_job(job, reason),
             }
         }
         let more = !state.jobs.is_empty();

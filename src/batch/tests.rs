@@ -96,6 +96,7 @@ async fn an_estimated_wait_beyond_the_deadline_is_refused_at_once() {
     bench.script.open();
     slow.answer().await.unwrap();
     assert!(bench.queue.estimated_wait() >= Duration::from_millis(50));
+    let _inside = bench.queue.admit(1, soon()).unwrap();
     let refused = bench.queue.admit(50, Instant::now() + Duration::from_millis(500)).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Overloaded);
     assert!(refused.retry_after().unwrap() >= Duration::from_millis(1500), "{:?}", refused.retry_after());
@@ -158,6 +159,7 @@ async fn a_run_beyond_the_limit_is_ended_though_its_client_waits() {
     let bench = bench_with_limit(&[Act::Hang, Act::Double], 1, 16, Duration::from_millis(50));
     let error = bench.submit(1.0).answer().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(error.message().contains("runtime.run_limit_ms"), "{error}");
     assert!(bench.submit(2.0).answer().await.is_ok());
 }
 
@@ -174,6 +176,44 @@ async fn closing_finishes_what_was_admitted_and_admits_nothing_more() {
     for pending in pending {
         assert!(pending.answer().await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn an_item_admitted_before_closing_and_submitted_after_it_is_computed() {
+    let mut bench = bench(&[Act::Double], 2, 16);
+    let ticket = bench.queue.admit(1, soon()).unwrap().pop().unwrap();
+    let workers = bench.workers.take().unwrap();
+    let closing = tokio::task::spawn_blocking(move || drop(workers));
+    while bench.queue.admit(1, soon()).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let pending = bench.queue.submit(vec![Row { shape: vec![1], data: vec![3.0] }], soon(), ticket);
+    assert_eq!(pending.answer().await.unwrap().rows[0].data, [6.0]);
+    closing.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_queue_takes_work_whatever_its_estimate_says() {
+    let bench = bench(&[Act::Double], 1, 100);
+    bench.script.close();
+    let slow = bench.submit(1.0);
+    bench.script.wait_for_runs(1);
+    std::thread::sleep(Duration::from_millis(60)); // the run itself is what is timed
+    bench.script.open();
+    slow.answer().await.unwrap();
+    let short = || Instant::now() + Duration::from_millis(5);
+    // the worker may still hold the last ticket
+    let admitted = async {
+        loop {
+            match bench.queue.admit(1, short()) {
+                Ok(tickets) => break tickets,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let held = tokio::time::timeout(Duration::from_secs(5), admitted).await.unwrap();
+    assert_eq!(bench.queue.admit(1, short()).err().unwrap().kind(), ErrorKind::Overloaded);
+    drop(held);
 }
 
 #[tokio::test]

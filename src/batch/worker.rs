@@ -18,11 +18,16 @@ use crate::{
 pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
     let mut worker = Worker { shared, runner: runner.as_mut(), buffers: Vec::new() };
     while shared.wait() {
+        let since = Instant::now();
         // cores first, jobs second: while this waits for its turn, the batch grows
         let permit = shared.permits.acquire(shared.options.threads);
         let batch = shared.take();
         if !batch.is_empty() {
-            worker.serve(batch);
+            // a panic costs the batch, whose waiters are told, and not the thread
+            let served = catch_unwind(AssertUnwindSafe(|| worker.serve(batch, since)));
+            if let Err(panic) = served {
+                tracing::error!(reason = panic_text(panic.as_ref()), "a worker panicked beside its run");
+            }
         }
         drop(permit);
     }
@@ -36,7 +41,8 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn serve(&mut self, batch: Vec<Job>) {
+    /// Runs a batch and answers it; the worker has been busy with it since `since`.
+    fn serve(&mut self, batch: Vec<Job>, since: Instant) {
         let span = batch[0].span.clone();
         let _entered = span.enter();
         let started = Instant::now();
@@ -51,19 +57,31 @@ impl Worker<'_> {
         self.shared.metrics.run_seconds.get_or_create(labels).observe(took.as_secs_f64());
         match outcome {
             Ok(outputs) => {
-                self.shared.gate.observe(took, batch.len());
+                self.shared.gate.observe(since.elapsed(), batch.len());
                 answer(batch, &outputs, started, took);
             }
             // one bad item must not fail its batch: each is tried alone
             Err(error) if batch.len() > 1 && error.kind() == ErrorKind::Internal => {
                 tracing::warn!(reason = %error.chain(), batch = batch.len(), "a batch failed, its items run alone");
                 for job in batch {
-                    if job.fate.lost(Instant::now()).is_none() {
-                        self.serve(vec![job]);
+                    match job.fate.lost(Instant::now()) {
+                        None => self.serve(vec![job], Instant::now()),
+                        Some(reason) => self.shared.drop_job(job, reason),
                     }
                 }
             }
             Err(error) => {
+                let limit = self.shared.options.run_limit;
+                let error = if error.kind() == ErrorKind::DeadlineExceeded && took >= limit {
+                    let limit = limit.as_millis();
+                    Error::deadline_exceeded(format!("the run took longer than runtime.run_limit_ms, which is {limit}"))
+                } else {
+                    error
+                };
+                // a run that was ended would have taken longer still
+                if error.kind() == ErrorKind::DeadlineExceeded {
+                    self.shared.gate.observe(since.elapsed(), batch.len());
+                }
                 for job in batch {
                     job.finish(Err(error.duplicate()));
                 }

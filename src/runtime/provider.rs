@@ -13,8 +13,28 @@ use crate::{
 };
 
 /// Operators that carry a network's work; one of them on the CPU means the device was not really used.
-const HEAVY: [&str; 8] =
-    ["Conv", "ConvTranspose", "MatMul", "Gemm", "Attention", "MultiHeadAttention", "FusedConv", "FusedMatMul"];
+const HEAVY: [&str; 20] = [
+    "Conv",
+    "ConvTranspose",
+    "MatMul",
+    "Gemm",
+    "Attention",
+    "MultiHeadAttention",
+    "FusedConv",
+    "FusedMatMul",
+    "FusedGemm",
+    "NhwcConv",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "MatMulNBits",
+    "LSTM",
+    "GRU",
+];
 
 /// The provider that `device` stands for, to be appended to a session; none for the CPU.
 pub(super) fn dispatch(device: Device) -> Result<Option<ort::ep::ExecutionProviderDispatch>> {
