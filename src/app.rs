@@ -54,7 +54,10 @@ impl App {
             })
             .map_err(|error| Error::internal("cannot start the model loader").with_source(error))?;
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
-        let state = AppState::new(Arc::new(Service::new(parts)));
+        let service = Service::new(parts);
+        let collections = service.collections().await?;
+        tracing::info!(collections = collections.len(), "the index is open");
+        let state = AppState::new(Arc::new(service));
         Ok(Self { listener, addr, state, models, grace })
     }
 

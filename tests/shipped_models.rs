@@ -47,6 +47,6 @@ fn each_folder_loads_and_agrees_with_its_golden_outputs() {
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}:\n{text}\n{errors}", folder.display());
-        assert!(text.contains("golden outputs: replayed"), "the golden outputs were not replayed:\n{text}");
+        assert!(text.contains("all within tolerance"), "the golden outputs were not replayed:\n{text}");
     }
 }

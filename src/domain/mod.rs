@@ -2,6 +2,7 @@
 
 mod device;
 mod filter;
+mod metadata;
 mod metric;
 mod name;
 mod space;
@@ -10,11 +11,9 @@ mod vector;
 
 pub use device::Device;
 pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
+pub use metadata::{Metadata, check_metadata};
 pub use metric::Metric;
 pub use name::{CollectionName, ItemId, ModelName};
 pub use space::SpaceKey;
 pub use top_k::TopK;
 pub use vector::Embedding;
-
-/// What a user says about an item: a JSON object.
-pub type Metadata = serde_json::Map<String, serde_json::Value>;

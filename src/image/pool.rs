@@ -85,6 +85,12 @@ impl CpuPool {
         answer.await.unwrap_or_else(|_| Err(Error::unavailable("the server is shutting down")))
     }
 
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// How many jobs wait for a thread.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -191,8 +191,9 @@ pub trait CollectionWrite: Send + Sync {
     /// Adds or replaces, all or nothing; the answers are in the order of the items. The last of two equal ids wins.
     async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>>;
 
-    /// Merges `patch` into the metadata (a null removes its key), or `item_not_found`. Returns the merged metadata.
-    async fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata>;
+    /// Merges `patch` into the metadata (a null removes its key), or `item_not_found`. Returns the merged metadata,
+    /// which [`check_metadata`](crate::domain::check_metadata) must allow with `max_bytes`.
+    async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata>;
 
     /// Deletes what is there of these ids; returns the deleted items' ids and pictures.
     async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted>;

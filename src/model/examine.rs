@@ -69,10 +69,24 @@ pub(super) struct Examination {
     /// Of the graph that defines the space.
     pub(super) hash: Option<blake3::Hash>,
     pub(super) embedding: Option<EmbeddingHead>,
-    /// There are golden outputs; a disagreement with them is among the problems.
-    pub(super) golden: bool,
+    /// The graphs whose golden outputs were replayed; a disagreement with them is among the problems.
+    pub(super) golden: Vec<GraphRole>,
     /// Everything that is wrong, one line each; empty for a model that can serve.
     pub(super) problems: Vec<String>,
+}
+
+/// Outputs that do not have the batch as their first axis, bound to a role or not: a run's answers are handed out by
+/// rows, so each output must have one for every item. A run that was tried gave all others as many rows as items.
+fn not_by_batch(role: GraphRole, info: &GraphInfo, outputs: &[Tensor]) -> Vec<String> {
+    let rows = outputs.iter().filter_map(|tensor| tensor.shape.first()).min().copied();
+    let complaint = |(port, tensor): (&Port, &Tensor)| {
+        let differs = tensor.shape.is_empty() || tensor.shape.first().copied() != rows;
+        differs.then(|| {
+            let name = &port.name;
+            format!("graphs.{role}: output {name} came as {:?}: its first axis is not the batch", tensor.shape)
+        })
+    };
+    info.outputs.iter().zip(outputs).filter_map(complaint).collect()
 }
 
 /// Opens every graph once, checks it, replays its golden outputs or runs it once on zeros.
@@ -95,7 +109,6 @@ pub(super) fn examine(
     examination.check_agreement(manifest);
     examination.hash_space(folder, manifest);
     let golden = examination.read_golden(folder, manifest);
-    examination.golden = golden.is_some();
     if examination.problems.is_empty() {
         examination.try_out(manifest, golden.as_ref(), settings);
     }
@@ -138,6 +151,9 @@ impl Examination {
             self.problems.extend(reasons);
             None
         })?;
+        if !manifest.graphs.keys().any(|role| golden.covers(*role)) {
+            self.problems.push("golden.npz: it has no inputs and outputs of any graph to replay".to_owned());
+        }
         let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone()).ok()?;
         self.problems.extend(golden.check_picture(manifest, &preprocessor));
         Some(golden)
@@ -152,6 +168,7 @@ impl Examination {
             let max_batch = if checks::is_frozen_at_one(&graph.info) { 1 } else { settings.max_batch };
             let outputs = match (golden.filter(|golden| golden.covers(role)), &graph.warm_up) {
                 (Some(golden), _) => {
+                    self.golden.push(role);
                     let subject = Subject { role, info: &graph.info, runner, max_batch };
                     golden.replay(manifest, subject, &settings.trial())
                 }
@@ -170,6 +187,7 @@ impl Examination {
             };
             match outputs {
                 Ok(outputs) => {
+                    self.problems.extend(not_by_batch(role, &graph.info, &outputs));
                     let seen = observed_info(&graph.info, &outputs);
                     self.problems.extend(checks::graph(manifest, role, &seen));
                     graph.observed =

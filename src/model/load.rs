@@ -22,7 +22,7 @@ use crate::{
     domain::{Device, ModelName},
     error::Error,
     image::Preprocessor,
-    runtime::{GraphLoader, Runner},
+    runtime::{GraphLoader, Runner, cores},
     telemetry::metrics::{GraphLabels, Metrics},
 };
 
@@ -64,7 +64,8 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
         device: asked,
         max_batch: manifest.runtime.max_batch.unwrap_or(shared.defaults.max_batch).max(1),
         sessions: manifest.runtime.sessions.unwrap_or(shared.defaults.sessions).max(1),
-        threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).max(1),
+        // a run must not start more threads than the permits it can hold
+        threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).clamp(1, cores()),
         run_limit: shared.defaults.run_limit,
         permits: shared.permits.clone(),
     };

@@ -176,7 +176,14 @@ impl Manifest {
 /// full of other errors.
 #[must_use]
 pub fn glance(text: &str) -> (bool, Vec<String>) {
-    let Ok(table) = text.parse::<toml::Table>() else { return (false, Vec::new()) };
+    let Ok(table) = text.parse::<toml::Table>() else {
+        // a file that is no TOML may still say, in a line of its own, that the server must not do without it
+        let says_required = |line: &str| {
+            let line = line.split('#').next().unwrap_or_default();
+            line.split_once('=').is_some_and(|(key, value)| key.trim() == "required" && value.trim() == "true")
+        };
+        return (text.lines().any(says_required), Vec::new());
+    };
     let required = table.get("required").and_then(toml::Value::as_bool).unwrap_or(false);
     let variants = table.get("variants").and_then(toml::Value::as_table);
     (required, variants.map(|table| table.keys().cloned().collect()).unwrap_or_default())

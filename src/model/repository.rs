@@ -240,17 +240,19 @@ impl Repository {
     /// Whether requests can be served.
     ///
     /// # Errors
-    /// The reasons why not: models still loading, a required one that failed, or none that is ready.
+    /// The reasons why not: a required model that is still loading or failed, or none that is ready.
     pub fn readiness(&self) -> Result<(), Vec<String>> {
         let entries = self.list();
         let mut reasons = Vec::new();
         for entry in &entries {
             match &entry.state {
-                ModelState::Loading => reasons.push(format!("model {} is being loaded", entry.name)),
+                ModelState::Loading if entry.required => {
+                    reasons.push(format!("required model {} is being loaded", entry.name));
+                }
                 ModelState::Failed(why) if entry.required => {
                     reasons.push(format!("required model {} failed to load: {}", entry.name, why.join("; ")));
                 }
-                ModelState::Ready(_) | ModelState::Failed(_) => {}
+                ModelState::Ready(_) | ModelState::Failed(_) | ModelState::Loading => {}
             }
         }
         if !entries.iter().any(|entry| matches!(entry.state, ModelState::Ready(_))) {

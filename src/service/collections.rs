@@ -1,14 +1,13 @@
 //! Collections: making, describing and dropping them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use super::{Service, embed::encoder};
+use super::{Service, embed::encoder, items::forget, models::PATIENCE, to_its_end};
 use crate::{
     domain::{CollectionName, Metric, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionInfo, CollectionSpec, PictureRef, StoreMode},
+    index::{Collection, CollectionInfo, CollectionSpec, StoreMode},
     model::Model,
-    telemetry::metrics::CollectionLabels,
 };
 
 /// The widest vector a collection takes.
@@ -27,13 +26,13 @@ pub struct NewCollection {
 impl Service {
     /// Makes a collection; `true` if it is new, `false` if the same one is there already.
     pub async fn create_collection(&self, name: CollectionName, new: NewCollection) -> Result<(CollectionInfo, bool)> {
-        let spec = self.resolve(name, new)?;
+        let spec = self.resolve(name, new).await?;
         let name = spec.name.clone();
         let created = self.index.create(spec).await?;
-        Ok((self.collection(&name).await?, created))
+        Ok((self.collection(&name, None).await?, created))
     }
 
-    fn resolve(&self, name: CollectionName, new: NewCollection) -> Result<CollectionSpec> {
+    async fn resolve(&self, name: CollectionName, new: NewCollection) -> Result<CollectionSpec> {
         let store = new.store.unwrap_or(StoreMode::None);
         let Some(model) = new.model else {
             let dimension = new.dimension.ok_or_else(|| {
@@ -48,7 +47,7 @@ impl Service {
             let metric = new.metric.unwrap_or(Metric::Cosine);
             return Ok(CollectionSpec { name, model: None, space_key: new.space_key, dimension, metric, store });
         };
-        let model = self.models.get(&model)?;
+        let model = self.loaded(&model, Instant::now() + PATIENCE).await?;
         let (_, head) = encoder(&model)?;
         if new.dimension.is_some_and(|dimension| dimension != head.dimension()) {
             let text =
@@ -70,38 +69,33 @@ impl Service {
 
     /// Every collection, by name.
     pub async fn collections(&self) -> Result<Vec<CollectionInfo>> {
-        self.index.list().await
+        let all = self.index.list().await?;
+        all.iter().for_each(|info| self.count_vectors(info));
+        Ok(all)
     }
 
     /// One collection as it stands, or `collection_not_found`.
-    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionInfo> {
-        let info = self.index.open(name).await?.info().await?;
+    pub async fn collection(&self, name: &CollectionName, space_key: Option<&SpaceKey>) -> Result<CollectionInfo> {
+        let info = self.open_in_space(name, space_key).await?.info().await?;
         self.count_vectors(&info);
         Ok(info)
     }
 
     /// Removes a collection, its items and their pictures.
     pub async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
-        let pictures = self.index.drop_collection(name).await?;
-        self.metrics.index_vectors.remove(&CollectionLabels { collection: name.to_string() });
-        self.forget_pictures(pictures).await;
-        Ok(())
-    }
-
-    /// Deletes pictures that nothing names any more. One that stays behind costs space and nothing else, so a failure
-    /// is logged and not the caller's.
-    pub(super) async fn forget_pictures(&self, pictures: Vec<PictureRef>) {
-        for picture in pictures {
-            if let Err(error) = self.store.delete(&picture).await {
-                tracing::warn!(key = %picture.key, reason = %error.chain(), "a picture without an item stays in the store");
-            }
-        }
+        let (index, store, metrics) = (Arc::clone(&self.index), Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let name = name.clone();
+        to_its_end(async move {
+            let pictures = index.drop_collection(&name).await?;
+            metrics.forget_collection(name.as_str());
+            forget(&store, pictures).await;
+            Ok(())
+        })
+        .await
     }
 
     pub(super) fn count_vectors(&self, info: &CollectionInfo) {
-        let labels = CollectionLabels { collection: info.spec.name.to_string() };
-        let count = i64::try_from(info.count).unwrap_or(i64::MAX);
-        self.metrics.index_vectors.get_or_create(&labels).set(count);
+        self.metrics.count_vectors(info.spec.name.as_str(), info.count);
     }
 
     /// Opens a collection for a request that may say which space it is about.
@@ -111,26 +105,19 @@ impl Service {
         space_key: Option<&SpaceKey>,
     ) -> Result<Arc<dyn Collection>> {
         let collection = self.index.open(name).await?;
-        if let Some(asked) = space_key {
-            match &collection.spec().space_key {
-                Some(key) if key == asked => {}
-                Some(key) => return Err(mismatch(asked, &format!("that of the collection is {key}"))),
-                None => return Err(mismatch(asked, "the collection was made by dimension alone and has none")),
-            }
-        }
+        in_space(collection.spec(), space_key)?;
         Ok(collection)
     }
 
     /// The model that makes a collection's vectors, checked to be the one that the collection was made with.
-    pub(super) fn model_of(&self, spec: &CollectionSpec) -> Result<ModelName> {
+    pub(super) async fn model_of(&self, spec: &CollectionSpec) -> Result<Arc<Model>> {
         let Some(name) = &spec.model else {
             let text = format!("the collection {} was made without a model: send vectors", spec.name);
             return Err(Error::invalid_request(text));
         };
-        let name: ModelName = name.parse()?;
-        let model = self.models.get(&name)?;
+        let model = self.loaded(&name.parse()?, Instant::now() + PATIENCE).await?;
         match &spec.space_key {
-            Some(key) if key == model.space_key() => Ok(name),
+            Some(key) if key == model.space_key() => Ok(model),
             key => {
                 let made_with = key.as_ref().map_or("none", SpaceKey::as_str);
                 let text = format!(
@@ -141,6 +128,16 @@ impl Service {
                 Err(Error::new(ErrorKind::SpaceMismatch, text))
             }
         }
+    }
+}
+
+/// Refuses a request that is about another space than the collection's.
+pub(super) fn in_space(spec: &CollectionSpec, asked: Option<&SpaceKey>) -> Result<()> {
+    match (asked, &spec.space_key) {
+        (None, _) => Ok(()),
+        (Some(asked), Some(key)) if key == asked => Ok(()),
+        (Some(asked), Some(key)) => Err(mismatch(asked, &format!("that of the collection is {key}"))),
+        (Some(asked), None) => Err(mismatch(asked, "the collection was made by dimension alone and has none")),
     }
 }
 

@@ -56,9 +56,9 @@ impl Service {
         pictures: Vec<Picture>,
         noise: Option<NoiseRequest>,
     ) -> Result<ByModel<Denoised>> {
-        let (model, passages) = self.begin(model, Capability::Denoise, pictures.len(), ctx.deadline)?;
-        let work = pictures.into_iter().zip(passages).map(|(picture, passage)| async {
-            let prepared = self.prepare_one(ctx, picture, &model, passage.spread).await?;
+        let (model, passages) = self.begin(model, Capability::Denoise, pictures, ctx.deadline).await?;
+        let work = passages.into_iter().map(|(picture, passage)| async {
+            let prepared = self.prepare_one(ctx, picture, &model).await?;
             match noise {
                 None => self.clean(ctx, &model, prepared, passage).await,
                 Some(request) => self.spoil_and_clean(ctx, &model, prepared, (request, passage)).await,

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{ByModel, Context, Items, Picture, Service, pictures::Spread};
+use super::{
+    ByModel, Context, Picture, Service,
+    pictures::{Decoded, Kept, Undecoded},
+};
 use crate::{
     batch::Ticket,
     domain::ModelName,
     error::{Error, Result},
+    index::StoreMode,
     model::{Capability, EmbeddingHead, Graph, GraphRole, Model, VectorOptions},
 };
 
@@ -28,44 +32,52 @@ impl Service {
         pictures: Vec<Picture>,
         options: VectorOptions,
     ) -> Result<Embedded> {
-        let embedded = self.embed_uncounted(ctx, model, pictures, options).await?;
-        Ok(ByModel { items: self.counted(embedded.items), ..embedded })
+        self.check_count(pictures.len(), "pictures")?;
+        let model = self.loaded(model, ctx.deadline).await?;
+        let (_, head) = encoder(&model)?;
+        let space_key = head.space_key(model.space_key(), &options)?;
+        let results = self.embed_each(ctx, &model, (pictures, StoreMode::None), &options).await?;
+        let items = self.sort(results.into_iter().map(|result| result.map(|made| made.vector)).collect());
+        Ok(ByModel { model, space_key, items })
     }
 
-    /// [`Service::embed`] as a step of another use case, which counts the failed items itself.
-    pub(super) async fn embed_uncounted(
+    /// Embeds pictures, in their order, and keeps of each what is to be stored. Counts nothing.
+    pub(super) async fn embed_each(
         &self,
         ctx: &Context,
-        model: &ModelName,
-        pictures: Vec<Picture>,
-        options: VectorOptions,
-    ) -> Result<Embedded> {
-        self.check_count(pictures.len(), "pictures")?;
-        let model = self.models.get(model)?;
-        let (graph, head) = encoder(&model)?;
-        let space_key = head.space_key(model.space_key(), &options)?;
+        model: &Arc<Model>,
+        (pictures, keep): (Vec<Picture>, StoreMode),
+        options: &VectorOptions,
+    ) -> Result<Vec<Result<Made>>> {
+        let (graph, _) = encoder(model)?;
         let tickets = graph.queue.admit(pictures.len(), ctx.deadline)?;
-        let spread = Spread::of(pictures.len());
-        let work = pictures
+        let undecoded = self.admit_pictures(pictures, keep, ctx.deadline)?;
+        let work = undecoded
             .into_iter()
             .zip(tickets)
-            .map(|(picture, ticket)| self.embed_one(ctx, &model, picture, (&options, ticket, spread)));
-        let items = Items::sort(join_all(work).await);
-        Ok(ByModel { model, space_key, items })
+            .map(|(picture, ticket)| self.embed_one(ctx, model, picture, (options, ticket)));
+        Ok(join_all(work).await)
     }
 
     async fn embed_one(
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Picture,
-        (options, ticket, spread): (&VectorOptions, Ticket, Spread),
-    ) -> Result<Vec<f32>> {
+        picture: Undecoded,
+        (options, ticket): (&VectorOptions, Ticket),
+    ) -> Result<Made> {
         let (graph, head) = encoder(model)?;
-        let prepared = self.prepare_one(ctx, picture, model, spread).await?;
+        let Decoded { mut prepared, kept } = self.prepare(ctx, picture, vec![Arc::clone(model)]).await?;
+        let prepared = prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))?;
         let rows = self.run_graph(ctx, graph, vec![("image", prepared.tensor)], ticket).await?;
-        head.apply(&rows, options)
+        Ok(Made { vector: head.apply(&rows, options)?, kept })
     }
+}
+
+/// What became of one picture.
+pub(super) struct Made {
+    pub(super) vector: Vec<f32>,
+    pub(super) kept: Option<Kept>,
 }
 
 /// What embedding takes of a model, or `capability_not_supported`.

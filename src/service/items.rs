@@ -3,22 +3,21 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
     Context, Items, Picture, Service, Stage,
-    pictures::{note, within},
+    embed::Made,
+    pictures::{Kept, note},
+    to_its_end,
 };
 use crate::{
-    domain::{CollectionName, Embedding, Filter, ItemId, Metadata, SpaceKey, TopK},
+    domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
-    image,
-    index::{Collection, CollectionSpec, NewItem, Page, PictureRef, StoreMode, StoredItem, Written},
+    index::{Collection, CollectionSpec, Deleted, NewItem, Page, PictureRef, StoredItem, Written},
     model::VectorOptions,
     store::PictureStore,
 };
-
-/// The longer side of a stored thumbnail, in pixels.
-const THUMBNAIL_EDGE: u32 = 128;
 
 /// An item to add or replace.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub struct Added {
 struct Ready {
     item: NewItem,
     /// To be put into the store before the row that names it.
-    picture: Option<(Bytes, &'static str)>,
+    kept: Option<Kept>,
 }
 
 impl Service {
@@ -70,11 +69,8 @@ impl Service {
         let (places, ready): (Vec<usize>, Vec<Ready>) = good.into_iter().unzip();
         let ids: Vec<ItemId> = ready.iter().map(|ready| ready.item.id.clone()).collect();
         let started = Instant::now();
-        let store = Arc::clone(&self.store);
-        // a task of its own: what was admitted is written to its end, whatever the client does
-        let written = tokio::spawn(write(store, Arc::clone(&collection), ready))
-            .await
-            .map_err(|error| Error::internal("a write ended early").with_source(error))??;
+        let (store, written_to) = (Arc::clone(&self.store), Arc::clone(&collection));
+        let written = to_its_end(async move { write(&store, written_to.as_ref(), ready).await }).await?;
         note(ctx, &self.metrics, Stage::Index, started.elapsed());
         self.count_vectors(&collection.info().await?);
         let good = places
@@ -86,91 +82,57 @@ impl Service {
         Ok(Items { good, errors })
     }
 
-    /// Gives each entry its vector: embeds the pictures in one request, checks the vectors.
+    /// Gives each entry its vector: embeds the pictures together, checks the vectors.
     async fn make_ready(
         &self,
         ctx: &Context,
         spec: &CollectionSpec,
         entries: Vec<Result<Entry>>,
     ) -> Result<Vec<Result<Ready>>> {
-        let has_pictures = entries.iter().flatten().any(|entry| matches!(entry.source, EntrySource::Picture(Ok(_))));
-        let mut vectors = Vec::new();
-        if has_pictures {
-            let model = self.model_of(spec)?;
-            let pictures = entries.iter().flatten().filter_map(picture_bytes).map(Ok).collect();
-            let items = self.embed_uncounted(ctx, &model, pictures, VectorOptions::default()).await?.items;
-            let good = items.good.into_iter().map(|(at, vector)| (at, Ok(vector)));
-            vectors = good.chain(items.errors.into_iter().map(|(at, error)| (at, Err(error)))).collect();
-            vectors.sort_by_key(|(at, _)| *at);
+        let pictures: Vec<Picture> = entries.iter().flatten().filter_map(picture_bytes).map(Ok).collect();
+        let mut made = Vec::new();
+        if !pictures.is_empty() {
+            made = match self.model_of(spec).await {
+                Ok(model) => self.embed_each(ctx, &model, (pictures, spec.store), &VectorOptions::default()).await?,
+                // the collection's own vectors are none the worse for a model that is not there
+                Err(error) => pictures.iter().map(|_| Err(error.duplicate())).collect(),
+            };
         }
-        let mut vectors = vectors.into_iter().map(|(_, vector)| vector);
-        let mut ready = Vec::with_capacity(entries.len());
-        for entry in entries {
-            ready.push(match entry {
-                Ok(entry) => self.ready_entry(ctx, spec, entry, &mut vectors).await,
-                Err(error) => Err(error),
-            });
-        }
-        Ok(ready)
+        let mut made = made.into_iter();
+        let ready = |entry: Result<Entry>| self.ready_entry(spec, entry?, &mut made);
+        Ok(entries.into_iter().map(ready).collect())
     }
 
-    async fn ready_entry(
+    fn ready_entry(
         &self,
-        ctx: &Context,
         spec: &CollectionSpec,
         entry: Entry,
-        vectors: &mut impl Iterator<Item = Result<Vec<f32>>>,
+        made: &mut impl Iterator<Item = Result<Made>>,
     ) -> Result<Ready> {
-        let (id, vector, bytes) = match entry.source {
+        let (id, vector, kept) = match entry.source {
             EntrySource::Picture(picture) => {
                 let bytes = picture?;
-                let vector = vectors.next().unwrap_or_else(|| Err(Error::internal("a picture has no vector")))?;
-                (entry.id.unwrap_or_else(|| ItemId::of_content(&bytes)), vector, Some(bytes))
+                let made = made.next().unwrap_or_else(|| Err(Error::internal("a picture has no vector")))?;
+                (entry.id.unwrap_or_else(|| ItemId::of_content(&bytes)), made.vector, made.kept)
             }
             EntrySource::Vector(vector) => {
                 let id = entry.id.ok_or_else(|| Error::invalid_request("an item with a vector needs an id"))?;
                 (id, vector, None)
             }
         };
-        let size = serde_json::to_string(&entry.metadata).map_or(usize::MAX, |text| text.len());
-        if size > self.limits.metadata_bytes {
-            let text = format!("{size} bytes of metadata: limits.metadata_bytes is {}", self.limits.metadata_bytes);
-            return Err(Error::new(ErrorKind::PayloadTooLarge, text));
-        }
+        check_metadata(&entry.metadata, self.limits.metadata_bytes)?;
         let vector = Embedding::of_dimension(vector, spec.dimension)?;
-        let picture = match bytes {
-            Some(bytes) => self.to_keep(ctx, spec.store, bytes).await?,
-            None => None,
-        };
-        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, picture: None }, picture })
-    }
-
-    /// What of a picture the collection keeps.
-    async fn to_keep(&self, ctx: &Context, mode: StoreMode, bytes: Bytes) -> Result<Option<(Bytes, &'static str)>> {
-        let max_pixels = self.limits.image_pixels;
-        match mode {
-            StoreMode::None => Ok(None),
-            StoreMode::Original => {
-                let media_type = image::probe(&bytes, max_pixels)?.format.media_type();
-                Ok(Some((bytes, media_type)))
-            }
-            StoreMode::Thumbnail => {
-                let header = image::probe(&bytes, max_pixels)?;
-                let room = self.decoded.take(image::decoded_bytes(&header), ctx.deadline).await?;
-                let work = move || {
-                    let _room = room;
-                    image::encode::thumbnail(&image::decode(&bytes, max_pixels)?, THUMBNAIL_EDGE)
-                };
-                let thumbnail = within(ctx.deadline, self.pool.run(work)).await???;
-                let media_type = image::sniff::sniff(&thumbnail)?.media_type();
-                Ok(Some((thumbnail.into(), media_type)))
-            }
+        if spec.metric == Metric::Cosine && vector.as_slice().iter().all(|value| *value == 0.0) {
+            return Err(Error::invalid_request(
+                "a vector of zeros has no direction, which a cosine collection compares",
+            ));
         }
+        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, picture: None }, kept })
     }
 
     /// One item, or `item_not_found`.
-    pub async fn item(&self, name: &CollectionName, id: &ItemId) -> Result<StoredItem> {
-        self.index.open(name).await?.get(id).await
+    pub async fn item(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<StoredItem> {
+        self.open_in_space(name, space_key.as_ref()).await?.get(id).await
     }
 
     /// A page of items.
@@ -179,59 +141,93 @@ impl Service {
         name: &CollectionName,
         limit: TopK,
         cursor: Option<String>,
-        filter: Option<Filter>,
+        (filter, space_key): (Option<Filter>, Option<SpaceKey>),
     ) -> Result<Page> {
-        self.index.open(name).await?.page(limit, cursor, filter).await
+        self.open_in_space(name, space_key.as_ref()).await?.page(limit, cursor, filter).await
     }
 
     /// Merges into an item's metadata; a null removes its key.
-    pub async fn patch_item(&self, name: &CollectionName, id: &ItemId, patch: Metadata) -> Result<Metadata> {
-        let collection = self.index.open(name).await?;
-        let mut merged = collection.get(id).await?.metadata;
-        merged.extend(patch.clone());
-        merged.retain(|_, value| !value.is_null());
-        let size = serde_json::to_string(&merged).map_or(usize::MAX, |text| text.len());
-        if size > self.limits.metadata_bytes {
-            let text = format!("{size} bytes of metadata: limits.metadata_bytes is {}", self.limits.metadata_bytes);
-            return Err(Error::new(ErrorKind::PayloadTooLarge, text));
-        }
-        collection.patch(id, patch).await
+    pub async fn patch_item(
+        &self,
+        name: &CollectionName,
+        id: &ItemId,
+        patch: Metadata,
+        space_key: Option<SpaceKey>,
+    ) -> Result<Metadata> {
+        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        collection.patch(id, patch, self.limits.metadata_bytes).await
     }
 
     /// Deletes one item, or `item_not_found`.
-    pub async fn delete_item(&self, name: &CollectionName, id: &ItemId) -> Result<()> {
-        match self.delete_items(name, vec![id.clone()]).await? {
+    pub async fn delete_item(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<()> {
+        match self.delete_items(name, vec![id.clone()], space_key).await? {
             0 => Err(Error::new(ErrorKind::ItemNotFound, format!("the collection {name} has no item {id}"))),
             _ => Ok(()),
         }
     }
 
     /// Deletes what is there of these ids and tells how many there were.
-    pub async fn delete_items(&self, name: &CollectionName, ids: Vec<ItemId>) -> Result<u64> {
-        let collection = self.index.open(name).await?;
-        let deleted = collection.delete(ids).await?;
-        self.forget_pictures(deleted.orphans).await;
-        self.count_vectors(&collection.info().await?);
-        Ok(deleted.count)
+    pub async fn delete_items(
+        &self,
+        name: &CollectionName,
+        ids: Vec<ItemId>,
+        space_key: Option<SpaceKey>,
+    ) -> Result<u64> {
+        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        self.deletion(collection, async move |collection| collection.delete(ids).await).await
     }
 
     /// Deletes every item that passes the filter and tells how many there were.
-    pub async fn delete_matching(&self, name: &CollectionName, filter: Filter) -> Result<u64> {
-        let collection = self.index.open(name).await?;
-        let deleted = collection.delete_matching(filter).await?;
-        self.forget_pictures(deleted.orphans).await;
-        self.count_vectors(&collection.info().await?);
-        Ok(deleted.count)
+    pub async fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: Filter,
+        space_key: Option<SpaceKey>,
+    ) -> Result<u64> {
+        if filter.is_empty() {
+            return Err(Error::invalid_request(
+                "an empty filter would delete every item: name ids or conditions, or drop the collection",
+            ));
+        }
+        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        self.deletion(collection, async move |collection| collection.delete_matching(filter).await).await
+    }
+
+    /// Deletes rows, then the pictures that only they named, to the end.
+    async fn deletion<D, F>(&self, collection: Arc<dyn Collection>, delete: D) -> Result<u64>
+    where
+        D: FnOnce(Arc<dyn Collection>) -> F,
+        F: Future<Output = Result<Deleted>> + Send + 'static,
+    {
+        let delete = delete(Arc::clone(&collection));
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        to_its_end(async move {
+            let deleted = delete.await?;
+            metrics.count_vectors(collection.spec().name.as_str(), collection.info().await?.count);
+            forget(&store, deleted.orphans).await;
+            Ok(deleted.count)
+        })
+        .await
     }
 
     /// How many items pass the filter.
-    pub async fn count(&self, name: &CollectionName, filter: Option<Filter>) -> Result<u64> {
-        self.index.open(name).await?.count(filter).await
+    pub async fn count(
+        &self,
+        name: &CollectionName,
+        filter: Option<Filter>,
+        space_key: Option<SpaceKey>,
+    ) -> Result<u64> {
+        self.open_in_space(name, space_key.as_ref()).await?.count(filter).await
     }
 
     /// The stored picture of an item and its media type, or `item_not_found`.
-    pub async fn item_picture(&self, name: &CollectionName, id: &ItemId) -> Result<(Bytes, String)> {
-        let item = self.index.open(name).await?.get(id).await?;
+    pub async fn item_picture(
+        &self,
+        name: &CollectionName,
+        id: &ItemId,
+        space_key: Option<SpaceKey>,
+    ) -> Result<(Bytes, String)> {
+        let item = self.item(name, id, space_key).await?;
         let picture = item
             .picture
             .ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no picture is stored with the item {id}")))?;
@@ -249,38 +245,37 @@ fn picture_bytes(entry: &Entry) -> Option<Bytes> {
 
 /// Pictures first, then the rows that name them: a crash between the two leaves a picture without an item, never an
 /// item without its picture.
-async fn write(store: Arc<PictureStore>, collection: Arc<dyn Collection>, ready: Vec<Ready>) -> Result<Vec<Written>> {
-    let name = collection.spec().name.clone();
-    let mut stored: Vec<PictureRef> = Vec::new();
-    let mut items = Vec::with_capacity(ready.len());
-    for Ready { mut item, picture } in ready {
-        if let Some((bytes, media_type)) = picture {
-            match store.put(&name, &item.id, bytes, media_type).await {
-                Ok(picture) => {
-                    stored.push(picture.clone());
-                    item.picture = Some(picture);
-                }
-                Err(error) => {
-                    forget(&store, stored).await;
-                    return Err(error);
-                }
-            }
-        }
-        items.push(item);
-    }
-    let written = match collection.upsert(items).await {
-        Ok(written) => written,
-        Err(error) => {
-            forget(&store, stored).await;
-            return Err(error);
+async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Ready>) -> Result<Vec<Written>> {
+    let name = &collection.spec().name;
+    let puts = ready.iter().map(async |ready| match &ready.kept {
+        Some(kept) => store.put(name, &ready.item.id, kept.bytes.clone(), kept.media_type).await.map(Some),
+        None => Ok(None),
+    });
+    let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);
+    let stored: Vec<Option<PictureRef>> = stored.into_iter().filter_map(Result::ok).collect();
+    let written = match failed.into_iter().find_map(Result::err) {
+        Some(error) => Err(error),
+        None => {
+            let named = ready.into_iter().zip(&stored);
+            let items = named.map(|(ready, picture)| NewItem { picture: picture.clone(), ..ready.item }).collect();
+            collection.upsert(items).await
         }
     };
-    let orphans = written.iter().filter_map(|written| written.orphan.clone()).collect();
-    forget(&store, orphans).await;
-    Ok(written)
+    match written {
+        Ok(written) => {
+            forget(store, written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
+            Ok(written)
+        }
+        Err(error) => {
+            forget(store, stored.into_iter().flatten().collect()).await;
+            Err(error)
+        }
+    }
 }
 
-async fn forget(store: &PictureStore, pictures: Vec<PictureRef>) {
+/// Deletes pictures that nothing names any more. One that stays behind costs space and nothing else, so a failure is
+/// logged and not the caller's.
+pub(super) async fn forget(store: &PictureStore, pictures: Vec<PictureRef>) {
     for picture in pictures {
         if let Err(error) = store.delete(&picture).await {
             tracing::warn!(key = %picture.key, reason = %error.chain(), "a picture without an item stays in the store");

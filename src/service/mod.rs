@@ -2,6 +2,7 @@
 
 mod collections;
 mod context;
+mod decoding;
 mod denoise;
 mod embed;
 mod items;
@@ -46,6 +47,7 @@ pub struct Service {
     limits: Limits,
     metrics: Arc<Metrics>,
     decoded: pictures::DecodedBudget,
+    decoding: decoding::DecodeGate,
 }
 
 /// The parts a service is put together from.
@@ -63,7 +65,8 @@ impl Service {
     pub fn new(parts: Parts) -> Self {
         let Parts { models, index, store, pool, limits, metrics } = parts;
         let decoded = pictures::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
-        Self { models, index, store, pool, limits, metrics, decoded }
+        let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
+        Self { models, index, store, pool, limits, metrics, decoded, decoding }
     }
 
     #[must_use]
@@ -99,6 +102,11 @@ impl Service {
         }
         items
     }
+}
+
+/// Does work in a task of its own: what was admitted runs to its end, whatever becomes of the request.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.map_err(|error| Error::internal("a write ended early").with_source(error))?
 }
 
 /// What came of the items of one request: good ones and errors, each with the item's place in the request.

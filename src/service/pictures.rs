@@ -8,11 +8,12 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Context, Service, Stage};
+use super::{Context, Service, Stage, decoding::DecodeTicket};
 use crate::{
     batch::{Row, Ticket},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     image::{self, Pixels},
+    index::StoreMode,
     model::{Graph, Model},
     telemetry::Metrics,
 };
@@ -23,8 +24,14 @@ pub type Picture = Result<Bytes, Error>;
 /// Pictures with no side above this decode faster than a change of thread costs.
 const INLINE_SIDE: u32 = 128;
 
+/// More bytes than this are not decoded on an async thread, whatever size they claim to have.
+const INLINE_BYTES: usize = 64 << 10;
+
 /// Requests with more pictures than this leave the async threads however small the pictures are.
 const INLINE_PICTURES: usize = 4;
+
+/// The longer side of a stored thumbnail, in pixels.
+const THUMBNAIL_EDGE: u32 = 128;
 
 /// A picture as one model sees it.
 #[derive(Debug)]
@@ -65,8 +72,13 @@ impl DecodedBudget {
     }
 
     pub(super) async fn take(&self, bytes: u64, deadline: Instant) -> Result<Room> {
-        // a picture within the pixel limit always fits: the configuration is checked for it
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        if units > self.units {
+            let limit = u64::from(self.units) * UNIT;
+            let text =
+                format!("decoding the picture takes up to {bytes} bytes: limits.decoded_in_flight_bytes is {limit}");
+            return Err(Error::new(ErrorKind::ImageTooLarge, text));
+        }
         let permit = within(deadline, Arc::clone(&self.room).acquire_many_owned(units))
             .await?
             .map_err(|_| Error::unavailable("the server is shutting down"))?;
@@ -95,48 +107,87 @@ impl Spread {
     }
 }
 
+/// One picture on its way through the CPU pool.
+pub(super) struct Undecoded {
+    pub(super) picture: Picture,
+    pub(super) ticket: DecodeTicket,
+    pub(super) spread: Spread,
+    /// What of the picture is to be stored.
+    pub(super) keep: StoreMode,
+}
+
+/// What a collection keeps of a picture.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) bytes: Bytes,
+    pub(super) media_type: &'static str,
+}
+
+/// A picture as each of several models sees it, decoded once.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) prepared: Vec<Prepared>,
+    pub(super) kept: Option<Kept>,
+}
+
 impl Service {
-    /// Decodes a picture and prepares it for each of the models, in their order.
-    pub(super) async fn prepare(
+    /// Admits pictures to be decoded, if that can be done before the deadline.
+    pub(super) fn admit_pictures(
         &self,
-        ctx: &Context,
-        picture: Picture,
-        models: Vec<Arc<Model>>,
-        spread: Spread,
-    ) -> Result<Vec<Prepared>> {
+        pictures: Vec<Picture>,
+        keep: StoreMode,
+        deadline: Instant,
+    ) -> Result<Vec<Undecoded>> {
+        let tickets = self.decoding.admit(&pictures, self.limits.image_pixels, deadline)?;
+        let spread = Spread::of(pictures.len());
+        let undecoded = |(picture, ticket)| Undecoded { picture, ticket, spread, keep };
+        Ok(pictures.into_iter().zip(tickets).map(undecoded).collect())
+    }
+
+    /// Decodes a picture and prepares it for each of the models, in their order.
+    pub(super) async fn prepare(&self, ctx: &Context, from: Undecoded, models: Vec<Arc<Model>>) -> Result<Decoded> {
+        let Undecoded { picture, ticket, spread, keep } = from;
         let bytes = picture?;
         let max_pixels = self.limits.image_pixels;
         let header = image::probe(&bytes, max_pixels)?;
-        let room = self.decoded.take(image::decoded_bytes(&header), ctx.deadline).await?;
+        // beside the decoded pixels there may be a copy turned upright in the model's colours
+        let pixels = u64::from(header.width) * u64::from(header.height);
+        let room = self.decoded.take(image::decoded_bytes(&header) + 3 * pixels, ctx.deadline).await?;
+        let small = header.width.max(header.height) <= INLINE_SIDE
+            && bytes.len() <= INLINE_BYTES
+            && models.iter().all(|model| super::reconstruct::side(model) <= INLINE_SIDE);
         let metrics = Arc::clone(&self.metrics);
         let noted = ctx.clone();
         let work = move || {
             let _room = room;
             let started = Instant::now();
             let decoded = image::decode(&bytes, max_pixels)?;
-            drop(bytes);
             note(&noted, &metrics, Stage::Decode, started.elapsed());
-            let started = Instant::now();
-            let prepared = models.iter().map(|model| prepare_for(&decoded, model)).collect();
-            note(&noted, &metrics, Stage::Preprocess, started.elapsed());
-            prepared
+            let prepared_from = Instant::now();
+            let prepared = models.iter().map(|model| prepare_for(&decoded, model)).collect::<Result<_>>()?;
+            note(&noted, &metrics, Stage::Preprocess, prepared_from.elapsed());
+            let kept = match keep {
+                StoreMode::None => None,
+                StoreMode::Original => Some(Kept { bytes, media_type: header.format.media_type() }),
+                StoreMode::Thumbnail => {
+                    let bytes = image::encode::thumbnail(&decoded, THUMBNAIL_EDGE)?;
+                    let media_type = image::sniff::sniff(&bytes)?.media_type();
+                    Some(Kept { bytes: bytes.into(), media_type })
+                }
+            };
+            ticket.done(started.elapsed());
+            Ok(Decoded { prepared, kept })
         };
-        if spread.inline && header.width.max(header.height) <= INLINE_SIDE {
+        if spread.inline && small {
             return work();
         }
         within(ctx.deadline, self.pool.run(work)).await??
     }
 
-    /// [`Service::prepare`] for a single model.
-    pub(super) async fn prepare_one(
-        &self,
-        ctx: &Context,
-        picture: Picture,
-        model: &Arc<Model>,
-        spread: Spread,
-    ) -> Result<Prepared> {
-        let mut prepared = self.prepare(ctx, picture, vec![Arc::clone(model)], spread).await?;
-        prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))
+    /// [`Service::prepare`] for a single model, with nothing kept.
+    pub(super) async fn prepare_one(&self, ctx: &Context, from: Undecoded, model: &Arc<Model>) -> Result<Prepared> {
+        let mut decoded = self.prepare(ctx, from, vec![Arc::clone(model)]).await?;
+        decoded.prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))
     }
 
     /// Runs work on pictures of this longer side off the async threads, unless it is too small to be worth the way.

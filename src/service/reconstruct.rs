@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
-use super::{ByModel, Context, Picture, Service, pictures::Spread};
+use super::{
+    ByModel, Context, Picture, Service,
+    pictures::{Spread, Undecoded},
+};
 use crate::{
     batch::{Row, Ticket},
     domain::ModelName,
     error::{Error, Result},
     image::{Pixels, Plane, encode, quality},
+    index::StoreMode,
     model::{Capability, Graph, GraphRole, Model},
 };
 
@@ -50,11 +54,8 @@ impl Service {
         model: &ModelName,
         pictures: Vec<Picture>,
     ) -> Result<ByModel<Reconstruction>> {
-        let (model, passages) = self.begin(model, Capability::Reconstruct, pictures.len(), ctx.deadline)?;
-        let work = pictures
-            .into_iter()
-            .zip(passages)
-            .map(|(picture, passage)| self.reconstruct_one(ctx, &model, picture, passage));
+        let (model, passages) = self.begin(model, Capability::Reconstruct, pictures, ctx.deadline).await?;
+        let work = passages.into_iter().map(|(picture, passage)| self.reconstruct_one(ctx, &model, picture, passage));
         let results = join_all(work).await;
         Ok(self.by_model(model, results))
     }
@@ -63,29 +64,30 @@ impl Service {
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Picture,
+        picture: Undecoded,
         passage: Passage,
     ) -> Result<Reconstruction> {
         let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, picture, model, spread).await?;
+        let prepared = self.prepare_one(ctx, picture, model).await?;
         let decoded = self.pass(ctx, model, prepared.tensor, passage).await?;
         let (model, pixels) = (Arc::clone(model), prepared.pixels);
         self.on_pool(side(&model), spread, move || compare(&model, &pixels, &decoded)).await
     }
 
-    /// The model that is to do `capability`, with a passage through its graphs for each of `count` pictures.
-    pub(super) fn begin(
+    /// The model that is to do `capability`, and each picture with a passage through its graphs.
+    pub(super) async fn begin(
         &self,
         model: &ModelName,
         capability: Capability,
-        count: usize,
+        pictures: Vec<Picture>,
         deadline: Instant,
-    ) -> Result<(Arc<Model>, Vec<Passage>)> {
-        self.check_count(count, "pictures")?;
-        let model = self.models.get(model)?;
+    ) -> Result<(Arc<Model>, Vec<(Undecoded, Passage)>)> {
+        self.check_count(pictures.len(), "pictures")?;
+        let model = self.loaded(model, deadline).await?;
         model.require(capability)?;
-        let passages = admit(&model, count, deadline)?;
-        Ok((model, passages))
+        let passages = admit(&model, pictures.len(), deadline)?;
+        let pictures = self.admit_pictures(pictures, StoreMode::None, deadline)?;
+        Ok((model, pictures.into_iter().zip(passages).collect()))
     }
 
     pub(super) fn by_model<T>(&self, model: Arc<Model>, results: Vec<Result<T>>) -> ByModel<T> {
@@ -107,6 +109,9 @@ impl Service {
             }
         };
         let picture = take(&mut rows, last, &["image"])?;
+        if picture.data.len() != model.preprocessor().tensor_len() {
+            return Err(Error::internal(format!("the graph gave a picture of shape {:?}", picture.shape)));
+        }
         Ok(model.preprocessor().to_unit(&picture.data, model.manifest().reconstruction))
     }
 }
@@ -125,7 +130,11 @@ fn admit(model: &Model, count: usize, deadline: Instant) -> Result<Vec<Passage>>
     let (first, second) = graphs(model)?;
     let firsts = first.queue.admit(count, deadline)?;
     let mut seconds = match second {
-        Some(decoder) => decoder.queue.admit(count, deadline)?,
+        // the decoder's turn comes when the encoder is done
+        Some(decoder) => {
+            let left = deadline.checked_sub(first.queue.estimated_wait()).unwrap_or(deadline);
+            decoder.queue.admit(count, left)?
+        }
         None => Vec::new(),
     };
     let spread = Spread::of(count);

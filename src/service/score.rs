@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use super::{
     ByModel, Context, Picture, Service,
+    pictures::Undecoded,
     reconstruct::{Passage, side},
 };
 use crate::{
@@ -66,11 +67,9 @@ impl Service {
         pictures: Vec<Picture>,
         (metric, map): (ErrorMetric, MapFormat),
     ) -> Result<ByModel<Scored>> {
-        let (model, passages) = self.begin(model, Capability::Score, pictures.len(), ctx.deadline)?;
-        let work = pictures
-            .into_iter()
-            .zip(passages)
-            .map(|(picture, passage)| self.score_one(ctx, &model, picture, (passage, metric, map)));
+        let (model, passages) = self.begin(model, Capability::Score, pictures, ctx.deadline).await?;
+        let work =
+            passages.into_iter().map(|(picture, passage)| self.score_one(ctx, &model, picture, (passage, metric, map)));
         let results = join_all(work).await;
         Ok(self.by_model(model, results))
     }
@@ -79,11 +78,11 @@ impl Service {
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Picture,
+        picture: Undecoded,
         (passage, metric, map): (Passage, ErrorMetric, MapFormat),
     ) -> Result<Scored> {
         let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, picture, model, spread).await?;
+        let prepared = self.prepare_one(ctx, picture, model).await?;
         let decoded = self.pass(ctx, model, prepared.tensor, passage).await?;
         let (size, model, pixels) = (side(model), Arc::clone(model), prepared.pixels);
         let score = move || {

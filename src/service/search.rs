@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
-use super::{Context, Picture, Service, Stage, pictures::note};
+use super::{Context, Picture, Service, Stage, collections::in_space, pictures::note};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
     error::{Error, Result},
-    index::{Collection, CollectionSpec, Hit, Query},
+    index::{Collection, CollectionSpec, Hit, Query, StoreMode},
     model::VectorOptions,
     telemetry::metrics::CollectionLabels,
 };
@@ -46,28 +46,65 @@ pub struct Found {
 
 impl Service {
     /// The items nearest to a picture, a vector or another item.
-    pub async fn search(&self, ctx: &Context, name: &CollectionName, request: SearchRequest) -> Result<Found> {
+    pub async fn search(&self, ctx: &Context, name: &CollectionName, mut request: SearchRequest) -> Result<Found> {
         let collection = self.open_in_space(name, request.space_key.as_ref()).await?;
+        self.embed_queries(ctx, collection.spec(), vec![&mut request]).await?;
         let hits = self.search_in(ctx, &collection, request).await?;
         Ok(Found { spec: collection.spec().clone(), hits })
     }
 
-    /// Several searches side by side; each has its own result or error, in their order.
+    /// Several searches side by side; each has its own result or error, in their order. Their pictures are admitted
+    /// together, all of them or none.
     pub async fn search_batch(
         &self,
         ctx: &Context,
         name: &CollectionName,
         requests: Vec<Result<SearchRequest>>,
+        space_key: Option<SpaceKey>,
     ) -> Result<(CollectionSpec, Vec<Result<Vec<Hit>>>)> {
         self.check_count(requests.len(), "queries")?;
-        let collection = self.open_in_space(name, None).await?;
-        let searches = requests.into_iter().map(async |request| {
+        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let spec = collection.spec();
+        let in_space = |request: Result<SearchRequest>| {
             let request = request?;
-            self.open_in_space(name, request.space_key.as_ref()).await?;
-            self.search_in(ctx, &collection, request).await
-        });
+            in_space(spec, request.space_key.as_ref())?;
+            Ok(request)
+        };
+        let mut requests: Vec<Result<SearchRequest>> = requests.into_iter().map(in_space).collect();
+        self.embed_queries(ctx, spec, requests.iter_mut().flatten().collect()).await?;
+        let searches = requests.into_iter().map(async |request| self.search_in(ctx, &collection, request?).await);
         let results = join_all(searches).await;
-        Ok((collection.spec().clone(), results))
+        Ok((spec.clone(), results))
+    }
+
+    /// Turns the pictures among the queries into vectors, or into the errors that they met.
+    async fn embed_queries(
+        &self,
+        ctx: &Context,
+        spec: &CollectionSpec,
+        mut requests: Vec<&mut SearchRequest>,
+    ) -> Result<()> {
+        let take = |request: &mut &mut SearchRequest| match &mut request.by {
+            QueryBy::Picture(picture) if picture.is_ok() => {
+                Some(std::mem::replace(picture, Err(Error::internal("a picture has no vector"))))
+            }
+            _ => None,
+        };
+        let taken: Vec<Option<Picture>> = requests.iter_mut().map(take).collect();
+        let (places, pictures): (Vec<usize>, Vec<Picture>) =
+            taken.into_iter().enumerate().filter_map(|(at, picture)| Some((at, picture?))).unzip();
+        if pictures.is_empty() {
+            return Ok(());
+        }
+        let model = self.model_of(spec).await?;
+        let made = self.embed_each(ctx, &model, (pictures, StoreMode::None), &VectorOptions::default()).await?;
+        for (at, made) in places.into_iter().zip(made) {
+            requests[at].by = match made {
+                Ok(made) => QueryBy::Vector(made.vector),
+                Err(error) => QueryBy::Picture(Err(error)),
+            };
+        }
+        Ok(())
     }
 
     async fn search_in(
@@ -80,13 +117,8 @@ impl Service {
         let mut exclude = None;
         let vector = match request.by {
             QueryBy::Vector(vector) => vector,
-            QueryBy::Picture(picture) => {
-                let model = self.model_of(spec)?;
-                let items = self.embed(ctx, &model, vec![picture], VectorOptions::default()).await?.items;
-                let (_, vector) =
-                    items.settle(true)?.good.pop().ok_or_else(|| Error::internal("a picture has no vector"))?;
-                vector
-            }
+            // what is left of a picture after embedding is why there is no vector
+            QueryBy::Picture(picture) => return Err(picture.err().unwrap_or_else(|| Error::internal("not embedded"))),
             QueryBy::Id(id) => {
                 let item = collection.get(&id).await?;
                 exclude = request.exclude_self.then_some(id);

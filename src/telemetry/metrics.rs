@@ -146,6 +146,19 @@ impl Metrics {
         text
     }
 
+    /// How many vectors a collection has now.
+    pub fn count_vectors(&self, collection: &str, count: u64) {
+        let labels = CollectionLabels { collection: collection.to_owned() };
+        self.index_vectors.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Drops everything told about a collection, so that names that come and go do not pile up.
+    pub fn forget_collection(&self, collection: &str) {
+        let labels = CollectionLabels { collection: collection.to_owned() };
+        self.index_vectors.remove(&labels);
+        self.index_search_seconds.remove(&labels);
+    }
+
     pub fn observe_stage(&self, stage: &'static str, seconds: f64) {
         self.stage_seconds.get_or_create(&StageLabels { stage }).observe(seconds);
     }

@@ -84,7 +84,7 @@ pub(crate) async fn filters_follow_replaced_patched_and_deleted_items(home: &dyn
     }
     for at in (1..80).step_by(3) {
         let patch = metadata(json!({"label": "fish", "note": null, "tags": ["z"], "price": draw.below(20)}));
-        now[at].metadata = items.patch(&now[at].id, patch).await.unwrap();
+        now[at].metadata = items.patch(&now[at].id, patch, 1 << 16).await.unwrap();
     }
     let gone: Vec<_> = (0..80).step_by(7).map(|at| now[at].id.clone()).collect();
     items.delete(gone.clone()).await.unwrap();

@@ -85,11 +85,14 @@ pub(crate) async fn patching_merges_and_null_removes(home: &dyn Home) {
     let before = NewItem { picture: Some(picture("1")), ..item("a", &[1.0], json!({"a": 1, "b": {"x": 1}, "c": 3})) };
     items.upsert(vec![before]).await.unwrap();
     let patch = metadata(json!({"a": null, "b": {"y": 2}, "d": "new", "absent": null}));
-    let merged = items.patch(&id("a"), patch).await.unwrap();
+    let merged = items.patch(&id("a"), patch, 1 << 16).await.unwrap();
     assert_eq!(merged, metadata(json!({"b": {"y": 2}, "c": 3, "d": "new"})));
     let stored = items.get(&id("a")).await.unwrap();
-    assert_eq!((stored.metadata, stored.vector, stored.picture), (merged, vec![1.0], Some(picture("1"))));
-    assert_eq!(items.patch(&id("b"), Metadata::new()).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
+    assert_eq!((stored.metadata, stored.vector, stored.picture), (merged.clone(), vec![1.0], Some(picture("1"))));
+    assert_eq!(items.patch(&id("b"), Metadata::new(), 1 << 16).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
+    let larger = metadata(json!({"note": "x".repeat(100)}));
+    assert_eq!(items.patch(&id("a"), larger, 100).await.unwrap_err().kind(), ErrorKind::PayloadTooLarge);
+    assert_eq!(items.get(&id("a")).await.unwrap().metadata, merged, "a refused patch changes nothing");
 }
 
 pub(crate) async fn deleting_answers_what_was_there(home: &dyn Home) {
@@ -171,7 +174,7 @@ pub(crate) async fn everything_survives_reopening(home: &dyn Home) {
     let items = collection(&engine, 8, Metric::Cosine).await;
     items.upsert(draw.items(300, 8)).await.unwrap();
     items.delete((50..90).map(|at| id(&format!("item-{at}"))).collect()).await.unwrap();
-    items.patch(&id("item-1"), metadata(json!({"label": "cat", "note": null}))).await.unwrap();
+    items.patch(&id("item-1"), metadata(json!({"label": "cat", "note": null})), 1 << 16).await.unwrap();
     let page = items.page(top(10), None, None).await.unwrap();
     let before = (items.search(query.clone()).await.unwrap(), items.count(Some(cats.clone())).await.unwrap());
     let info = items.info().await.unwrap();

@@ -236,9 +236,9 @@ impl CollectionWrite for EmbeddedCollection {
         self.write(move |core| core.upsert(items)).await
     }
 
-    async fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata> {
+    async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
         let id = id.clone();
-        self.write(move |core| core.patch(&id, patch)).await
+        self.write(move |core| core.patch(&id, patch, max_bytes)).await
     }
 
     async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted> {

@@ -11,7 +11,7 @@ use super::{
     rows::{Record, Writer},
 };
 use crate::{
-    domain::{Embedding, Filter, ItemId, Metadata},
+    domain::{Embedding, Filter, ItemId, Metadata, check_metadata},
     error::{Error, Result},
     index::{Deleted, NewItem, PictureRef, Written},
 };
@@ -46,7 +46,7 @@ impl Core {
         Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
     }
 
-    pub(super) fn patch(&self, id: &ItemId, patch: Metadata) -> Result<Metadata> {
+    pub(super) fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
         self.change(|writer, changes| {
             let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
             let old = terms(&record.metadata);
@@ -57,6 +57,7 @@ impl Core {
                     record.metadata.insert(name, value);
                 }
             }
+            check_metadata(&record.metadata, max_bytes)?;
             writer.put(key, &record, None)?;
             changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
             Ok(record.metadata)

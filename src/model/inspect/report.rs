@@ -6,7 +6,7 @@ use crate::{
     domain::SpaceKey,
     model::{
         checks,
-        family::{Capability, Family},
+        family::{Capability, Family, GraphRole},
     },
     runtime::{Axis, GraphInfo, Port},
 };
@@ -42,7 +42,7 @@ pub(super) struct Serves {
     pub(super) family: Family,
     pub(super) capabilities: Vec<Capability>,
     pub(super) dimension: Option<usize>,
-    pub(super) golden: bool,
+    pub(super) golden: Vec<GraphRole>,
     pub(super) space_key: SpaceKey,
 }
 
@@ -160,8 +160,12 @@ impl fmt::Display for Serves {
         if let Some(dimension) = self.dimension {
             writeln!(f, "    vectors of {dimension} numbers")?;
         }
-        let golden = if self.golden { "replayed, all within tolerance" } else { "none" };
-        writeln!(f, "    golden outputs: {golden}")?;
+        if self.golden.is_empty() {
+            writeln!(f, "    golden outputs: none")?;
+        } else {
+            let replayed: Vec<&str> = self.golden.iter().map(|role| role.as_str()).collect();
+            writeln!(f, "    golden outputs: replayed {}, all within tolerance", replayed.join(", "))?;
+        }
         writeln!(f, "    space key {}", self.space_key)
     }
 }

@@ -35,8 +35,7 @@ fn models_are_loading_from_the_scan_on_and_ready_one_by_one() {
     let error = repository.get(&name("tiny-ae")).map(drop).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(RETRY_LOADING)));
     let reasons = repository.readiness().unwrap_err();
-    assert!(reasons.contains(&"model tiny-ae is being loaded".to_owned()), "{reasons:?}");
-    assert!(reasons.contains(&"no model is ready".to_owned()), "{reasons:?}");
+    assert_eq!(reasons, ["no model is ready"]);
 
     repository.load_all();
     assert!(repository.readiness().is_ok(), "{:?}", repository.readiness());
@@ -75,6 +74,22 @@ fn a_required_model_that_failed_keeps_the_server_from_being_ready() {
     repository.load_all();
     let reasons = repository.readiness().unwrap_err();
     assert!(reasons.len() == 1 && reasons[0].starts_with("required model broken failed to load"), "{reasons:?}");
+}
+
+#[test]
+fn a_required_model_is_waited_for_even_if_its_manifest_is_no_toml() {
+    let folder = good_and_broken("true");
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    let reasons = repository.readiness().unwrap_err();
+    assert!(reasons.contains(&"required model broken is being loaded".to_owned()), "{reasons:?}");
+
+    std::fs::write(folder.path().join("broken/model.toml"), "required = true # always\nfamily = \n").unwrap();
+    let unreadable = self::repository(folder.path());
+    unreadable.scan().unwrap();
+    unreadable.load_all();
+    let reasons = unreadable.readiness().unwrap_err();
+    assert!(reasons[0].starts_with("required model broken failed to load"), "{reasons:?}");
 }
 
 #[test]
