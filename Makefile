@@ -73,7 +73,7 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- -D warnings
 	@if command -v cargo-deny >/dev/null; then \
-	  set -x; cargo deny check licenses bans sources; \
+	  set -x; cargo deny check --hide-inclusion-graph licenses bans sources; \
 	else \
 	  echo 'make: cargo-deny not found, so licences, bans and sources are not checked (cargo install --locked cargo-deny)'; \
 	fi

@@ -109,7 +109,7 @@ impl Decoded {
 /// Those of [`probe`], and `invalid_image` for a file that is truncated or corrupt.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
     let header = probe(bytes, max_pixels)?;
-    complete::require(header.format, bytes)?;
+    let bytes = complete::require(&header, bytes)?;
     // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt picture.
     catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes))).unwrap_or_else(|payload| {
         let reason = panic_message(payload.as_ref()).to_owned();

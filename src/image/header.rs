@@ -50,8 +50,10 @@ fn png(bytes: &Bytes<'_>) -> Option<Claim> {
 
 fn webp(bytes: &Bytes<'_>) -> Option<Claim> {
     const WEIGHT: u32 = 8;
+    // Animations are put together on a canvas, and alpha comes apart from the colours.
+    const EXTENDED_WEIGHT: u32 = 12;
     match bytes.get(12, 4)? {
-        b"VP8X" => Some((bytes.u24_le(24)? + 1, bytes.u24_le(27)? + 1, WEIGHT)),
+        b"VP8X" => Some((bytes.u24_le(24)? + 1, bytes.u24_le(27)? + 1, EXTENDED_WEIGHT)),
         b"VP8L" if bytes.byte(20)? == 0x2f => {
             let packed = bytes.u32_le(21)?;
             Some(((packed & 0x3fff) + 1, ((packed >> 14) & 0x3fff) + 1, WEIGHT))

@@ -17,7 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
-const TEM: u8 = 0x01;
+
+/// Segments before a scan, at most: an ICC profile takes 255 of 64 KiB, extended XMP a few dozen.
+const MAX_SEGMENTS: usize = 1024;
+/// Bytes between segments before a scan, at most: writers align with a few.
+const MAX_FILL: usize = 1 << 16;
 
 /// The start-of-frame segment.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +30,16 @@ pub(super) struct Frame {
     pub height: u32,
     pub components: u8,
     progressive: bool,
+    /// Whether the first scan holds only some of the components, so that the decoder keeps all coefficients.
+    partial: bool,
     /// 8×8 blocks over all components, without the padding of incomplete groups.
     blocks: u64,
 }
 
 impl Frame {
-    /// Bytes per pixel at the peak of decoding: the pixels, and all coefficients if the scans are progressive.
+    /// Bytes per pixel at the peak of decoding: the pixels, and all coefficients if more than one scan makes them.
     pub(super) fn weight(&self) -> u32 {
-        let coefficients = if self.progressive { 2 * u32::from(self.components) } else { 0 };
+        let coefficients = if self.progressive || self.partial { 2 * u32::from(self.components) } else { 0 };
         u32::from(self.channels()) + coefficients
     }
 
@@ -49,17 +55,23 @@ impl Frame {
     }
 }
 
-/// The frame of a JPEG, read no further than its header.
+/// The frame of a JPEG, read no further than the header of its first scan.
 ///
 /// # Errors
 /// `invalid_image` when the segments break off before it, `unsupported_media_type` for arithmetic, lossless,
 /// hierarchical and 12-bit files.
 pub(super) fn frame(bytes: &[u8]) -> Result<Frame> {
-    let mut segments = Segments { bytes, at: 0 };
+    let mut segments = Segments::new(bytes);
+    let mut frame: Option<Frame> = None;
     while let Some((marker, payload)) = segments.next_segment() {
-        match marker {
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => return frame_of(marker, payload),
-            SOS | EOI => break,
+        match (marker, frame) {
+            (0xc0..=0xcf, None) if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => frame = Some(frame_of(marker, payload)?),
+            (SOS, Some(frame)) => {
+                let partial = payload.first().is_some_and(|components| *components < frame.components);
+                return Ok(Frame { partial, ..frame });
+            }
+            // Of two frames, a decoder could take the other one.
+            (0xc0..=0xc3 | SOS | EOI, _) => break,
             _ => {}
         }
     }
@@ -73,13 +85,26 @@ pub(super) fn frame(bytes: &[u8]) -> Result<Frame> {
 pub(super) fn decode(bytes: &[u8]) -> Result<(Vec<u8>, Orientation)> {
     let frame = frame(bytes)?;
     require_complete(bytes, &frame)?;
+    decode_frame(bytes, &frame)
+}
+
+/// Decodes a file whose frame this is; if the decoder finds another one, it is refused before its pixels exist.
+fn decode_frame(bytes: &[u8], frame: &Frame) -> Result<(Vec<u8>, Orientation)> {
     let colour = if frame.channels() == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
     let options = DecoderOptions::default()
         .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
+        .set_max_width(frame.width as usize)
+        .set_max_height(frame.height as usize)
         .jpeg_set_out_colorspace(colour);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(explain)?;
+    let seen = decoder.info().is_some_and(|info| {
+        (u32::from(info.width), u32::from(info.height)) == (frame.width, frame.height)
+            && (info.components, info.sof.is_progressive()) == (frame.components, frame.progressive)
+    });
+    if !seen {
+        return Err(broken(Format::Jpeg));
+    }
     let pixels = decoder.decode().map_err(explain)?;
     let expected = frame.width as usize * frame.height as usize * usize::from(frame.channels());
     if pixels.len() != expected {
@@ -111,7 +136,7 @@ fn frame_of(marker: u8, payload: &[u8]) -> Result<Frame> {
         return Err(broken(Format::Jpeg));
     }
     let blocks = blocks(width, height, sampling).ok_or_else(|| broken(Format::Jpeg))?;
-    Ok(Frame { width, height, components, progressive: marker == 0xc2, blocks })
+    Ok(Frame { width, height, components, progressive: marker == 0xc2, partial: false, blocks })
 }
 
 /// Over all components, each with its sampling factors in the second of three bytes.
@@ -131,7 +156,7 @@ fn blocks(width: u32, height: u32, sampling: &[u8]) -> Option<u64> {
 
 /// Whether the scans reach their end marker and hold enough bits. What follows the end marker is nobody's business.
 fn require_complete(bytes: &[u8], frame: &Frame) -> Result<()> {
-    let mut segments = Segments { bytes, at: 0 };
+    let mut segments = Segments::new(bytes);
     let mut coded: u64 = 0;
     while let Some((marker, _)) = segments.next_segment() {
         match marker {
@@ -148,33 +173,60 @@ fn require_complete(bytes: &[u8], frame: &Frame) -> Result<()> {
 struct Segments<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// What of [`MAX_SEGMENTS`] and [`MAX_FILL`] is left before the next scan.
+    segments_left: usize,
+    fill_left: usize,
 }
 
 impl<'a> Segments<'a> {
-    /// The next marker and its payload, or nothing where the file ends first.
+    /// The segments after the marker that begins the file.
+    fn new(bytes: &'a [u8]) -> Self {
+        let bytes = bytes.strip_prefix(&[0xff, SOI]).unwrap_or_default();
+        Self { bytes, at: 0, segments_left: MAX_SEGMENTS, fill_left: MAX_FILL }
+    }
+
+    /// The next marker and its payload, or nothing where the file ends first or breaks the rules.
+    ///
+    /// Markers without a payload have no place between segments, and what stands behind one is a matter of opinion:
+    /// some decoders read a length there.
     fn next_segment(&mut self) -> Option<(u8, &'a [u8])> {
-        // As decoders do: bytes before a marker are skipped, and any number of 0xff may precede its code.
-        let marker = loop {
-            self.at += self.bytes.get(self.at..)?.iter().position(|byte| *byte == 0xff)? + 1;
-            match *self.bytes.get(self.at)? {
-                0x00 => self.at += 1,
-                0xff => {}
-                marker => break marker,
-            }
-        };
-        self.at += 1;
-        if matches!(marker, SOI | EOI | TEM | 0xd0..=0xd7) {
-            return Some((marker, &[]));
+        self.segments_left = self.segments_left.checked_sub(1)?;
+        let marker = self.next_marker()?;
+        match marker {
+            EOI => return Some((marker, &[])),
+            0x01 | 0xd0..=SOI => return None,
+            _ => {}
         }
         let &[high, low, ..] = self.bytes.get(self.at..)? else { return None };
         let length = usize::from(u16::from_be_bytes([high, low]));
-        let payload = self.bytes.get(self.at + 2..self.at + length.max(2))?;
-        self.at += length.max(2);
+        let payload = self.bytes.get(self.at..self.at + length)?.get(2..)?;
+        self.at += length;
         Some((marker, payload))
+    }
+
+    /// As decoders do: bytes before a marker are skipped, and any number of 0xff may precede its code.
+    fn next_marker(&mut self) -> Option<u8> {
+        let start = self.at;
+        let limit = start.saturating_add(self.fill_left).saturating_add(2).min(self.bytes.len());
+        let mut after_ff = false;
+        for (at, &byte) in self.bytes.get(..limit)?.iter().enumerate().skip(start) {
+            match byte {
+                0xff => after_ff = true,
+                0x00 => after_ff = false,
+                marker if after_ff => {
+                    self.at = at + 1;
+                    self.fill_left -= self.at - start - 2;
+                    return Some(marker);
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Steps over entropy-coded data up to the next marker that is not a restart, and tells their length.
     fn skip_scan(&mut self) -> usize {
+        (self.segments_left, self.fill_left) = (MAX_SEGMENTS, MAX_FILL);
         let start = self.at;
         while let Some(found) = self.bytes.get(self.at..).and_then(|rest| rest.iter().position(|byte| *byte == 0xff)) {
             match self.bytes.get(self.at + found + 1) {
@@ -199,3 +251,6 @@ fn explain(error: DecodeErrors) -> Error {
         error => Error::invalid_image("the JPEG is corrupt").with_source(format!("{error:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ macro_rules! conformance_suite {
             unusual_ids_are_ids_like_any_other,
             a_refused_batch_stores_nothing,
             patching_merges_and_null_removes,
+            metadata_that_cannot_be_indexed_are_refused,
             deleting_answers_what_was_there,
             pages_are_stable_while_items_are_added,
             pages_of_a_filter_hold_what_passes,

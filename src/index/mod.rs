@@ -2,6 +2,7 @@
 //! pass the same conformance suite.
 
 mod embedded;
+mod terms;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+pub use terms::check_indexable;
 
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK},
@@ -186,13 +188,18 @@ pub trait CollectionRead: Send + Sync {
 }
 
 /// Writes are durable when they return, visible to the next search, and run to their end even if the caller goes.
+///
+/// A write that fails has changed nothing, with one exception: after `unavailable` it may have arrived all the same,
+/// as when the disk fails while it is written. Whatever the rows of the write may name has to be kept then.
 #[async_trait]
 pub trait CollectionWrite: Send + Sync {
     /// Adds or replaces, all or nothing; the answers are in the order of the items. The last of two equal ids wins.
+    /// The metadata have to pass [`check_indexable`]. After `unavailable` the items may be stored, so their pictures
+    /// must stay.
     async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>>;
 
     /// Merges `patch` into the metadata (a null removes its key), or `item_not_found`. Returns the merged metadata,
-    /// which [`check_metadata`](crate::domain::check_metadata) must allow with `max_bytes`.
+    /// which [`check_metadata`](crate::domain::check_metadata) must allow with `max_bytes`, and [`check_indexable`].
     async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata>;
 
     /// Deletes what is there of these ids; returns the deleted items' ids and pictures.

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
-/// Values of one array: more than this is no test picture.
-const MAX_VALUES: usize = 1 << 28;
+/// Bytes of all arrays of an archive: more than this are no test pictures. A small archive can unfold to any size.
+const MAX_BYTES: usize = 256 << 20;
 /// Bytes of an array's header.
 const MAX_HEADER: usize = 1 << 16;
 
@@ -25,11 +25,16 @@ pub(super) enum Values {
 /// The arrays of an archive by name, without `.npy`.
 ///
 /// # Errors
-/// Every file in it that cannot be read, one line each.
+/// Every file in it that cannot be read, one line each; none behind the one that exceeds 256 MiB in all.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Array>, Vec<String>> {
+    read_within(path, MAX_BYTES)
+}
+
+fn read_within(path: &Path, budget: usize) -> Result<BTreeMap<String, Array>, Vec<String>> {
     let file = File::open(path).map_err(|error| vec![format!("it cannot be read: {error}")])?;
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))
         .map_err(|error| vec![format!("it is not an archive: {error}")])?;
+    let mut budget = Budget { all: budget, left: Some(budget) };
     let mut arrays = BTreeMap::new();
     let mut found = Vec::new();
     for at in 0..archive.len() {
@@ -47,51 +52,70 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Array>, Vec<String>> 
                 continue;
             }
         };
-        match array(&mut entry) {
+        match array(&mut entry, &mut budget) {
             Ok(array) => {
                 arrays.insert(name.strip_suffix(".npy").unwrap_or(&name).to_owned(), array);
             }
             Err(reason) => found.push(format!("{name}: {reason}")),
         }
+        if budget.left.is_none() {
+            break;
+        }
     }
     if found.is_empty() { Ok(arrays) } else { Err(found) }
 }
 
+/// What may still be read of an archive, in unpacked bytes.
+struct Budget {
+    all: usize,
+    /// None once too much was asked for.
+    left: Option<usize>,
+}
+
+impl Budget {
+    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        self.left = self.left.and_then(|left| left.checked_sub(bytes));
+        self.left.map(drop).ok_or_else(|| format!("with it, the archive unfolds to more than {} bytes", self.all))
+    }
+}
+
 /// Reads one `.npy` file.
-fn array(reader: &mut impl Read) -> Result<Array, String> {
-    let header = header(reader)?;
+fn array(reader: &mut impl Read, budget: &mut Budget) -> Result<Array, String> {
+    let header = header(reader, budget)?;
     let dtype = quoted(field(&header, "descr")?)?;
     if field(&header, "fortran_order")?.starts_with("True") {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
     }
     let shape = shape(field(&header, "shape")?)?;
-    let count = shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side));
-    let count = count.filter(|&count| count <= MAX_VALUES).ok_or_else(|| format!("shape {shape:?} is too large"))?;
+    let bytes_of = |width: usize| {
+        let bytes = shape.iter().try_fold(width, |bytes, &side| bytes.checked_mul(side));
+        bytes.ok_or_else(|| format!("shape {shape:?} is too large"))
+    };
     let values = match dtype {
         "<f4" => {
-            let bytes = exactly(reader, count * 4)?;
-            Values::F32(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+            let bytes = exactly(reader, bytes_of(4)?, budget)?;
+            Values::F32(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect())
         }
-        "|u1" => Values::U8(exactly(reader, count)?),
+        "|u1" => Values::U8(exactly(reader, bytes_of(1)?, budget)?),
         other => return Err(format!("the array is of type {other}; save it as float32 (<f4) or uint8 (|u1)")),
     };
     Ok(Array { shape, values })
 }
 
-fn header(reader: &mut impl Read) -> Result<String, String> {
-    let start = exactly(reader, 8)?;
+fn header(reader: &mut impl Read, budget: &mut Budget) -> Result<String, String> {
+    let start = exactly(reader, 8, budget)?;
     if &start[..6] != b"\x93NUMPY" {
         return Err("it is not an .npy file".to_owned());
     }
     let length = match start[6] {
-        1 => exactly(reader, 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))?,
-        2 => exactly(reader, 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)?,
+        1 => exactly(reader, 2, budget).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))?,
+        2 => exactly(reader, 4, budget).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)?,
         other => return Err(format!("it is an .npy file of version {other}; 1 and 2 are read")),
     };
     if length > MAX_HEADER {
         return Err(format!("its header claims {length} bytes"));
     }
-    String::from_utf8(exactly(reader, length)?).map_err(|_| "its header is not text".to_owned())
+    String::from_utf8(exactly(reader, length, budget)?).map_err(|_| "its header is not text".to_owned())
 }
 
 /// What follows the key in the header, which is a Python dictionary.
@@ -115,7 +139,8 @@ fn shape(text: &str) -> Result<Vec<usize>, String> {
     sides.map(|side| side.parse().map_err(|_| format!("its shape has {side:?}"))).collect()
 }
 
-fn exactly(reader: &mut impl Read, count: usize) -> Result<Vec<u8>, String> {
+fn exactly(reader: &mut impl Read, count: usize, budget: &mut Budget) -> Result<Vec<u8>, String> {
+    budget.spend(count)?;
     let mut bytes = Vec::new();
     reader.take(count as u64).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() == count { Ok(bytes) } else { Err("it ends early".to_owned()) }
@@ -137,7 +162,7 @@ mod tests {
     }
 
     fn read_one(bytes: &[u8]) -> Result<Array, String> {
-        array(&mut &*bytes)
+        array(&mut &*bytes, &mut Budget { all: MAX_BYTES, left: Some(MAX_BYTES) })
     }
 
     #[test]
@@ -175,6 +200,24 @@ mod tests {
         }
         assert!(read_one(b"PK").is_err());
         assert!(read_one(&npy(3, "{}", &[])).unwrap_err().contains("version 3"));
+    }
+
+    #[test]
+    fn a_small_archive_that_unfolds_to_more_than_the_budget_is_refused_at_the_first_array_too_many() {
+        use std::io::Write as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut archive = zip::ZipWriter::new(file.reopen().unwrap());
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        for name in ["a.npy", "b.npy", "c.npy"] {
+            archive.start_file(name, options).unwrap();
+            archive.write_all(&npy_f32(&[1 << 18], &vec![0.0; 1 << 18])).unwrap();
+        }
+        archive.finish().unwrap();
+        assert!(file.path().metadata().unwrap().len() < 1 << 16);
+        assert_eq!(read(file.path()).unwrap().len(), 3);
+        let errors = read_within(file.path(), 3 << 19).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("b.npy") && errors[0].contains("more than 1572864 bytes"), "{errors:?}");
     }
 
     #[test]

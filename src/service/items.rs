@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionSpec, Deleted, NewItem, Page, PictureRef, StoredItem, Written},
+    index::{Collection, CollectionSpec, Deleted, NewItem, Page, PictureRef, StoredItem, Written, check_indexable},
     model::VectorOptions,
     store::PictureStore,
 };
@@ -121,6 +121,7 @@ impl Service {
             }
         };
         check_metadata(&entry.metadata, self.limits.metadata_bytes)?;
+        check_indexable(&entry.metadata)?;
         let vector = Embedding::of_dimension(vector, spec.dimension)?;
         if spec.metric == Metric::Cosine && vector.as_slice().iter().all(|value| *value == 0.0) {
             return Err(Error::invalid_request(
@@ -266,6 +267,8 @@ async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Rea
             forget(store, written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
             Ok(written)
         }
+        // the rows may have arrived all the same: then they must find their pictures
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
         Err(error) => {
             forget(store, stored.into_iter().flatten().collect()).await;
             Err(error)

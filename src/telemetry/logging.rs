@@ -1,5 +1,7 @@
 //! The log: lines on standard error, as text or JSON.
 
+use std::io::IsTerminal as _;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -21,7 +23,8 @@ pub fn start(level: &str, format: LogFormat) -> Result<()> {
         .parse(format!("ort=warn,{level}"))
         .map_err(|error| Error::invalid_request(format!("log.level {level:?} is not a log filter: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let started = match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -95,6 +95,22 @@ pub(crate) async fn patching_merges_and_null_removes(home: &dyn Home) {
     assert_eq!(items.get(&id("a")).await.unwrap().metadata, merged, "a refused patch changes nothing");
 }
 
+pub(crate) async fn metadata_that_cannot_be_indexed_are_refused(home: &dyn Home) {
+    let engine = home.open().await;
+    let items = collection(&engine, 1, Metric::Dot).await;
+    items.upsert(vec![item("a", &[1.0], json!({"a": 1}))]).await.unwrap();
+    for hostile in [json!({"k".repeat(257): 1}), json!({"n": (0..1025).collect::<Vec<_>>()})] {
+        let batch = vec![item("good", &[1.0], json!({})), item("bad", &[1.0], hostile.clone())];
+        let error = items.upsert(batch).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        assert!(error.message().contains("\"bad\""), "{error}");
+        let error = items.patch(&id("a"), metadata(hostile), 1 << 16).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    }
+    assert_eq!(items.count(None).await.unwrap(), 1);
+    assert_eq!(items.get(&id("a")).await.unwrap().metadata, metadata(json!({"a": 1})));
+}
+
 pub(crate) async fn deleting_answers_what_was_there(home: &dyn Home) {
     let engine = home.open().await;
     let items = collection(&engine, 1, Metric::Dot).await;

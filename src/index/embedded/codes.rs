@@ -138,14 +138,15 @@ impl Probe {
         Bounds { lower: (score - error).clamp(least, most), upper: (score + error).clamp(least, most) }
     }
 
-    /// The exact score of a stored row; always finite.
+    /// The exact score of a stored row; always finite, and never -0.
     pub(super) fn score(&self, row: &[u8]) -> f32 {
         let score = match self.metric {
             Metric::Cosine | Metric::Dot => kernel::inner_product(&self.exact, row),
             Metric::Euclid => -kernel::squared_distance(&self.exact, row).sqrt(),
         };
         let (least, most) = self.score_range();
-        score.clamp(least, most) as f32
+        // Adding zero turns the -0 of two equal vectors into 0.
+        score.clamp(least, most) as f32 + 0.0
     }
 
     /// What scores are cut to, so that rounding lifts no cosine above 1 and large numbers stay finite.
@@ -209,6 +210,15 @@ mod tests {
                 bounds_hold(metric, &query, &vector)?;
             }
         }
+    }
+
+    #[test]
+    fn a_score_of_nothing_has_no_sign() {
+        let vector = [0.25, -1.5];
+        let euclid = Probe::new(Metric::Euclid, &Embedding::new(vector.to_vec()).unwrap());
+        assert_eq!(euclid.score(&row(&vector)).to_bits(), 0);
+        let dot = Probe::new(Metric::Dot, &Embedding::new(vec![0.0, -0.0]).unwrap());
+        assert_eq!(dot.score(&row(&[-1.0, 1.0])).to_bits(), 0);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! A collection's state and how it is read.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
 
 use super::{
     codes::{Encoded, Probe},
     cursor,
+    database::Snapshot,
     memory::{Change, Chunks, Memory},
-    postings,
     rows::{self, Reader, Record, Tables},
     scan::{self, Best, Ranked, Scope},
     tasks::Shared,
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, Metric, TopK},
     error::{Error, ErrorKind, Result},
-    index::{CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem},
+    index::{CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem, terms::terms},
 };
 
 /// A collection: its place in the database and its memory, which is none once it is dropped.
@@ -26,6 +27,20 @@ pub(super) struct Core {
     pub(super) tables: Tables,
     number: u32,
     memory: RwLock<Option<Memory>>,
+    /// Of memory as it was published last; read without its lock.
+    size: ArcSwapOption<Size>,
+}
+
+/// How large a collection is.
+struct Size {
+    count: u64,
+    bytes: u64,
+}
+
+impl Size {
+    fn of(memory: &Memory) -> Arc<Self> {
+        Arc::new(Self { count: memory.count(), bytes: memory.bytes() })
+    }
 }
 
 /// A collection as of one moment: memory and database agree.
@@ -63,11 +78,23 @@ impl Core {
                 return Err(super::database::corrupt(format!("keys {key} and {record_key} have no counterpart")));
             }
             let bytes = rows::item_bytes(dimension, &record.id, record_bytes) as i64;
-            memory.apply(vec![Change::Add { key, vector, terms: postings::terms(&record.metadata) }], bytes);
+            memory.apply(vec![Change::Add { key, vector, terms: terms(&record.metadata) }], bytes);
             Ok(())
         })?;
         drop(records);
-        Ok(Self { shared, spec: entry.spec, tables, number: entry.number, memory: RwLock::new(Some(memory)) })
+        Ok(Self::new(shared, entry, memory))
+    }
+
+    /// A collection that was just made, so without reading anything.
+    pub(super) fn empty(shared: Arc<Shared>, entry: rows::Entry) -> Self {
+        let memory = Memory::new(entry.spec.dimension);
+        Self::new(shared, entry, memory)
+    }
+
+    fn new(shared: Arc<Shared>, entry: rows::Entry, memory: Memory) -> Self {
+        let rows::Entry { number, spec } = entry;
+        let size = ArcSwapOption::new(Some(Size::of(&memory)));
+        Self { shared, spec, tables: Tables::new(number), number, memory: RwLock::new(Some(memory)), size }
     }
 
     // A panic while memory is written can leave a half-made change of one item behind, which the next start mends;
@@ -76,20 +103,25 @@ impl Core {
         self.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Memory for writing, within the turn of a write.
-    pub(super) fn write_memory(&self) -> RwLockWriteGuard<'_, Option<Memory>> {
-        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    /// Lets memory follow a transaction within the turn of its write. Memory and snapshot change under the one lock,
+    /// so that no reader sees the one without the other.
+    pub(super) fn follow(&self, snapshot: Snapshot, step: impl FnOnce(&mut Option<Memory>)) {
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        step(&mut memory);
+        self.size.store(memory.as_ref().map(Size::of));
+        self.shared.database.publish(snapshot);
     }
 
+    /// As of the last write; waits for nothing.
     pub(super) fn info(&self) -> Result<CollectionInfo> {
-        let memory = self.read_memory();
-        let memory = memory.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
+        let size = self.size.load();
+        let size = size.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
         Ok(CollectionInfo {
             spec: self.spec.clone(),
-            count: memory.count(),
+            count: size.count,
             engine: "embedded",
             form: "scan",
-            bytes: memory.bytes(),
+            bytes: size.bytes,
         })
     }
 

@@ -40,7 +40,8 @@ pub(super) struct Written<T> {
 #[derive(Debug)]
 struct Open {
     database: redb::Database,
-    snapshot: Snapshot,
+    /// None until the first one is published after a commit that failed but arrived: memory has to follow first.
+    snapshot: Option<Snapshot>,
     /// The last transaction that memory has followed or is about to.
     sequence: u64,
 }
@@ -80,18 +81,23 @@ impl Database {
 
     /// The state that was published last.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
-        let snapshot = |open: &Result<Open, u64>| open.as_ref().ok().map(|open| Arc::clone(&open.snapshot));
-        if let Some(snapshot) = snapshot(&self.open.read().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(snapshot);
-        }
-        self.reopen()?;
-        snapshot(&self.open.read().unwrap_or_else(PoisonError::into_inner)).ok_or_else(closed)
+        self.ensure_open()?;
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().ok().and_then(|open| open.snapshot.clone()).ok_or_else(closed)
+    }
+
+    fn ensure_open(&self) -> Result<()> {
+        let is_open = self.open.read().unwrap_or_else(PoisonError::into_inner).is_ok();
+        if is_open { Ok(()) } else { self.reopen() }
     }
 
     /// Runs one transaction to the disk. The caller makes sure that there is one at a time, lets memory follow, and
     /// publishes the snapshot.
+    ///
+    /// # Errors
+    /// The transaction is gone, unless the error is `unavailable`: then it may be on the disk.
     pub(super) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
-        self.snapshot()?;
+        self.ensure_open()?;
         let result = self.transact(work);
         if result.as_ref().is_err_and(needs_reopening) {
             let sequence = self.sequence();
@@ -117,11 +123,7 @@ impl Database {
         let committed = transaction.commit().map_err(failure).and_then(|()| self.latest());
         let snapshot = match committed {
             Ok(snapshot) => snapshot,
-            Err(error) => match self.find_after_failure(sequence) {
-                Some(snapshot) => snapshot,
-                // Without its typed cause, since all that reopening can do is done.
-                None => return Err(error.duplicate()),
-            },
+            Err(error) => self.find_after_failure(sequence, &error)?,
         };
         if let Ok(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.sequence = sequence;
@@ -138,23 +140,33 @@ impl Database {
     }
 
     /// A commit may fail after it has reached the disk. Opens the file anew, and if the transaction of this sequence
-    /// number is in it, it was written after all.
-    fn find_after_failure(&self, sequence: u64) -> Option<Snapshot> {
+    /// number is in it, it was written after all. Readers see it once it is published.
+    ///
+    /// # Errors
+    /// `failed` if the transaction is gone, and `unavailable` if the file cannot be opened to see.
+    fn find_after_failure(&self, sequence: u64, failed: &Error) -> Result<Snapshot> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // The old one has to go first, it holds the lock of the file.
         *open = Err(sequence - 1);
-        let opened = open_file(&self.path, self.cache_bytes)
-            .inspect_err(|error| tracing::error!(error = error.chain(), "the index database could not be opened again"))
-            .ok()?;
-        let arrived = (opened.sequence == sequence).then(|| Arc::clone(&opened.snapshot));
+        let mut opened = open_file(&self.path, self.cache_bytes).map_err(|error| {
+            tracing::error!(error = error.chain(), "the index database could not be opened again");
+            Error::unavailable("whether the write has arrived is not known; read to find out")
+                .with_source(failed.chain())
+        })?;
+        if opened.sequence != sequence {
+            *open = Ok(opened);
+            // Without its typed cause, since all that reopening can do is done.
+            return Err(failed.duplicate());
+        }
+        let arrived = opened.snapshot.take();
         *open = Ok(opened);
-        arrived
+        arrived.ok_or_else(closed)
     }
 
     /// Lets readers see a snapshot.
     pub(super) fn publish(&self, snapshot: Snapshot) {
         if let Ok(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            open.snapshot = snapshot;
+            open.snapshot = Some(snapshot);
         }
     }
 
@@ -240,7 +252,7 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
         Err(error) => return Err(failure(error)),
     };
     match stored {
-        Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Arc::new(snapshot), sequence }),
+        Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Some(Arc::new(snapshot)), sequence }),
         Some((schema, _)) => Err(Error::unavailable(format!(
             "the index database {} has schema version {schema}, this build reads {SCHEMA}; run the latentd that wrote it or a newer one",
             path.display()
@@ -259,7 +271,7 @@ fn initialize(database: redb::Database) -> Result<Open> {
     }
     transaction.commit().map_err(failure)?;
     let snapshot = Arc::new(database.begin_read().map_err(failure)?);
-    Ok(Open { database, snapshot, sequence: 0 })
+    Ok(Open { database, snapshot: Some(snapshot), sequence: 0 })
 }
 
 #[cfg(unix)]
@@ -325,5 +337,56 @@ mod tests {
         let snapshot = database.snapshot().unwrap();
         assert_eq!(snapshot.open_table(META).unwrap().get("test").unwrap().unwrap().value(), 1);
         put(3, false).map(drop).unwrap();
+    }
+    fn disk_failed() -> Error {
+        failure(redb::Error::Io(io::Error::from(io::ErrorKind::Other)))
+    }
+
+    fn put(database: &Database, number: u64) -> Result<Written<()>> {
+        database.write(|transaction| {
+            transaction.open_table(META).map_err(failure)?.insert("test", number).map_err(failure)?;
+            Ok(Outcome::Commit(()))
+        })
+    }
+
+    #[test]
+    fn a_failed_commit_that_arrived_is_seen_only_once_it_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        let sequence = database.sequence() + 1;
+        drop(put(&database, 1).unwrap());
+        let snapshot = database.find_after_failure(sequence, &disk_failed()).unwrap();
+        assert_eq!(database.snapshot().map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
+        database.publish(snapshot);
+        let snapshot = database.snapshot().unwrap();
+        assert_eq!(snapshot.open_table(META).unwrap().get("test").unwrap().unwrap().value(), 1);
+        drop(snapshot);
+        put(&database, 2).map(drop).unwrap();
+    }
+
+    #[test]
+    fn a_failed_commit_that_is_gone_is_the_failure_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        let error = database.find_after_failure(database.sequence() + 1, &disk_failed()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(database.snapshot().is_ok());
+    }
+
+    #[test]
+    fn a_commit_whose_fate_nobody_can_tell_is_unavailable() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        fs::rename(database.path(), folder.path().join("elsewhere")).unwrap();
+        fs::create_dir(database.path()).unwrap();
+        let error = database.find_after_failure(database.sequence() + 1, &disk_failed()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(
+            error.message().contains("not known") && error.chain().contains("the index database failed"),
+            "{error}"
+        );
+        fs::remove_dir(database.path()).unwrap();
+        fs::rename(folder.path().join("elsewhere"), database.path()).unwrap();
+        assert!(database.snapshot().is_ok(), "it is opened again when that is possible");
     }
 }

@@ -6,9 +6,9 @@ use roaring::RoaringBitmap;
 
 use super::{
     codes::{CodeStats, Encoded},
-    postings::{FindId, Postings, Term},
+    postings::{FindId, Postings},
 };
-use crate::{domain::Filter, error::Result};
+use crate::{domain::Filter, error::Result, index::terms::Term};
 
 /// Slots of a chunk: the unit that a write copies while a search still reads the old one.
 pub(super) const CHUNK_SLOTS: usize = 256;

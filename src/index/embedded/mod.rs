@@ -128,7 +128,8 @@ fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec)
     if let Some(snapshot) = written.snapshot {
         shared.database.publish(snapshot);
     }
-    collections.add(Core::load(Arc::clone(shared), written.value)?);
+    // Nothing may fail from here on: the collection is in the catalogue.
+    collections.add(Core::empty(Arc::clone(shared), written.value));
     Ok(true)
 }
 
@@ -142,10 +143,8 @@ fn drop_collection(shared: &Shared, collections: &Collections, name: &Collection
     let written = shared
         .database
         .write(|transaction| rows::drop_collection(transaction, &core.spec, &core.tables).map(Outcome::Commit))?;
-    let mut memory = core.write_memory();
-    *memory = None;
     if let Some(snapshot) = written.snapshot {
-        shared.database.publish(snapshot);
+        core.follow(snapshot, |memory| *memory = None);
     }
     collections.remove(name);
     Ok(pictures)

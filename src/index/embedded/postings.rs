@@ -1,62 +1,17 @@
 //! The filter index: for every key and value of the metadata, the slots that have it.
 
-use std::collections::{BTreeMap, HashMap};
-
-use roaring::RoaringBitmap;
-use serde_json::Value;
-
-use crate::{
-    domain::{Condition, Filter, ItemId, Metadata, Number, NumberRange, Scalar},
-    error::Result,
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
-/// A value found in metadata and the dotted key it stands at.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Term {
-    key: String,
-    value: Scalar,
-}
+use roaring::RoaringBitmap;
 
-/// Every scalar of the metadata under the key by which conditions name it. Long texts are replaced by their hash.
-pub(super) fn terms(metadata: &Metadata) -> Vec<Term> {
-    let mut terms = Vec::new();
-    collect_terms(metadata, "", &mut terms);
-    terms
-}
-
-fn collect_terms(object: &Metadata, prefix: &str, terms: &mut Vec<Term>) {
-    for (name, value) in object {
-        // Dots separate levels, so conditions cannot name such keys.
-        if name.is_empty() || name.contains('.') {
-            continue;
-        }
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        let elements = match value {
-            Value::Array(elements) => elements.as_slice(),
-            value => std::slice::from_ref(value),
-        };
-        for element in elements {
-            if let Value::Object(inner) = element {
-                collect_terms(inner, &key, terms);
-            } else if let Some(value) = Scalar::of(element) {
-                terms.push(Term { key: key.clone(), value: shorten(value) });
-            }
-        }
-    }
-}
-
-/// Texts longer than this are indexed by their hash, which bounds what an item takes in memory.
-const LONGEST_TEXT: usize = 64;
-
-fn shorten(value: Scalar) -> Scalar {
-    match value {
-        // The mark makes a hash longer than any text that is kept as it is.
-        Scalar::Text(text) if text.len() > LONGEST_TEXT => {
-            Scalar::Text(format!("#{}", blake3::hash(text.as_bytes()).to_hex()))
-        }
-        value => value,
-    }
-}
+use crate::{
+    domain::{Condition, Filter, ItemId, Number, NumberRange, Scalar},
+    error::Result,
+    index::terms::{Term, shorten},
+};
 
 /// Slots; a single one, as of a value that only one item has, takes no bitmap.
 #[derive(Debug)]
@@ -161,7 +116,7 @@ pub(super) type FindId<'a> = &'a dyn Fn(&ItemId) -> Result<Option<u32>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Postings {
-    fields: HashMap<String, Field>,
+    fields: HashMap<Arc<str>, Field>,
 }
 
 impl Postings {
@@ -199,7 +154,7 @@ impl Postings {
     }
 
     fn condition(&self, condition: &Condition, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
-        let field = |key: &String| self.fields.get(key);
+        let field = |key: &String| self.fields.get(key.as_str());
         Ok(match condition {
             Condition::Match { key, value } => {
                 field(key).map(|field| field.with_any(std::slice::from_ref(value))).unwrap_or_default()
@@ -220,9 +175,10 @@ impl Postings {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::{domain::Metadata, index::terms::terms};
 
     fn metadata(value: Value) -> Metadata {
         value.as_object().cloned().unwrap()

@@ -113,6 +113,12 @@ pub(super) fn catalogue(snapshot: &Snapshot) -> Result<BTreeMap<String, Entry>> 
 
 /// Writes a new collection into the catalogue and makes its tables.
 pub(super) fn create_collection(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
+    let mut collections = transaction.open_table(COLLECTIONS).map_err(failure)?;
+    if collections.get(spec.name.as_str()).map_err(failure)?.is_some() {
+        // Writing over its entry would leave its tables behind for good.
+        let name = spec.name.as_str();
+        return Err(corrupt(format!("the collection {name:?} is in the catalogue but not in memory")));
+    }
     let mut next = transaction.open_table(NEXT).map_err(failure)?;
     let number = next.get(0).map_err(failure)?.map_or(1, |number| number.value());
     next.insert(0, number + 1).map_err(failure)?;
@@ -120,7 +126,6 @@ pub(super) fn create_collection(transaction: &WriteTransaction, spec: &Collectio
     next.insert(number, 1).map_err(failure)?;
     let entry = Entry { number, spec: spec.clone() };
     let bytes = serde_json::to_vec(&entry).map_err(|error| Error::internal("settings as json").with_source(error))?;
-    let mut collections = transaction.open_table(COLLECTIONS).map_err(failure)?;
     collections.insert(spec.name.as_str(), bytes.as_slice()).map_err(failure)?;
     let tables = Tables::new(number);
     transaction.open_table(tables.vectors()).map_err(failure)?;

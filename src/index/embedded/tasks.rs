@@ -50,12 +50,17 @@ impl Shared {
                 let _turn = turn;
                 span.in_scope(work)
             };
-            spawn_blocking(run).await.map_err(ended)?
+            spawn_blocking(run).await.map_err(unknown)?
         };
-        tokio::spawn(task.in_current_span()).await.map_err(ended)?
+        tokio::spawn(task.in_current_span()).await.map_err(unknown)?
     }
 }
 
 fn ended(error: JoinError) -> Error {
     Error::internal("an index task did not end").with_source(error)
+}
+
+/// Of a write that did not end: it may be on the disk.
+fn unknown(error: JoinError) -> Error {
+    Error::unavailable("whether the write has arrived is not known; read to find out").with_source(error)
 }

@@ -58,6 +58,61 @@ fn a_file_that_is_no_database_is_refused() {
     assert!(error.message().contains("cannot be opened"), "{error}");
 }
 
+fn spec(name: &str) -> CollectionSpec {
+    CollectionSpec {
+        name: name.parse().unwrap(),
+        model: None,
+        space_key: None,
+        dimension: 1,
+        metric: Metric::Euclid,
+        store: StoreMode::None,
+    }
+}
+
+#[tokio::test]
+async fn the_size_of_a_collection_is_told_while_it_is_written() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    engine.create(spec("c")).await.unwrap();
+    let core = engine.collections.find(&spec("c").name).unwrap();
+    let snapshot = engine.shared.database.snapshot().unwrap();
+    core.follow(snapshot, |_| assert_eq!(core.info().unwrap().count, 0));
+}
+
+#[tokio::test]
+async fn a_collection_of_the_catalogue_is_never_written_over() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    let write = |transaction: &_| rows::create_collection(transaction, &spec("c")).map(Outcome::Commit);
+    engine.shared.database.write(write).map(drop).unwrap();
+    assert_eq!(engine.create(spec("c")).await.unwrap_err().kind(), ErrorKind::Internal);
+    drop(engine);
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    assert!(!engine.create(spec("c")).await.unwrap());
+}
+
+#[tokio::test]
+async fn metadata_beyond_what_is_indexed_are_no_reason_not_to_start() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    engine.create(spec("c")).await.unwrap();
+    let metadata = json!({"k".repeat(300): 1, "n": (0..2000).collect::<Vec<_>>()}).as_object().cloned().unwrap();
+    let record = rows::Record { id: "a".parse().unwrap(), metadata, picture: None };
+    let tables = engine.collections.find(&spec("c").name).unwrap().tables.clone();
+    let write = |transaction: &_| {
+        rows::Writer::open(transaction, &tables, 1)?.put(1, &record, Some(&[1.0])).map(Outcome::Commit)
+    };
+    engine.shared.database.write(write).map(drop).unwrap();
+    drop(engine);
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    let items = engine.open(&spec("c").name).await.unwrap();
+    let first = Filter::try_from(json!({"must": [{"key": "n", "match": 0}]})).unwrap();
+    assert_eq!(items.count(Some(first.clone())).await.unwrap(), 1);
+    assert_eq!(items.get(&record.id).await.unwrap().metadata, record.metadata);
+    items.delete(vec![record.id]).await.unwrap();
+    assert_eq!(items.count(Some(first)).await.unwrap(), 0);
+}
+
 /// Vectors that quantise badly and tie often: few distinct numbers, some of them huge or tiny.
 fn rows(dimension: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
     let number = prop_oneof![

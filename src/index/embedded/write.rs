@@ -7,13 +7,15 @@ use super::{
     core::{Core, item_not_found},
     database::Outcome,
     memory::Change,
-    postings::terms,
     rows::{Record, Writer},
 };
 use crate::{
     domain::{Embedding, Filter, ItemId, Metadata, check_metadata},
     error::{Error, Result},
-    index::{Deleted, NewItem, PictureRef, Written},
+    index::{
+        Deleted, NewItem, PictureRef, Written,
+        terms::{check_indexable, terms},
+    },
 };
 
 impl Core {
@@ -41,6 +43,7 @@ impl Core {
     fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
         let vector = self
             .admit(item.vector)
+            .and_then(|vector| check_indexable(&item.metadata).map(|()| vector))
             .map_err(|error| Error::new(error.kind(), format!("item {:?}: {}", item.id.as_str(), error.message())))?;
         let encoded = Encoded::new(vector.as_slice());
         Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
@@ -58,6 +61,7 @@ impl Core {
                 }
             }
             check_metadata(&record.metadata, max_bytes)?;
+            check_indexable(&record.metadata)?;
             writer.put(key, &record, None)?;
             changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
             Ok(record.metadata)
@@ -102,12 +106,11 @@ impl Core {
             Ok(if changes.is_empty() { Outcome::Discard(value) } else { Outcome::Commit(value) })
         })?;
         if let Some(snapshot) = written.snapshot {
-            // Both under the one lock, so that no reader sees the one without the other.
-            let mut memory = self.write_memory();
-            if let Some(memory) = memory.as_mut() {
-                memory.apply(changes, grown_bytes);
-            }
-            self.shared.database.publish(snapshot);
+            self.follow(snapshot, |memory| {
+                if let Some(memory) = memory {
+                    memory.apply(changes, grown_bytes);
+                }
+            });
         }
         Ok(written.value)
     }
