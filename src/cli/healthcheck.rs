@@ -29,7 +29,7 @@ pub(super) struct Options {
 pub(super) fn run(flags: &Flags, options: &Options) -> Result<()> {
     let addr = match options.addr {
         Some(addr) => addr,
-        None => reachable(config::load(flags, std::env::vars())?.config.general.listen),
+        None => reachable(config::load(flags, std::env::vars_os())?.config.general.listen),
     };
     let path = if options.live { "/livez" } else { "/readyz" };
     let answer = ask(addr, path).map_err(|error| Error::unavailable(format!("no answer from {addr}: {error}")))?;
@@ -56,7 +56,9 @@ fn ask(addr: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    // in one piece: a server may answer and close once it has read the first line
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)

@@ -19,7 +19,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(flags: &Flags, options: &Options) -> Result<()> {
-    let config = config::load(flags, std::env::vars())?.config;
+    let config = config::load(flags, std::env::vars_os())?.config;
     let runtime = app::load_runtime(&config)?;
     let inspection = model::inspect(&options.path, &runtime)?;
     super::print(&inspection.to_string())?;

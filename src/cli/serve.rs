@@ -1,5 +1,7 @@
 //! `latentd serve`: runs the server until it is told to stop.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -9,8 +11,11 @@ use crate::{
     telemetry::logging,
 };
 
+/// What is still being written when everything else has stopped gets this long.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 pub(super) fn run(flags: &Flags) -> Result<()> {
-    let loaded = config::load(flags, std::env::vars())?;
+    let loaded = config::load(flags, std::env::vars_os())?;
     logging::start(&loaded.config.log.level, loaded.config.log.format)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -20,10 +25,13 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
         .thread_name("latentd-async")
         .build()
         .map_err(|error| Error::internal("cannot start the async threads").with_source(error))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let app = App::build(loaded.config).await?;
         app.run(stopped()).await
-    })
+    });
+    // a write whose client has left may still be going; a run that hangs must not hold the process
+    runtime.shutdown_timeout(LAST_WRITES);
+    outcome
 }
 
 /// Comes with the first SIGTERM or SIGINT; the second SIGINT ends the process at once.

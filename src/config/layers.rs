@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -25,17 +26,19 @@ pub struct Loaded {
 }
 
 const DEFAULT_FILE: &str = "latentd.toml";
+/// The names of the environment that are ours.
+const PREFIX: &str = "LATENTD_";
+const FILE_NAME: &str = "LATENTD_CONFIG";
 
 /// Reads all layers: defaults < file < environment < flags.
-pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded> {
-    let environment: BTreeMap<String, String> =
-        environment.into_iter().filter(|(name, _)| name.starts_with("LATENTD_")).collect();
+pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded> {
     let mut violations = Vec::new();
+    let environment = ours(environment, &mut violations);
     let mut warnings = Vec::new();
     let mut merged = read_file(flags, &environment, &mut violations)?;
     let keys = Config::keys();
     for (name, text) in &environment {
-        if name == "LATENTD_CONFIG" {
+        if name == FILE_NAME {
             continue;
         }
         match keys.iter().find(|key| key.environment() == *name) {
@@ -57,8 +60,30 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
     Ok(Loaded { config, warnings })
 }
 
+/// The variables of the environment that are ours, which are UTF-8; what others put there is their affair.
+fn ours(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    violations: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    let mut ours = BTreeMap::new();
+    for (name, value) in environment {
+        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                ours.insert(name, value);
+            }
+            (Ok(name), Err(_)) => violations.push(format!("environment variable {name} is not UTF-8")),
+            (Err(name), _) => violations.push(format!("environment variable {} is not UTF-8", name.to_string_lossy())),
+        }
+    }
+    ours
+}
+
 fn read_file(flags: &Flags, environment: &BTreeMap<String, String>, violations: &mut Vec<String>) -> Result<Table> {
-    let named = flags.config.clone().or_else(|| environment.get("LATENTD_CONFIG").map(PathBuf::from));
+    let from_environment = environment.get(FILE_NAME).filter(|path| !path.is_empty());
+    let named = flags.config.clone().or_else(|| from_environment.map(PathBuf::from));
     let path = named.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -125,8 +150,8 @@ mod tests {
     use super::*;
     use crate::domain::Device;
 
-    fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     fn file(text: &str) -> (tempfile::TempDir, Flags) {
@@ -176,6 +201,28 @@ mod tests {
         let loaded = loaded.unwrap();
         assert_eq!(loaded.warnings.len(), 1);
         assert_eq!(loaded.config.runtime.device, Device::Cuda(1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_utf_8_is_an_error_under_our_names_only() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let (_folder, flags) = file("");
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let of_others = [(text(b"LESS"), text(b"\xff")), (text(b"\xff"), text(b"x"))];
+        assert!(load(&flags, of_others).unwrap().warnings.is_empty());
+        let ours = [(text(b"LATENTD_DATA"), text(b"\xff")), (text(b"LATENTD_\xff"), text(b"x"))];
+        let error = load(&flags, ours).unwrap_err().to_string();
+        assert!(error.contains("LATENTD_DATA is not UTF-8") && error.contains("LATENTD_\u{fffd} is not"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_name_of_a_file_names_none() {
+        let loaded = load(&Flags::default(), environment(&[("LATENTD_CONFIG", "")])).unwrap();
+        assert!(loaded.warnings.is_empty());
+        let error = load(&Flags::default(), environment(&[("LATENTD_CONFIG", "none.toml")])).unwrap_err();
+        assert!(error.message().contains("none.toml"), "{error}");
     }
 
     #[test]

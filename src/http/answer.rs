@@ -105,11 +105,15 @@ impl Array<'_> {
             Media::Npy => npy_f32(self.shape, self.data),
             _ => little_endian(self.data),
         };
-        let shape: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
-        let mut response = bare(media.as_str(), bytes, Some(self.space_key))?;
-        response.headers_mut().insert(SHAPE, value(&shape.join(","))?);
-        Ok(response)
+        with_shape(bare(media.as_str(), bytes, Some(self.space_key))?, self.shape)
     }
+}
+
+/// An array's answer with its shape in a header.
+pub(super) fn with_shape(mut response: Response, shape: &[usize]) -> Result<Response> {
+    let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    response.headers_mut().insert(SHAPE, value(&shape.join(","))?);
+    Ok(response)
 }
 
 /// Bytes of a type of their own.

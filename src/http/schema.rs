@@ -111,7 +111,8 @@ pub(super) struct JsonSearch {
 /// A search by a picture as a part of a form.
 #[derive(ToSchema)]
 pub(super) struct FormSearch {
-    image: File,
+    /// None where `id` is given.
+    image: Option<File>,
     #[serde(flatten)]
     options: SearchOptions,
 }

@@ -1,9 +1,8 @@
 //! What every handler knows.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::middleware::BodyBudget;
 use crate::service::Service;
@@ -13,7 +12,7 @@ use crate::service::Service;
 pub struct AppState {
     pub(super) service: Arc<Service>,
     pub(super) bodies: Arc<BodyBudget>,
-    draining: Arc<AtomicBool>,
+    draining: Arc<watch::Sender<bool>>,
 }
 
 impl AppState {
@@ -23,16 +22,22 @@ impl AppState {
             service.limits().bodies_in_flight_bytes,
             service.metrics().body_bytes_in_flight.clone(),
         ));
-        Self { service, bodies, draining: Arc::default() }
+        Self { service, bodies, draining: Arc::new(watch::Sender::new(false)) }
     }
 
     /// From now on `/readyz` says no and new work is `unavailable`; what has begun goes on.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
     }
 
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
+    }
+
+    /// Comes when the server drains, at once if it does already.
+    pub(super) async fn until_draining(&self) {
+        // it ends early only with the last sender, and this state is one
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }

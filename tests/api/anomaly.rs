@@ -43,6 +43,11 @@ async fn maps_come_in_four_formats() {
         let bare = server.post_accepting("/v1/anomaly", media, body).await;
         assert_eq!(bare.header("content-type"), media);
         assert_eq!(bare.body, file);
+        let shape = bare.headers.get("x-latentd-shape").map(|shape| shape.to_str().unwrap());
+        assert_eq!(shape, (map == "npy").then_some("8,8"), "{map}");
+        if map == "npy" {
+            assert!(String::from_utf8_lossy(&file).contains("'shape': (8, 8, )"));
+        }
     }
 }
 

@@ -31,7 +31,7 @@ async fn each_bad_query_has_its_own_error() {
     let c = shelf(&server).await;
     let queries = json!([
         {"id": "i1"}, {"id": "none"}, {"vector": [1]}, {}, {"id": "i1", "colour": "red"},
-        {"image": data_uri(b"text")}, {"id": "i1", "space_key": "m@0123456789ab"}
+        {"image": data_uri(b"text")}, {"id": "i1", "space_key": "m@0123456789ab"}, {"image": 5}, {"vector": "far"}, 5
     ]);
     let path = format!("{c}/search/batch");
     let results = server.post(&path, json!({"queries": queries})).await.ok()["results"].clone();
@@ -39,7 +39,7 @@ async fn each_bad_query_has_its_own_error() {
     let codes: Vec<&str> =
         results.as_array().unwrap()[1..].iter().map(|result| result["error"]["code"].as_str().unwrap()).collect();
     let bad = "invalid_request";
-    assert_eq!(codes, ["item_not_found", bad, bad, bad, "invalid_image", "space_mismatch"]);
+    assert_eq!(codes, ["item_not_found", bad, bad, bad, "invalid_image", "space_mismatch", bad, bad, bad]);
     assert!(results[1]["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
     server.post(&path, json!({"queries": queries, "strict": true})).await.refused(404, "item_not_found");
 }

@@ -105,5 +105,32 @@ async fn a_path_that_is_no_text_is_refused() {
     let server = Server::start().await;
     server.get("/v1/collections/c/items/%ff").await.refused(400, "invalid_request");
     server.get("/v1/collections/c/items/a%0ab").await.refused(400, "invalid_request");
-    server.get("/v1/collections/UPPER").await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_name_that_breaks_the_rule_is_the_name_of_nothing() {
+    let server = Server::start().await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    for path in ["/v1/collections/UPPER", "/v1/collections/UPPER/items", "/v1/collections/UPPER/items/a/image"] {
+        assert!(server.get(path).await.refused(404, "collection_not_found").contains("UPPER"), "{path}");
+    }
+    server.delete("/v1/collections/UPPER").await.refused(404, "collection_not_found");
+    for action in ["items", "items/delete", "search", "search/batch", "count"] {
+        let body = match action {
+            "items" => json!({"items": [{"id": "a", "vector": [1]}]}),
+            "items/delete" => json!({"ids": ["a"]}),
+            "search" => json!({"id": "a"}),
+            "search/batch" => json!({"queries": [{"id": "a"}]}),
+            _ => json!({}),
+        };
+        server.post(&format!("/v1/collections/UPPER/{action}"), body).await.refused(404, "collection_not_found");
+    }
+    assert!(server.get("/v1/models/No%20Name").await.refused(404, "model_not_found").contains("No Name"));
+    for route in ["embeddings", "reconstruct", "denoise", "anomaly", "preprocess"] {
+        let body = json!({"model": "No Name", "images": [uri(1)]});
+        server.post(&format!("/v1/{route}"), body).await.refused(404, "model_not_found");
+    }
+    server.put("/v1/collections/d", json!({"model": "No Name"})).await.refused(404, "model_not_found");
+    server.put("/v1/collections/UPPER", json!({"dimension": 3})).await.refused(400, "invalid_request");
+    server.get(&format!("{c}/items/a%0ab")).await.refused(400, "invalid_request");
 }

@@ -43,6 +43,22 @@ async fn noise_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
+async fn a_seed_without_noise_contradicts_itself() {
+    let server = Server::start().await;
+    for body in [json!({"seed": 1}), json!({"seed": 0, "add_noise": null})] {
+        let mut body = body;
+        body["model"] = json!(DENOISER);
+        body["images"] = json!([uri(1)]);
+        let detail = server.post("/v1/denoise", body).await.refused(400, "invalid_request");
+        assert!(detail.contains("`seed`") && detail.contains("`add_noise`"), "{detail}");
+    }
+    let path = format!("/v1/denoise?model={DENOISER}&seed=1");
+    server.post_raw(&path, "image/png", png(1)).await.refused(400, "invalid_request");
+    let body = json!({"model": DENOISER, "images": [uri(1)], "seed": null});
+    server.post("/v1/denoise", body).await.ok();
+}
+
+#[tokio::test]
 async fn one_picture_comes_bare_to_who_accepts_png() {
     let server = Server::start().await;
     let body = json!({"model": DENOISER, "images": [uri(1)]});

@@ -27,7 +27,7 @@ const LOAD_TIME: Duration = Duration::from_secs(60);
 pub struct Server {
     router: Router,
     _app: App,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -51,7 +51,7 @@ impl Server {
         config.runtime.decode_threads = 1;
         change(&mut config);
         let app = App::build(config).await.unwrap();
-        let server = Self { router: app.router(), _app: app, _folder: folder };
+        let server = Self { router: app.router(), _app: app, folder };
         server.loaded().await;
         server
     }
@@ -63,6 +63,11 @@ impl Server {
             assert!(started.elapsed() < LOAD_TIME, "the models take too long to load");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub fn router(&self) -> Router {

@@ -81,6 +81,24 @@ async fn bad_pictures_among_good_ones_are_listed_beside_the_results() {
 }
 
 #[tokio::test]
+async fn what_is_no_picture_at_all_is_its_own_error() {
+    let server = Server::start().await;
+    let misshapen =
+        [json!(null), json!(5), json!(true), json!({}), json!([uri(1)]), json!({"b64": 5}), json!({"a": {}})];
+    let images = json!([misshapen.to_vec(), vec![json!(uri(1))]].concat());
+    let list = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": images})).await.ok();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    assert_eq!(list["data"][0]["index"], misshapen.len());
+    let errors = list["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), misshapen.len());
+    assert!(errors.iter().all(|error| error["code"] == "invalid_request"), "{errors:?}");
+    for image in misshapen {
+        let body = json!({"model": CONTRASTIVE, "images": [uri(1), image], "strict": true});
+        server.post("/v1/embeddings", body).await.refused(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
 async fn when_all_pictures_are_bad_the_first_ones_code_is_the_answers() {
     let server = Server::start().await;
     for (images, status, code) in [

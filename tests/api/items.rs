@@ -1,7 +1,8 @@
+use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{CONTRASTIVE, Server, floats},
+    harness::{CONTRASTIVE, Server, floats, request},
     pictures::{data_uri, jpeg, png, size_of, uri},
 };
 
@@ -88,6 +89,21 @@ async fn raw_and_multipart_pictures_carry_ids_and_metadata() {
 }
 
 #[tokio::test]
+async fn an_id_in_the_query_and_as_a_part_is_one_id() {
+    let server = Server::start().await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    let file = png(1);
+    let parts: &[(&str, &[u8])] = &[("image", &file), ("id", b"a"), ("metadata", b"{\"n\":1}")];
+    let path = format!("{c}/items?id=a&metadata=%7B%22n%22%3A1%7D");
+    let added = server.post_form(&path, parts).await.ok();
+    assert_eq!(added["data"], json!([{"index": 0, "id": "a", "created": true}]));
+    for query in ["id=b", "id=a&id=a", "metadata=%7B%22n%22%3A2%7D"] {
+        let answer = server.post_form(&format!("{c}/items?{query}"), parts).await;
+        assert!(answer.refused(400, "invalid_request").contains("given twice with different values"), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn ids_of_any_text_are_reached_by_their_encoded_path() {
     let server = Server::start().await;
     let c = vectors(&server).await;
@@ -113,7 +129,15 @@ async fn bad_items_stand_beside_the_good_ones_and_strict_stores_none() {
         {"id": "both", "image": uri(1), "vector": [1.0]},
         {"id": "extra", "image": uri(1), "colour": "red"},
         {"id": "", "image": uri(1)},
-        {"id": "meta", "image": uri(1), "metadata": [1]}
+        {"id": "meta", "image": uri(1), "metadata": [1]},
+        {"id": "number", "image": 5},
+        {"id": "null", "image": null},
+        {"id": "object", "image": {}},
+        {"id": "words", "vector": ["one", {}]},
+        {"id": "word", "vector": "one"},
+        5,
+        null,
+        ["id"]
     ]);
     let strict = server.post(&format!("{c}/items?strict=true"), json!({"items": items})).await;
     strict.refused(422, "invalid_image");
@@ -127,7 +151,8 @@ async fn bad_items_stand_beside_the_good_ones_and_strict_stores_none() {
         .map(|error| (error["index"].as_u64().unwrap(), error["code"].as_str().unwrap()))
         .collect();
     assert_eq!(errors[0], (1, "invalid_image"));
-    assert_eq!(errors[1..], [2, 3, 4, 5, 6, 7, 8].map(|at| (at, "invalid_request")));
+    let expected: Vec<(u64, &str)> = (2..17).map(|at| (at, "invalid_request")).collect();
+    assert_eq!(errors[1..], expected);
 }
 
 #[tokio::test]
@@ -240,6 +265,16 @@ async fn items_are_deleted_by_path_ids_or_filter() {
 }
 
 #[tokio::test]
+async fn one_request_deletes_a_thousand_ids_at_most() {
+    let server = Server::start().await;
+    let path = format!("{}/items/delete", vectors(&server).await);
+    let ids = |count: usize| json!({"ids": (0..count).map(|n| n.to_string()).collect::<Vec<_>>()});
+    assert_eq!(server.post(&path, ids(1000)).await.ok(), json!({"deleted": 0}));
+    let detail = server.post(&path, ids(1001)).await.refused(413, "payload_too_large");
+    assert!(detail.contains("1001 ids") && detail.contains("1000 at most"), "{detail}");
+}
+
+#[tokio::test]
 async fn a_stored_picture_comes_back_as_it_was_sent() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
@@ -263,4 +298,57 @@ async fn thumbnails_are_kept_where_asked_for_and_nothing_otherwise() {
     assert_eq!(thumbnail.header("content-type"), "image/jpeg");
     assert_eq!(size_of(&png(1)), (16, 16));
     server.get("/v1/collections/n/items/a/image").await.refused(404, "item_not_found");
+}
+
+#[tokio::test]
+async fn every_request_on_a_collection_may_name_its_space() {
+    let server = Server::start().await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    let key = server.get(&c).await.ok()["space_key"].as_str().unwrap().to_owned();
+    let other = format!("{key};dim=2");
+    let add = async || {
+        let added = server.post(&format!("{c}/items"), json!({"items": [{"id": "a", "image": uri(1)}]})).await;
+        added.ok();
+    };
+    add().await;
+    let cases = [
+        ("GET", "", json!(null)),
+        ("GET", "/items", json!(null)),
+        ("GET", "/items/a", json!(null)),
+        ("GET", "/items/a/image", json!(null)),
+        ("PATCH", "/items/a", json!({"metadata": {"n": 1}})),
+        ("POST", "/count", json!({})),
+        ("POST", "/search", json!({"id": "a"})),
+        ("POST", "/search/batch", json!({"queries": [{"id": "a"}]})),
+        ("POST", "/items/delete", json!({"ids": ["a"]})),
+        ("POST", "/items/delete", json!({"filter": {"must": [{"has_id": ["a"]}]}})),
+        ("DELETE", "/items/a", json!(null)),
+        ("DELETE", "", json!(null)),
+    ];
+    for (method, path, body) in cases {
+        let send = async |key: &str, in_body: bool| {
+            let encoded = key.replace(';', "%3B").replace('=', "%3D").replace(' ', "%20");
+            let mut body = body.clone();
+            let query = if in_body { String::new() } else { format!("?space_key={encoded}") };
+            if in_body {
+                body["space_key"] = json!(key);
+            }
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            let headers: &[(&str, &str)] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
+            let asked = request(method, &format!("{c}{path}{query}"), headers, Body::from(body));
+            server.send(asked).await
+        };
+        let ways: &[bool] = if body.is_null() { &[false] } else { &[false, true] };
+        for &in_body in ways {
+            assert!(send(&other, in_body).await.refused(409, "space_mismatch").contains(&other), "{method} {path}");
+            send("not a key", in_body).await.refused(400, "invalid_request");
+            let answer = send(&key, in_body).await;
+            assert!(matches!(answer.status, 200 | 204), "{method} {path}: {}", answer.text());
+            if path.contains("delete") || (method, path) == ("DELETE", "/items/a") {
+                add().await;
+            }
+        }
+    }
+    server.put("/v1/collections/v", json!({"dimension": 2})).await;
+    server.get(&format!("/v1/collections/v?space_key={key}")).await.refused(409, "space_mismatch");
 }

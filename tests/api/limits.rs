@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
@@ -57,9 +57,10 @@ async fn a_body_that_does_not_fit_beside_the_others_is_told_to_come_back() {
         config.limits.bodies_in_flight_bytes = 1000;
     })
     .await;
-    // a body that is announced takes its room at once and never comes
-    let pending = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-    let first = request("POST", PATH, &[("content-length", "900"), ("x-request-timeout-ms", "300")], pending);
+    // a body that comes in part and is held until the rest does
+    let part = stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![0; 450])), Ok(Bytes::from(vec![0; 449]))]);
+    let held = Body::from_stream(part.chain(stream::pending()));
+    let first = request("POST", PATH, &[("content-length", "900"), ("x-request-timeout-ms", "300")], held);
     let second = async {
         tokio::task::yield_now().await;
         server.send(request("POST", PATH, &[("content-length", "200")], Body::from(vec![0; 200]))).await
@@ -71,6 +72,24 @@ async fn a_body_that_does_not_fit_beside_the_others_is_told_to_come_back() {
     first.refused(504, "deadline_exceeded");
     let third = request("POST", PATH, &[("content-length", "900")], Body::from(vec![0; 900]));
     server.send(third).await.refused(422, "invalid_image");
+}
+
+#[tokio::test]
+async fn a_body_that_is_only_announced_takes_no_room_from_others() {
+    let server = Server::with(&[CONTRASTIVE], |config| {
+        config.limits.body_bytes = 1000;
+        config.limits.bodies_in_flight_bytes = 1000;
+    })
+    .await;
+    let pending = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let first = request("POST", PATH, &[("content-length", "900"), ("x-request-timeout-ms", "300")], pending);
+    let second = async {
+        tokio::task::yield_now().await;
+        server.send(request("POST", PATH, &[("content-length", "200")], Body::from(vec![0; 200]))).await
+    };
+    let (first, second) = tokio::join!(server.send(first), second);
+    second.refused(422, "invalid_image");
+    first.refused(504, "deadline_exceeded");
 }
 
 #[tokio::test]

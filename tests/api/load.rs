@@ -59,9 +59,11 @@ async fn a_full_queue_says_when_to_come_back_and_serves_what_it_admitted() {
 async fn a_wait_beyond_the_deadline_is_refused_at_once() {
     let server = Server::with(&["steady"], |config| config.runtime.max_batch = 1).await;
     server.send(embed("steady", None)).await.ok();
-    let answer = server.send(embed("steady", Some(1))).await;
-    answer.refused(429, "overloaded");
-    assert!(answer.header("retry-after-ms").parse::<u64>().unwrap() >= 1);
+    // only behind others: an idle queue takes what it can try
+    let (before, behind) = tokio::join!(server.send(embed("steady", None)), server.send(embed("steady", Some(1))));
+    before.ok();
+    behind.refused(429, "overloaded");
+    assert!(behind.header("retry-after-ms").parse::<u64>().unwrap() >= 1);
 }
 
 #[tokio::test]
@@ -136,4 +138,47 @@ async fn a_draining_server_takes_no_new_work_and_says_so() {
     assert!(answer.json()["reasons"].to_string().contains("shutting down"));
     get("/livez").await.ok();
     assert_eq!(get("/metrics").await.headers[header::CONTENT_TYPE].to_str().unwrap().split(';').count(), 3);
+}
+
+/// Sends this over a connection of its own and gives what comes back until the server closes it.
+fn exchange(addr: std::net::SocketAddr, sent: String) -> tokio::task::JoinHandle<String> {
+    tokio::task::spawn_blocking(move || {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: latentd\r\nconnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_that_it_stops_until_its_last_request_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, _) = composed(folder.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopping = async { stopped.await.unwrap() };
+    let serving = tokio::spawn(latentd::http::serve(listener, state.clone(), stopping, Duration::from_secs(60)));
+    // a request whose body is still to come, until its own deadline
+    let head = "POST /v1/count HTTP/1.1\r\nhost: latentd\r\ncontent-length: 9\r\nx-request-timeout-ms: 2000\r\n\r\n{";
+    let under_way = exchange(addr, head.replace("/v1/count", "/v1/collections/c/count"));
+    while !exchange(addr, get("/metrics")).await.unwrap().contains("latentd_body_bytes_in_flight 1\n") {}
+    stop.send(()).unwrap();
+    while !state.is_draining() {
+        tokio::task::yield_now().await;
+    }
+    let ready = exchange(addr, get("/readyz")).await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("shutting down"), "{ready}");
+    let work = exchange(addr, get("/v1/collections")).await.unwrap();
+    assert!(work.starts_with("HTTP/1.1 503") && work.contains("\"unavailable\""), "{work}");
+    assert!(under_way.await.unwrap().starts_with("HTTP/1.1 504"));
+    tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();
+    assert!(std::net::TcpStream::connect(addr).is_err());
 }

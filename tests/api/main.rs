@@ -20,3 +20,4 @@ mod pictures;
 mod preprocess;
 mod reconstruct;
 mod search;
+mod writes;

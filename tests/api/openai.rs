@@ -60,6 +60,12 @@ async fn a_bad_input_fails_the_request_and_is_named() {
         (json!("https://example.org/a.png"), "forbidden"),
         (json!({"text": "a cat"}), "invalid_request"),
         (json!(data_uri(&crate::pictures::enormous_png())), "image_too_large"),
+        (json!([1, 2, 3]), "invalid_request"),
+        (json!(5), "invalid_request"),
+        (json!(null), "invalid_request"),
+        (json!({}), "invalid_request"),
+        (json!({"image": 5}), "invalid_request"),
+        (json!({"audio": "AA"}), "invalid_request"),
     ] {
         let answer = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "input": [uri(1), bad]})).await;
         assert_eq!(refused(&answer, 400, code)["param"], "input[1]");
@@ -82,4 +88,37 @@ async fn other_errors_stand_in_the_same_envelope() {
     ] {
         assert!(refused(&server.post("/v1/embeddings", body).await, status, code)["param"].is_null());
     }
+}
+
+#[tokio::test]
+async fn tokens_are_one_bad_input_however_many_they_are() {
+    let server = Server::start().await;
+    for input in [json!([1, 2, 3]), json!(vec![1; 500]), json!([[1, 2], [3]]), json!(5), json!(true), json!({})] {
+        let answer = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "input": input})).await;
+        let error = refused(&answer, 400, "invalid_request");
+        assert_eq!(error["param"], "input[0]", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_odd_shape_are_told_in_the_envelope_too() {
+    let server = Server::start().await;
+    let picture = uri(1);
+    let input = format!("\"input\": \"{picture}\"");
+    for (query, body, status, code) in [
+        ("", format!("{{\"model\": \"{CONTRASTIVE}\", \"input\": null}}"), 400, "invalid_request"),
+        ("", format!("{{\"model\": \"{CONTRASTIVE}\", {input}, {input}}}"), 400, "invalid_request"),
+        ("", format!("{{\"model\": \"a\", \"model\": \"b\", {input}}}"), 400, "invalid_request"),
+        ("", format!("{{\"model\": \"{CONTRASTIVE}\", \"images\": 5, {input}}}"), 400, "invalid_request"),
+        ("", format!("{{\"model\": \"{CONTRASTIVE}\", {input}, "), 400, "invalid_request"),
+        ("", format!("{{\"model\": 5, {input}}}"), 400, "invalid_request"),
+        ("", format!("{{\"model\": \"No Name\", {input}}}"), 404, "model_not_found"),
+        ("?model=other", format!("{{\"model\": \"{CONTRASTIVE}\", {input}}}"), 400, "invalid_request"),
+        ("?colour=red", format!("{{\"model\": \"{CONTRASTIVE}\", {input}}}"), 400, "invalid_request"),
+    ] {
+        let answer = server.post_raw(&format!("/v1/embeddings{query}"), "application/json", body).await;
+        assert!(refused(&answer, status, code)["param"].is_null());
+    }
+    let large = format!("{{\"model\": \"a\", \"model\": \"b\", \"input\": \"{}\"}}", "A".repeat(100_000));
+    refused(&server.post_raw("/v1/embeddings", "application/json", large).await, 400, "invalid_request");
 }

@@ -57,6 +57,24 @@ async fn a_vector_and_an_id_find_the_same_neighbours() {
 }
 
 #[tokio::test]
+async fn a_search_by_id_needs_no_body_and_no_picture() {
+    let server = Server::start().await;
+    let c = shelf(&server).await;
+    let path = format!("{c}/search");
+    let found = server.post(&path, json!({"id": "i3", "limit": 4})).await.ok();
+    let query = format!("{path}?id=i3&limit=4");
+    for media in ["", "application/octet-stream", "application/json"] {
+        assert_eq!(server.post_raw(&query, media, "").await.ok(), found, "{media}");
+    }
+    assert_eq!(server.post_form(&path, &[("id", b"i3"), ("limit", b"4")]).await.ok(), found);
+    assert_eq!(server.post_form(&query, &[("id", b"i3")]).await.ok(), found);
+    server.post_raw(&path, "image/png", "").await.refused(400, "invalid_request");
+    server.post_form(&path, &[("limit", b"4")]).await.refused(400, "invalid_request");
+    server.post_form(&query, &[("id", b"i4")]).await.refused(400, "invalid_request");
+    server.post_form(&query, &[("image", &png(1))]).await.refused(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn answers_hold_what_was_asked_for() {
     let server = Server::start().await;
     let c = shelf(&server).await;

@@ -16,7 +16,7 @@ use crate::{
         accept::{Media, negotiate},
         answer::EncodingFormat,
         error::Failure,
-        extract::Fields,
+        extract::{Fields, Name as _},
         routes::EmbeddingList,
     },
     model::{Pooling, VectorOptions},
@@ -26,8 +26,7 @@ use crate::{
 /// What clients of this contract send beside `input`; the last two change nothing.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct InputOptions {
-    #[schema(value_type = String)]
-    model: ModelName,
+    model: String,
     /// Keep this many leading numbers.
     dimensions: Option<usize>,
     normalize: Option<bool>,
@@ -40,7 +39,8 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    fn of(headers: &HeaderMap, fields: Fields) -> Result<(Self, Vec<Picture>)> {
+    fn of(headers: &HeaderMap, fields: Result<Fields>) -> Result<(Self, ModelName, Vec<Picture>)> {
+        let fields = fields?;
         negotiate(headers, &[Media::Json])?;
         if fields.pictures.is_some() {
             return Err(Error::invalid_request("`input` and `images` are given: they are different contracts"));
@@ -53,21 +53,22 @@ impl InputOptions {
         if inputs.is_empty() {
             return Err(Error::invalid_request("`input` is empty"));
         }
-        Ok((options, inputs))
+        let model = ModelName::seek(&options.model)?;
+        Ok((options, model, inputs))
     }
 }
 
-/// Embeds the inputs of a body with `input`.
+/// Embeds the inputs of a body with `input`; what is wrong with the body is told in the envelope too.
 pub(in crate::http) async fn embeddings(
     state: &AppState,
     context: &Context,
     headers: &HeaderMap,
-    fields: Fields,
+    fields: Result<Fields>,
 ) -> Result<Response, Failure> {
-    let (options, inputs) = InputOptions::of(headers, fields).map_err(Failure::open_ai)?;
+    let (options, model, inputs) = InputOptions::of(headers, fields).map_err(Failure::open_ai)?;
     let InputOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
-    let made = state.service.embed(context, &options.model, inputs, vectors).await;
+    let made = state.service.embed(context, &model, inputs, vectors).await;
     let mut made = made.map_err(Failure::open_ai)?;
     if !made.items.errors.is_empty() {
         let (index, error) = made.items.errors.swap_remove(0);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Grammar, Kind},
-    submission::{Form, Submission},
+    submission::{Form, Pictures, Submission},
 };
 use crate::{
     domain::{ItemId, Metadata},
@@ -16,7 +16,8 @@ use crate::{
 };
 
 const ITEM: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
-const ITEMS: Form = Form { json: &[("items", Kind::Elements(ITEM))], pictures: true, repeated: &["id", "metadata"] };
+const ITEMS: Form =
+    Form { json: &[("items", Kind::Elements(ITEM))], pictures: Pictures::Needed, repeated: &["id", "metadata"] };
 
 /// The items of a request and the options about all of them; what is wrong with one item is its own error.
 #[derive(Debug)]
@@ -29,12 +30,12 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ItemsRequest<O> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let mut fields = Submission::read(request, ITEMS).await?;
+        let mut fields = Submission::read(request, ITEMS).await.whole()?;
         let own = Own { ids: fields.options.take_texts("id"), metadata: fields.options.take_texts("metadata") };
         let entries = match (fields.pictures, fields.elements) {
             (Some(pictures), _) => own.pair(pictures)?,
             (None, Some(items)) if own.ids.is_empty() && own.metadata.is_empty() => {
-                items.into_iter().map(entry).collect()
+                items.into_iter().map(|item| entry(item?)).collect()
             }
             (None, Some(_)) => {
                 return Err(Error::invalid_request("`id` and `metadata` stand inside the items of a JSON body").into());
@@ -103,6 +104,7 @@ fn entry(fields: Fields) -> Result<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::extract::fields::Object;
 
     fn own(ids: &[&str], metadata: &[&str]) -> Own {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -144,7 +146,7 @@ mod tests {
             (r#"{"image": "AA", "metadata": []}"#, false),
             (r#"{"vector": [1e39], "id": "a"}"#, false),
         ] {
-            let fields = Fields::of_json(item.as_bytes(), ITEM).unwrap();
+            let fields = Object::of_json(item.as_bytes(), ITEM).whole().unwrap();
             assert_eq!(entry(fields).is_ok(), good, "{item}");
         }
     }

@@ -7,13 +7,15 @@ use std::fmt;
 
 use serde::{
     Deserializer,
-    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
 use super::{
+    misfit::misfits,
     options::Options,
-    picture::{JsonInput, JsonPicture, JsonVector},
+    picture::{JsonInputs, JsonPicture, JsonPictures},
+    vector::JsonVector,
 };
 use crate::{
     error::{Error, Result},
@@ -44,146 +46,190 @@ pub(in crate::http) struct Fields {
     pub(in crate::http) pictures: Option<Vec<Picture>>,
     pub(in crate::http) inputs: Option<Vec<Picture>>,
     pub(in crate::http) vector: Option<Result<Vec<f32>>>,
-    pub(in crate::http) elements: Option<Vec<Fields>>,
+    /// Each with what is wrong with it, which is its own error.
+    pub(in crate::http) elements: Option<Vec<Result<Fields>>>,
     pub(in crate::http) options: Options,
 }
 
-impl Fields {
-    /// The fields of a JSON object.
-    pub(super) fn of_json(body: &[u8], grammar: Grammar) -> Result<Self> {
-        let malformed = |error: serde_json::Error| Error::invalid_request(format!("malformed JSON: {error}"));
+/// An object as far as it could be read: beside its fields, the first thing that is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Object {
+    pub(super) fields: Fields,
+    pub(super) fault: Option<Error>,
+}
+
+impl Object {
+    /// Reads a JSON object.
+    pub(super) fn of_json(body: &[u8], grammar: Grammar) -> Self {
+        let mut object = Self::default();
         let mut reader = serde_json::Deserializer::from_slice(body);
-        let fields = ObjectSeed(grammar).deserialize(&mut reader).map_err(malformed)?;
-        reader.end().map_err(malformed)?;
-        Ok(fields)
+        let seed = ObjectSeed { grammar, object: &mut object };
+        if let Err(error) = seed.deserialize(&mut reader).and_then(|()| reader.end()) {
+            object.fault = Some(Error::invalid_request(format!("malformed JSON: {error}")));
+        }
+        object
     }
 
-    fn read<'de, A: MapAccess<'de>>(&mut self, kind: Kind, map: &mut A) -> Result<bool, A::Error> {
-        let again = match kind {
+    /// The fields, if nothing is wrong with them.
+    pub(super) fn whole(self) -> Result<Fields> {
+        self.fault.map_or(Ok(self.fields), Err)
+    }
+
+    /// Notes what is wrong, unless something was before.
+    pub(super) fn note(&mut self, outcome: Result<()>) {
+        self.fault = self.fault.take().or(outcome.err());
+    }
+
+    /// Reads all fields; only what is not JSON at all ends it early.
+    fn fill<'de, A: MapAccess<'de>>(&mut self, grammar: Grammar, map: &mut A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let outcome = match grammar.iter().find(|(name, _)| *name == key) {
+                Some((name, kind)) => self.fields.read(name, *kind, map)?,
+                None => {
+                    let value = map.next_value::<Value>()?;
+                    self.fields.options.add_json(key, value)
+                }
+            };
+            self.note(outcome);
+        }
+        Ok(())
+    }
+}
+
+impl Fields {
+    /// Reads a named field; the inner result is what is wrong with it.
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, kind: Kind, map: &mut A) -> Result<Result<()>, A::Error> {
+        Ok(match kind {
             Kind::Pictures => {
-                let pictures: Option<Vec<JsonPicture>> = map.next_value()?;
-                put(&mut self.pictures, pictures.map(unwrapped))
+                let pictures: Option<JsonPictures> = map.next_value()?;
+                put(name, &mut self.pictures, pictures.map(|pictures| pictures.0))
             }
             Kind::Picture => {
                 let picture: Option<JsonPicture> = map.next_value()?;
-                put(&mut self.pictures, picture.map(|picture| vec![picture.0]))
+                put(name, &mut self.pictures, picture.map(|picture| Ok(vec![picture.0])))
             }
-            Kind::Inputs => put(&mut self.inputs, Some(map.next_value_seed(InputsSeed)?)),
+            Kind::Inputs => put(name, &mut self.inputs, Some(Ok(map.next_value::<JsonInputs>()?.0))),
             Kind::Vector => {
                 let vector: Option<JsonVector> = map.next_value()?;
-                put(&mut self.vector, vector.map(|vector| vector.0))
+                put(name, &mut self.vector, vector.map(|vector| Ok(vector.0)))
             }
-            Kind::Elements(grammar) => put(&mut self.elements, Some(map.next_value_seed(ElementsSeed(grammar))?)),
-        };
-        Ok(again)
+            Kind::Elements(grammar) => {
+                put(name, &mut self.elements, map.next_value_seed(ElementsSeed(grammar))?.transpose())
+            }
+        })
     }
 }
 
-/// Whether something was there already; a null puts nothing.
-fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
-    value.is_some_and(|value| place.replace(value).is_some())
+/// Puts a value where there is none yet; a null puts nothing.
+fn put<T>(name: &str, place: &mut Option<T>, value: Option<Result<T>>) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    let value = value.map_err(|error| Error::invalid_request(format!("`{name}`: {}", error.message())))?;
+    if place.replace(value).is_some() {
+        return Err(Error::invalid_request(format!("`{name}` is given twice")));
+    }
+    Ok(())
 }
 
-fn unwrapped(pictures: Vec<JsonPicture>) -> Vec<Picture> {
-    pictures.into_iter().map(|picture| picture.0).collect()
+struct ObjectSeed<'a> {
+    grammar: Grammar,
+    object: &'a mut Object,
 }
 
-struct ObjectSeed(Grammar);
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
+    type Value = ();
 
-impl<'de> DeserializeSeed<'de> for ObjectSeed {
-    type Value = Fields;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for ObjectSeed {
-    type Value = Fields;
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match self.0.iter().find(|(name, _)| *name == key) {
-                Some((_, kind)) => {
-                    if fields.read(*kind, &mut map)? {
-                        return Err(de::Error::custom(format_args!("`{key}` is given twice")));
-                    }
-                }
-                None => {
-                    let value = map.next_value::<Value>()?;
-                    fields.options.add_json(key, value).map_err(de::Error::custom)?;
-                }
-            }
-        }
-        Ok(fields)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.object.fill(self.grammar, &mut map)
     }
 }
 
+/// A list of objects; the inner result is an error where it is no list, and none for a null.
 struct ElementsSeed(Grammar);
 
-impl<'de> DeserializeSeed<'de> for ElementsSeed {
-    type Value = Vec<Fields>;
+type Elements = Result<Option<Vec<Result<Fields>>>>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Fields>, D::Error> {
-        deserializer.deserialize_seq(self)
+impl ElementsSeed {
+    fn misfit(&self) -> Elements {
+        Err(Error::invalid_request("not a list of objects"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ElementsSeed {
+    type Value = Elements;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Elements, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ElementsSeed {
-    type Value = Vec<Fields>;
+    type Value = Elements;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of objects")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Fields>, A::Error> {
+    misfits!(numbers, text, object);
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Elements, E> {
+        Ok(self.misfit())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Elements, E> {
+        Ok(Ok(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements, A::Error> {
         let mut elements = Vec::new();
-        while let Some(fields) = list.next_element_seed(ObjectSeed(self.0))? {
+        while let Some(fields) = list.next_element_seed(ElementSeed(self.0))? {
             elements.push(fields);
         }
-        Ok(elements)
+        Ok(Ok(Some(elements)))
     }
 }
 
-/// A text, an object or a list of them.
-struct InputsSeed;
+/// An element of a list, or what is wrong with it.
+struct ElementSeed(Grammar);
 
-impl<'de> DeserializeSeed<'de> for InputsSeed {
-    type Value = Vec<Picture>;
+impl ElementSeed {
+    fn misfit(&self) -> Result<Fields> {
+        Err(Error::invalid_request("not an object"))
+    }
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Picture>, D::Error> {
+impl<'de> DeserializeSeed<'de> for ElementSeed {
+    type Value = Result<Fields>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for InputsSeed {
-    type Value = Vec<Picture>;
+impl<'de> Visitor<'de> for ElementSeed {
+    type Value = Result<Fields>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture or a list of pictures")
+        f.write_str("an object")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Picture>, E> {
-        let picture = serde::Deserialize::deserialize(de::value::StrDeserializer::<E>::new(text));
-        picture.map(|picture: JsonInput| vec![picture.0])
-    }
+    misfits!(scalars, numbers, text, list);
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Picture>, A::Error> {
-        let picture: JsonInput = serde::Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(vec![picture.0])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Picture>, A::Error> {
-        let mut pictures = Vec::new();
-        while let Some(picture) = list.next_element::<JsonInput>()? {
-            pictures.push(picture.0);
-        }
-        Ok(pictures)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = Object::default();
+        object.fill(self.0, &mut map)?;
+        Ok(object.whole())
     }
 }
 
@@ -194,8 +240,12 @@ mod tests {
     const ELEMENT: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
     const GRAMMAR: Grammar = &[("images", Kind::Pictures), ("input", Kind::Inputs), ("items", Kind::Elements(ELEMENT))];
 
+    fn object(json: &str) -> Object {
+        Object::of_json(json.as_bytes(), GRAMMAR)
+    }
+
     fn fields(json: &str) -> Result<Fields> {
-        Fields::of_json(json.as_bytes(), GRAMMAR)
+        object(json).whole()
     }
 
     #[test]
@@ -204,7 +254,7 @@ mod tests {
             fields(r#"{"images": ["AA", "%"], "limit": 3, "items": [{"vector": [1], "id": "a"}, {}]}"#).unwrap();
         let pictures = fields.pictures.unwrap();
         assert!(pictures[0].is_ok() && pictures[1].is_err());
-        let elements = fields.elements.unwrap();
+        let elements: Vec<Fields> = fields.elements.unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(elements[0].vector.as_ref().unwrap().as_ref().unwrap(), &[1.0]);
         assert!(!elements[0].options.is_empty() && elements[1].options.is_empty());
         assert!(!fields.options.is_empty());
@@ -226,27 +276,43 @@ mod tests {
     }
 
     #[test]
-    fn a_null_is_nothing() {
-        let fields = fields(r#"{"images": null, "items": [{"image": null, "vector": null}]}"#).unwrap();
+    fn a_null_is_nothing_but_an_input_is_there() {
+        let fields = fields(r#"{"images": null, "items": [{"image": null, "vector": null}], "input": null}"#).unwrap();
         assert!(fields.pictures.is_none());
-        assert!(fields.elements.unwrap()[0].vector.is_none());
+        assert!(fields.elements.unwrap().remove(0).unwrap().vector.is_none());
+        assert!(fields.inputs.is_some_and(|inputs| inputs.is_empty()));
     }
 
     #[test]
-    fn malformed_bodies_are_refused_with_the_place() {
-        for bad in [
-            "",
-            "[]",
-            "{",
-            "{} {}",
-            r#"{"images": "AA"}"#,
-            r#"{"images": ["AA"], "images": ["AA"]}"#,
-            r#"{"items": [1]}"#,
-            r#"{"items": [{"vector": [NaN]}]}"#,
-            r#"{"a": 1, "a": 2}"#,
-        ] {
+    fn what_is_no_json_object_is_refused_with_the_place() {
+        for bad in ["", "[]", "{", "{} {}", r#"{"items": [{"vector": [NaN]}]}"#] {
             let error = fields(bad).unwrap_err();
             assert!(error.message().starts_with("malformed JSON: "), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_field_is_told_and_the_others_are_read() {
+        for (bad, part) in [
+            (r#""images": "AA""#, "`images`: not a list"),
+            (r#""images": {"b64": "AA"}"#, "`images`: not a list"),
+            (r#""images": ["AA"], "images": ["AA"]"#, "`images` is given twice"),
+            (r#""items": 5"#, "`items`: not a list"),
+            (r#""items": {"id": {}}"#, "`items`: not a list"),
+            (r#""a": 1, "a": 2"#, "`a` is given twice"),
+        ] {
+            let object = object(&format!(r#"{{{bad}, "input": "AA"}}"#));
+            let fault = object.fault.unwrap();
+            assert!(fault.message().contains(part), "{bad}: {fault}");
+            assert_eq!(object.fields.inputs.unwrap().len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_element_is_its_own_error() {
+        let json = r#"{"items": [{"id": "a"}, 1, null, [{}], {"vector": [1], "vector": [1]}, {"id": 1, "id": 2}, {}]}"#;
+        let elements = fields(json).unwrap().elements.unwrap();
+        let good: Vec<bool> = elements.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, false, false, false, false, false, true]);
     }
 }

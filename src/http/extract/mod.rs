@@ -2,7 +2,8 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `picture` | a picture or a vector inside JSON |
+//! | `picture`, `vector` | a picture, a list of pictures, a vector inside JSON |
+//! | `misfit` | what stands there instead, as the item's own error |
 //! | `fields` | a JSON body by its grammar: pictures and vectors are read in place, all else are options |
 //! | `options` | options of query, parts and JSON, merged and read into a route's struct |
 //! | `coerce` | texts of query and parts as the numbers, truth values and JSON that a field needs |
@@ -13,13 +14,15 @@
 mod coerce;
 mod entries;
 mod fields;
+mod misfit;
 mod options;
 mod path;
 mod picture;
 mod submission;
+mod vector;
 
 pub(super) use entries::ItemsRequest;
 pub(super) use fields::{Fields, Grammar, Kind};
-pub(super) use path::{NoOptions, QueryOptions, Segments, from_text};
+pub(super) use path::{Name, NoOptions, QueryOptions, Segments, Sought, SpaceOptions, from_text};
 pub(super) use picture::PictureSchema;
-pub(super) use submission::{Form, OptionsRequest, PicturesRequest, Submission};
+pub(super) use submission::{Form, OptionsRequest, Pictures, PicturesRequest, Submission};

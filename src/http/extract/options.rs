@@ -72,17 +72,22 @@ impl Options {
         match self.entries.iter().find(|(name, _)| *name == key) {
             None => self.entries.push((key, given)),
             Some((_, there)) if there.agrees(&given) => {}
-            Some(_) => return Err(Error::invalid_request(format!("`{key}` is given twice with different values"))),
+            Some(_) => return Err(given_twice(&key)),
         }
         Ok(())
     }
 
-    /// Adds the options of another place.
-    pub(super) fn merge(&mut self, other: Self, repeated: &[&str]) -> Result<()> {
-        other.entries.into_iter().try_for_each(|(key, given)| match given {
-            Given::Text(text) => self.add_text(key, text, repeated),
-            given => self.add(key, given),
-        })
+    /// Adds the options of another place. What may be repeated stands in one of them, or in both alike.
+    pub(super) fn merge(&mut self, mut other: Self, repeated: &[&str]) -> Result<()> {
+        for name in repeated {
+            let (here, there) = (self.take_texts(name), other.take_texts(name));
+            if !here.is_empty() && !there.is_empty() && here != there {
+                return Err(given_twice(name));
+            }
+            let texts = if here.is_empty() { there } else { here };
+            self.entries.extend(texts.into_iter().map(|text| ((*name).to_owned(), Given::Text(text))));
+        }
+        other.entries.into_iter().try_for_each(|(key, given)| self.add(key, given))
     }
 
     /// Takes out every text given under a name.
@@ -100,6 +105,10 @@ impl Options {
     pub(in crate::http) fn read<O: DeserializeOwned>(self) -> Result<O> {
         O::deserialize(Reader { options: self }).map_err(|error| Error::invalid_request(error.0))
     }
+}
+
+fn given_twice(name: &str) -> Error {
+    Error::invalid_request(format!("`{name}` is given twice with different values"))
 }
 
 /// Why options do not fit, as the caller will read it.
@@ -273,6 +282,28 @@ mod tests {
         let mut options = Options::of_query(&"/x?id=a&id=b&id=a".parse().unwrap(), &["id"]).unwrap();
         assert_eq!(options.take_texts("id"), ["a", "b", "a"]);
         assert!(options.is_empty());
+    }
+
+    #[test]
+    fn repeated_options_of_two_places_must_be_the_same() {
+        let ids = |text: &str| Options::of_query(&format!("/x?{text}").parse().unwrap(), &["id"]).unwrap();
+        for (query, body, merged) in [
+            ("id=a", "id=a", Some(&["a"][..])),
+            ("id=a&id=b", "id=a&id=b", Some(&["a", "b"])),
+            ("id=a", "", Some(&["a"])),
+            ("", "id=a&id=a", Some(&["a", "a"])),
+            ("id=a", "id=b", None),
+            ("id=a", "id=a&id=b", None),
+            ("id=b&id=a", "id=a&id=b", None),
+        ] {
+            let mut options = ids(body);
+            let outcome = options.merge(ids(query), &["id"]);
+            assert_eq!(
+                outcome.ok().map(|()| options.take_texts("id")),
+                merged.map(|ids| ids.iter().map(ToString::to_string).collect()),
+                "{query} {body}"
+            );
+        }
     }
 
     #[test]

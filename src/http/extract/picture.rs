@@ -1,4 +1,4 @@
-//! A picture P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`; and a vector.
+//! A picture P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`; and lists of them.
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ use serde::{
 };
 use utoipa::ToSchema;
 
+use super::misfit::misfits;
 use crate::{
     error::{Error, ErrorKind, Result},
     service::Picture,
@@ -51,54 +52,214 @@ impl<'de> Deserialize<'de> for JsonPicture {
     }
 }
 
-/// An element of OpenAI's `input`, where clients have more names for a picture, and may send text.
-pub(super) struct JsonInput(pub(super) Picture);
-
-impl<'de> Deserialize<'de> for JsonInput {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let names = &["image", "b64", "bytes", "url", "text"];
-        deserializer.deserialize_any(PictureVisitor { names }).map(Self)
-    }
-}
-
 struct PictureVisitor {
     names: &'static [&'static str],
+}
+
+impl PictureVisitor {
+    fn misfit(&self) -> Picture {
+        Err(Error::invalid_request("not a picture: that is a data URI, base64, {\"b64\": …} or {\"url\": …}"))
+    }
+
+    fn unknown(&self, key: &str) -> Error {
+        Error::invalid_request(format!("a picture has no field `{key}`; known here: {}", self.names.join(", ")))
+    }
 }
 
 impl<'de> Visitor<'de> for PictureVisitor {
     type Value = Picture;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture: a data URI, base64, {\"b64\": …} or {\"url\": …}")
+        f.write_str("a picture")
     }
+
+    misfits!(scalars, numbers, list);
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Picture, E> {
         Ok(of_text(text))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Picture, A::Error> {
-        let mut picture = None;
+        let (mut picture, mut fault) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
-            if !self.names.contains(&key.as_str()) {
-                return Err(de::Error::unknown_field(&key, self.names));
-            }
             let found = match key.as_str() {
+                name if !self.names.contains(&name) => {
+                    map.next_value::<IgnoredAny>()?;
+                    fault.get_or_insert_with(|| self.unknown(name));
+                    continue;
+                }
                 "url" => {
-                    map.next_value::<String>()?;
+                    map.next_value::<IgnoredAny>()?;
                     Err(no_urls())
                 }
                 "text" => {
                     map.next_value::<IgnoredAny>()?;
-                    Err(Error::invalid_request("the models here take pictures, not text"))
+                    Err(no_text())
                 }
                 _ => map.next_value::<JsonPicture>()?.0,
             };
             if picture.replace(found).is_some() {
-                return Err(de::Error::custom("a picture is given either as b64 or as url"));
+                fault.get_or_insert_with(|| Error::invalid_request("a picture is given once: as b64 or as url"));
             }
         }
-        picture.ok_or_else(|| de::Error::invalid_length(0, &self))
+        Ok(fault.map_or_else(|| picture.unwrap_or_else(|| self.misfit()), Err))
     }
+}
+
+/// A list of pictures, or why it is none.
+pub(super) struct JsonPictures(pub(super) Result<Vec<Picture>>);
+
+impl<'de> Deserialize<'de> for JsonPictures {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PicturesVisitor).map(Self)
+    }
+}
+
+struct PicturesVisitor;
+
+impl PicturesVisitor {
+    fn misfit(&self) -> Result<Vec<Picture>> {
+        Err(Error::invalid_request("not a list of pictures"))
+    }
+}
+
+impl<'de> Visitor<'de> for PicturesVisitor {
+    type Value = Result<Vec<Picture>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of pictures")
+    }
+
+    misfits!(scalars, numbers, text, object);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut pictures = Vec::new();
+        while let Some(picture) = list.next_element::<JsonPicture>()? {
+            pictures.push(picture.0);
+        }
+        Ok(Ok(pictures))
+    }
+}
+
+/// OpenAI's `input`: one element or a list of them. A list of nothing but numbers is the tokens of one text.
+pub(super) struct JsonInputs(pub(super) Vec<Picture>);
+
+impl<'de> Deserialize<'de> for JsonInputs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InputsVisitor).map(Self)
+    }
+}
+
+struct InputsVisitor;
+
+impl InputsVisitor {
+    fn misfit(&self) -> Vec<Picture> {
+        vec![Err(no_text())]
+    }
+}
+
+impl<'de> Visitor<'de> for InputsVisitor {
+    type Value = Vec<Picture>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a picture or a list of pictures")
+    }
+
+    misfits!(numbers);
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<Picture>, E> {
+        Ok(self.misfit())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Vec<Picture>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Picture>, E> {
+        Ok(vec![of_text(text)])
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Picture>, A::Error> {
+        InputVisitor.visit_map(map).map(|input| vec![input.picture()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Picture>, A::Error> {
+        let mut pictures = Vec::new();
+        let mut tokens = true;
+        while let Some(input) = list.next_element::<JsonInput>()? {
+            tokens &= matches!(input, JsonInput::Number);
+            pictures.push(input.picture());
+        }
+        if tokens {
+            pictures.truncate(1);
+        }
+        Ok(pictures)
+    }
+}
+
+/// An element of `input`, where clients have more names for a picture, and may send text.
+enum JsonInput {
+    Picture(Picture),
+    /// A token of a text.
+    Number,
+}
+
+impl JsonInput {
+    fn picture(self) -> Picture {
+        match self {
+            Self::Picture(picture) => picture,
+            Self::Number => Err(no_text()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InputVisitor)
+    }
+}
+
+struct InputVisitor;
+
+impl InputVisitor {
+    fn misfit(&self) -> JsonInput {
+        JsonInput::Picture(Err(no_text()))
+    }
+}
+
+impl<'de> Visitor<'de> for InputVisitor {
+    type Value = JsonInput;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a picture")
+    }
+
+    misfits!(scalars, list);
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<JsonInput, E> {
+        Ok(JsonInput::Number)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<JsonInput, E> {
+        Ok(JsonInput::Number)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<JsonInput, E> {
+        Ok(JsonInput::Number)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonInput, E> {
+        Ok(JsonInput::Picture(of_text(text)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JsonInput, A::Error> {
+        let names = &["image", "b64", "bytes", "url", "text"];
+        PictureVisitor { names }.visit_map(map).map(JsonInput::Picture)
+    }
+}
+
+fn no_text() -> Error {
+    Error::invalid_request("the models here take pictures, as data URIs or base64, and neither text nor tokens")
 }
 
 fn no_urls() -> Error {
@@ -133,41 +294,6 @@ fn of_base64(text: &str) -> Picture {
 
 fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     if text.contains(['-', '_']) { URL_SAFE.decode(text) } else { STANDARD.decode(text) }
-}
-
-/// A vector as it stands in a body. Numbers that f32 does not hold are the item's error.
-pub(super) struct JsonVector(pub(super) Result<Vec<f32>>);
-
-impl<'de> Deserialize<'de> for JsonVector {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(VectorVisitor).map(Self)
-    }
-}
-
-struct VectorVisitor;
-
-impl<'de> Visitor<'de> for VectorVisitor {
-    type Value = Result<Vec<f32>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a vector: a list of numbers")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        let mut wrong = None;
-        while let Some(value) = list.next_element::<f64>()? {
-            let narrow = value as f32;
-            if !narrow.is_finite() && wrong.is_none() {
-                wrong = Some(values.len());
-            }
-            values.push(narrow);
-        }
-        Ok(match wrong {
-            None => Ok(values),
-            Some(at) => Err(Error::invalid_request(format!("number {at} of the vector is beyond 32-bit floats"))),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -209,29 +335,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_at_all_is_the_requests_error() {
-        for json in ["5", "null", "[]", "{}", r#"{"b64": "", "url": ""}"#, r#"{"image": "AA"}"#, r#"{"url": 1}"#] {
-            assert!(serde_json::from_str::<JsonPicture>(json).is_err(), "{json}");
+    fn what_is_no_picture_at_all_is_the_items_error_too() {
+        for json in [
+            "5",
+            "-1.5",
+            "true",
+            "null",
+            "[\"AA\", {}]",
+            "{}",
+            r#"{"b64": "AA", "url": ""}"#,
+            r#"{"image": "AA"}"#,
+            r#"{"b64": [1, {"a": 2}]}"#,
+            r#"{"b64": "AA", "size": {"w": 1}}"#,
+        ] {
+            assert_eq!(picture(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
         }
+        assert!(serde_json::from_str::<JsonPicture>("[1").is_err());
     }
 
     #[test]
     fn inputs_have_more_names_and_text_is_their_own_error() {
-        let input = |json: &str| serde_json::from_str::<JsonInput>(json).map(|input| input.0);
-        for json in [r#""AA""#, r#"{"image": "AA"}"#, r#"{"image": {"b64": "AA"}}"#, r#"{"bytes": "AA"}"#] {
-            assert!(input(json).unwrap().is_ok(), "{json}");
+        let inputs = |json: &str| serde_json::from_str::<JsonInputs>(json).unwrap().0;
+        for json in [
+            r#""AA""#,
+            r#"["AA"]"#,
+            r#"{"image": "AA"}"#,
+            r#"[{"image": {"b64": "AA"}}]"#,
+            r#"[{"bytes": "AA"}, {"b64": "AA"}]"#,
+        ] {
+            assert!(inputs(json).iter().all(Result::is_ok), "{json}");
         }
-        assert_eq!(input(r#"{"text": "a cat"}"#).unwrap().unwrap_err().kind(), ErrorKind::InvalidRequest);
-        assert!(input(r#"{"audio": "AA"}"#).is_err());
+        for json in ["5", "true", "{}", "[null]", "[[1, 2]]", r#"{"text": "a cat"}"#, r#"[{"audio": "AA"}]"#] {
+            let [input] = &inputs(json)[..] else { panic!("{json} is not one input") };
+            assert_eq!(input.as_ref().unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
+        }
+        assert!(inputs("null").is_empty() && inputs("[]").is_empty());
     }
 
     #[test]
-    fn vectors_hold_finite_32_bit_numbers() {
-        let vector = |json: &str| serde_json::from_str::<JsonVector>(json).map(|vector| vector.0);
-        assert_eq!(vector("[1, -0.5, 1e-60]").unwrap().unwrap(), [1.0, -0.5, 0.0]);
-        assert!(vector("[0, 1e39]").unwrap().unwrap_err().message().contains("number 1"));
-        for bad in ["[NaN]", "[Infinity]", "[1e999]", "[\"1\"]", "[null]", "{}", "1"] {
-            assert!(vector(bad).is_err(), "{bad}");
-        }
+    fn tokens_are_one_input() {
+        let inputs = |json: &str| serde_json::from_str::<JsonInputs>(json).unwrap().0;
+        assert_eq!(inputs("[1, 2, 3]").len(), 1);
+        assert_eq!(inputs("[[1, 2], [3]]").len(), 2);
+        assert_eq!(inputs("[\"AA\", 2, 3]").len(), 3);
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{
-    fields::{Fields, Grammar, Kind},
+    fields::{Fields, Grammar, Kind, Object},
     options::Options,
 };
 use crate::{
@@ -26,16 +26,25 @@ const LARGE_BODY: usize = 64 << 10;
 pub(in crate::http) struct Form {
     /// The named fields of a JSON body.
     pub(in crate::http) json: Grammar,
-    /// Whether pictures may come as raw bodies and as parts.
-    pub(in crate::http) pictures: bool,
+    /// Whether pictures come as raw bodies and as parts.
+    pub(in crate::http) pictures: Pictures,
     /// Options of which each picture has its own.
     pub(in crate::http) repeated: &'static [&'static str],
 }
 
+/// Whether a body that is not JSON holds pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Pictures {
+    None,
+    /// There may be one, or something else instead.
+    Possible,
+    Needed,
+}
+
 /// A route that takes pictures and options about all of them.
-const PICTURES: Form = Form { json: &[("images", Kind::Pictures)], pictures: true, repeated: &[] };
+const PICTURES: Form = Form { json: &[("images", Kind::Pictures)], pictures: Pictures::Needed, repeated: &[] };
 /// A route that takes options alone.
-const OPTIONS: Form = Form { json: &[], pictures: false, repeated: &[] };
+const OPTIONS: Form = Form { json: &[], pictures: Pictures::None, repeated: &[] };
 
 /// How a body was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,27 +69,59 @@ impl Way {
     }
 }
 
-/// What a request holds, however it was sent, the options of its query included.
-pub(in crate::http) struct Submission;
+/// What a request holds, however it was sent, the options of its query included; and what is wrong with it.
+pub(in crate::http) struct Submission(Object);
 
 impl Submission {
     /// Reads a request by the form of its route.
-    pub(in crate::http) async fn read(request: Request, form: Form) -> Result<Fields> {
+    pub(in crate::http) async fn read(request: Request, form: Form) -> Self {
         let way = Way::of(request.headers());
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let query = Options::of_query(request.uri(), form.repeated)?;
+        let query = Options::of_query(request.uri(), form.repeated);
         // the body has been read before, within its limit
         let body = to_bytes(request.into_body(), usize::MAX)
             .await
-            .map_err(|error| Error::invalid_request(format!("the body could not be read: {error}")))?;
-        let mut fields = match way {
-            Way::Multipart => parts(content_type, body, form).await?,
-            Way::Raw if form.pictures => raw(body)?,
-            Way::Raw if body.is_empty() => Fields::default(),
-            Way::Raw | Way::Json => json(body, form.json).await?,
+            .map_err(|error| Error::invalid_request(format!("the body could not be read: {error}")));
+        let mut object = match body {
+            Ok(body) => read_body(way, content_type, body, form).await,
+            Err(error) => Err(error).into(),
         };
-        fields.options.merge(query, form.repeated)?;
-        Ok(fields)
+        let merged = query.and_then(|query| object.fields.options.merge(query, form.repeated));
+        object.note(merged);
+        Self(object)
+    }
+
+    /// Whether there is OpenAI's `input`, whatever is wrong with it or with the rest.
+    pub(in crate::http) fn has_input(&self) -> bool {
+        self.0.fields.inputs.is_some()
+    }
+
+    /// The fields, if nothing is wrong with the request.
+    pub(in crate::http) fn whole(self) -> Result<Fields> {
+        self.0.whole()
+    }
+}
+
+impl From<Result<Fields>> for Object {
+    fn from(fields: Result<Fields>) -> Self {
+        match fields {
+            Ok(fields) => Self { fields, fault: None },
+            Err(error) => Self { fault: Some(error), ..Self::default() },
+        }
+    }
+}
+
+async fn read_body(way: Way, content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Object {
+    let empty_may_be = match form.pictures {
+        Pictures::None => way == Way::Raw,
+        Pictures::Possible => way != Way::Multipart,
+        Pictures::Needed => false,
+    };
+    match way {
+        _ if body.is_empty() && empty_may_be => Object::default(),
+        Way::Multipart => parts(content_type, body, form).await.into(),
+        Way::Raw if form.pictures != Pictures::None => raw(body).into(),
+        Way::Raw | Way::Json => json(body, form.json).await,
     }
 }
 
@@ -93,13 +134,13 @@ fn raw(body: Bytes) -> Result<Fields> {
     Ok(Fields { pictures: Some(vec![Ok(body)]), ..Fields::default() })
 }
 
-async fn json(body: Bytes, grammar: Grammar) -> Result<Fields> {
+async fn json(body: Bytes, grammar: Grammar) -> Object {
     if body.len() < LARGE_BODY {
-        return Fields::of_json(&body, grammar);
+        return Object::of_json(&body, grammar);
     }
     let span = tracing::Span::current();
-    let read = tokio::task::spawn_blocking(move || span.in_scope(|| Fields::of_json(&body, grammar)));
-    read.await.unwrap_or_else(|error| Err(Error::internal("reading a JSON body failed").with_source(error)))
+    let read = tokio::task::spawn_blocking(move || span.in_scope(|| Object::of_json(&body, grammar)));
+    read.await.unwrap_or_else(|error| Err(Error::internal("reading a JSON body failed").with_source(error)).into())
 }
 
 /// Parts named `image` are pictures, all others are options.
@@ -115,7 +156,7 @@ async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Re
         let Some(name) = part.name().map(str::to_owned) else {
             return Err(Error::invalid_request("a part of multipart/form-data has no name"));
         };
-        if form.pictures && name == "image" {
+        if form.pictures != Pictures::None && name == "image" {
             let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
             fields.pictures.get_or_insert_default().push(picture(bytes));
         } else {
@@ -123,7 +164,7 @@ async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Re
             fields.options.add_text(name, text, form.repeated)?;
         }
     }
-    if form.pictures && fields.pictures.is_none() {
+    if form.pictures == Pictures::Needed && fields.pictures.is_none() {
         return Err(Error::invalid_request("the form has no part named `image`"));
     }
     Ok(fields)
@@ -148,7 +189,7 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for PicturesRequest<O> 
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let fields = Submission::read(request, PICTURES).await?;
+        let fields = Submission::read(request, PICTURES).await.whole()?;
         let options = fields.options.read()?;
         let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
         Ok(Self { pictures, options })
@@ -163,7 +204,7 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for OptionsRequest<O> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        Ok(Self(Submission::read(request, OPTIONS).await?.options.read()?))
+        Ok(Self(Submission::read(request, OPTIONS).await.whole()?.options.read()?))
     }
 }
 

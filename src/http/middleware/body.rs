@@ -28,6 +28,15 @@ use crate::{
 /// The least a refused caller is told to wait.
 const MIN_RETRY: Duration = Duration::from_millis(100);
 
+/// How much of a refused body is read to its end: this many times the limit of a body, for this long.
+const DISCARD_BODIES: u64 = 4;
+const DISCARD_TIME: Duration = Duration::from_secs(10);
+/// And no longer than this once the server is to stop.
+const DISCARD_TIME_DRAINING: Duration = Duration::from_millis(500);
+
+/// The most that is reserved for a body by its announced length alone; beyond it, room is made as its bytes come.
+const RESERVED: usize = 1 << 20;
+
 /// The bytes of all bodies that are held at a time.
 pub struct BodyBudget {
     limit: u64,
@@ -50,12 +59,22 @@ impl BodyBudget {
     fn take(&self, bytes: u64) -> Result<()> {
         let room = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
         if self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
-            let text = format!("too many bytes of bodies in flight: limits.bodies_in_flight_bytes is {}", self.limit);
-            let wait = Duration::from_nanos(self.held_nanos.load(Ordering::Relaxed)).max(MIN_RETRY);
-            return Err(Error::overloaded(text, wait));
+            return Err(self.full());
         }
         self.gauge.inc_by(signed(bytes));
         Ok(())
+    }
+
+    /// Whether so many more bytes fit now.
+    fn has_room(&self, bytes: u64) -> Result<()> {
+        let used = self.used.load(Ordering::Acquire);
+        if used.saturating_add(bytes) > self.limit { Err(self.full()) } else { Ok(()) }
+    }
+
+    fn full(&self) -> Error {
+        let text = format!("too many bytes of bodies in flight: limits.bodies_in_flight_bytes is {}", self.limit);
+        let wait = Duration::from_nanos(self.held_nanos.load(Ordering::Relaxed)).max(MIN_RETRY);
+        Error::overloaded(text, wait)
     }
 
     fn give_back(&self, bytes: u64, held: Duration) {
@@ -108,17 +127,46 @@ pub(in crate::http) async fn receive(State(state): State<AppState>, request: Req
     }
     let deadline = parts.extensions.get::<Context>().map(|context| context.deadline);
     let reading = Reading { headers: &parts.headers, limit: state.service.limits().body_bytes, share: &mut share };
+    let mut chunks = body.into_data_stream();
     let read = match deadline {
         Some(deadline) => {
             let late = |_| Err(Error::deadline_exceeded("the body did not arrive before the deadline"));
-            tokio::time::timeout_at(deadline.into(), reading.run(body)).await.unwrap_or_else(late)
+            tokio::time::timeout_at(deadline.into(), reading.run(&mut chunks)).await.unwrap_or_else(late)
         }
-        None => reading.run(body).await,
+        None => reading.run(&mut chunks).await,
     };
     match read {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(error) => Failure::from(error).into_response(),
+        Err(error) => {
+            discard(chunks, state);
+            Failure::from(error).into_response()
+        }
     }
+}
+
+/// Reads the rest of a refused body and throws it away, within bounds, so that a client which sends its whole request
+/// before it reads gets to see the answer instead of a broken connection.
+pub(super) fn discard(mut chunks: BodyDataStream, state: AppState) {
+    let most = state.service.limits().body_bytes.saturating_mul(DISCARD_BODIES);
+    let rest = async move {
+        let mut read = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            read += chunk.len() as u64;
+            if read > most {
+                break;
+            }
+        }
+    };
+    let stopped = async move {
+        state.until_draining().await;
+        tokio::time::sleep(DISCARD_TIME_DRAINING).await;
+    };
+    tokio::spawn(tokio::time::timeout(DISCARD_TIME, async {
+        tokio::select! {
+            () = rest => {}
+            () = stopped => {}
+        }
+    }));
 }
 
 struct Reading<'a> {
@@ -128,21 +176,20 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn run(mut self, body: Body) -> Result<Bytes> {
+    async fn run(mut self, chunks: &mut BodyDataStream) -> Result<Bytes> {
         refuse_encoding(self.headers)?;
         let declared = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(declared) = declared {
-            self.reach(declared)?;
+            self.check(declared)?;
         }
-        let mut chunks = body.into_data_stream();
-        let Some(first) = self.chunk(&mut chunks, 0).await? else { return Ok(Bytes::new()) };
-        let Some(second) = self.chunk(&mut chunks, first.len()).await? else { return Ok(first) };
-        let room = usize::try_from(declared.unwrap_or(0)).unwrap_or(0).max(first.len() + second.len());
-        let mut whole = BytesMut::with_capacity(room);
+        let Some(first) = self.chunk(chunks, 0).await? else { return Ok(Bytes::new()) };
+        let Some(second) = self.chunk(chunks, first.len()).await? else { return Ok(first) };
+        let announced = usize::try_from(declared.unwrap_or(0)).unwrap_or(RESERVED).min(RESERVED);
+        let mut whole = BytesMut::with_capacity(announced.max(first.len() + second.len()));
         whole.extend_from_slice(&first);
         whole.extend_from_slice(&second);
         drop((first, second));
-        while let Some(chunk) = self.chunk(&mut chunks, whole.len()).await? {
+        while let Some(chunk) = self.chunk(chunks, whole.len()).await? {
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.freeze())
@@ -160,12 +207,23 @@ impl Reading<'_> {
         }
     }
 
+    /// Whether a body of this size may come. Its room is taken as its bytes come: announced bytes hold none.
+    fn check(&self, declared: u64) -> Result<()> {
+        self.fits(declared)?;
+        self.share.budget.has_room(declared)
+    }
+
     fn reach(&mut self, bytes: u64) -> Result<()> {
+        self.fits(bytes)?;
+        self.share.reach(bytes)
+    }
+
+    fn fits(&self, bytes: u64) -> Result<()> {
         if bytes > self.limit {
             let text = format!("the body is larger than limits.body_bytes, which is {}", self.limit);
             return Err(Error::new(ErrorKind::PayloadTooLarge, text));
         }
-        self.share.reach(bytes)
+        Ok(())
     }
 }
 
@@ -201,7 +259,9 @@ mod tests {
         }
         let chunks: Vec<_> = chunks.iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(*chunk))).collect();
         let mut share = budget.share();
-        Reading { headers: &headers, limit, share: &mut share }.run(Body::from_stream(stream::iter(chunks))).await
+        Reading { headers: &headers, limit, share: &mut share }
+            .run(&mut Body::from_stream(stream::iter(chunks)).into_data_stream())
+            .await
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use super::body::discard;
 use crate::{
     error::{Error, Result},
     http::{
@@ -31,11 +32,11 @@ pub(in crate::http) async fn authorise(request: Request, next: Next) -> Response
 /// Refuses work while the server drains; else gives the request its [`Context`] and ends it at its deadline.
 pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     if state.is_draining() {
-        return Failure::from(Error::unavailable("the server is shutting down")).into_response();
+        return refuse(&state, request, Error::unavailable("the server is shutting down"));
     }
     let time = match allowed_time(request.headers(), state.service.limits().deadline_ms) {
         Ok(time) => time,
-        Err(error) => return Failure::from(error).into_response(),
+        Err(error) => return refuse(&state, request, error),
     };
     let context = Context::new(Instant::now() + time);
     request.extensions_mut().insert(context.clone());
@@ -47,6 +48,11 @@ pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Re
     // the outermost layer reads the stages' times from here
     response.extensions_mut().insert(context);
     response
+}
+
+fn refuse(state: &AppState, request: Request, error: Error) -> Response {
+    discard(request.into_body().into_data_stream(), state.clone());
+    Failure::from(error).into_response()
 }
 
 /// For routes whose answers are JSON and nothing else.

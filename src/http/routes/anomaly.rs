@@ -16,9 +16,9 @@ use crate::{
     http::{
         AppState,
         accept::{Media, negotiate},
-        answer::{ItemError, bare, data_uri, item_errors, only_one},
+        answer::{ItemError, bare, data_uri, item_errors, only_one, with_shape},
         error::Failure,
-        extract::{PicturesRequest, from_text},
+        extract::{Name as _, PicturesRequest, from_text},
         schema::{File, FormPictures, JsonPictures},
     },
     service::{Context, MapFormat, Scored},
@@ -27,9 +27,8 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AnomalyOptions {
-    #[schema(value_type = String)]
-    #[param(value_type = String, required = false)]
-    model: ModelName,
+    #[param(required = false)]
+    model: String,
     #[serde(default)]
     #[schema(default = "mse")]
     #[param(required = false)]
@@ -103,12 +102,16 @@ pub(in crate::http) async fn anomaly(
     let media = negotiate(&headers, &[Media::Json, Media::Png, Media::Npy])?;
     only_one(media, pictures.len())?;
     let (metric, map) = (options.metric, map_for(media, options.map)?);
-    let made = state.service.score(&context, &options.model, pictures, (metric, map)).await?;
+    let model = ModelName::seek(&options.model)?;
+    let made = state.service.score(&context, &model, pictures, (metric, map)).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let map = items.good.into_iter().next().and_then(|(_, scored)| scored.map);
         let map = map.ok_or_else(|| Error::internal("no map came of one picture"))?;
-        return Ok(bare(media.as_str(), map, Some(&made.space_key))?);
+        let answer = bare(media.as_str(), map, Some(&made.space_key))?;
+        let input = made.model.preprocessor().input();
+        let shape = [input.height as usize, input.width as usize];
+        return Ok(if media == Media::Npy { with_shape(answer, &shape)? } else { answer });
     }
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);
     let entry = |(index, scored): (usize, Scored)| AnomalyEntry {

@@ -9,7 +9,7 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{NoOptions, OptionsRequest, QueryOptions, Segments},
+        extract::{Name as _, NoOptions, OptionsRequest, QueryOptions, Segments, Sought, SpaceOptions},
     },
     index::{CollectionInfo, StoreMode},
     service::NewCollection,
@@ -20,9 +20,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct CollectionOptions {
     /// The model that embeds the pictures of the collection.
-    #[schema(value_type = Option<String>)]
-    #[param(value_type = Option<String>)]
-    model: Option<ModelName>,
+    model: Option<String>,
     /// Without a model: how many numbers a vector has.
     dimension: Option<usize>,
     /// The model's own metric, or `cosine`, unless given.
@@ -100,6 +98,7 @@ pub(in crate::http) async fn create(
     OptionsRequest(options): OptionsRequest<CollectionOptions>,
 ) -> Result<(StatusCode, Json<CollectionDescription>), Failure> {
     let CollectionOptions { model, dimension, metric, store, space_key } = options;
+    let model = model.as_deref().map(ModelName::seek).transpose()?;
     let new = NewCollection { model, dimension, metric, store, space_key };
     let (info, created) = state.service.create_collection(collection, new).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -108,23 +107,27 @@ pub(in crate::http) async fn create(
 
 /// A collection as it stands.
 #[utoipa::path(get, path = "/v1/collections/{collection}", tag = "collections", operation_id = "describe_collection",
-    params(("collection" = String, Path)), responses((status = 200, body = CollectionDescription)))]
+    params(("collection" = String, Path), SpaceOptions),
+    responses((status = 200, body = CollectionDescription)))]
 pub(in crate::http) async fn describe(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
-    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+    Sought(collection): Sought<CollectionName>,
+    QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Json<CollectionDescription>, Failure> {
-    Ok(Json(state.service.collection(&collection).await?.into()))
+    Ok(Json(state.service.collection(&collection, space_key.as_ref()).await?.into()))
 }
 
 /// Drops a collection with its items and their pictures.
 #[utoipa::path(delete, path = "/v1/collections/{collection}", tag = "collections", operation_id = "drop_collection",
-    params(("collection" = String, Path)), responses((status = 204, description = "dropped")))]
+    params(("collection" = String, Path), SpaceOptions), responses((status = 204, description = "dropped")))]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
-    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+    Sought(collection): Sought<CollectionName>,
+    QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<StatusCode, Failure> {
+    if space_key.is_some() {
+        state.service.collection(&collection, space_key.as_ref()).await?;
+    }
     state.service.drop_collection(&collection).await?;
     Ok(StatusCode::NO_CONTENT)
 }

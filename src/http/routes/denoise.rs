@@ -17,7 +17,7 @@ use crate::{
         accept::{Media, negotiate},
         answer::{ItemError, bare, data_uri, item_errors, only_one},
         error::Failure,
-        extract::{PicturesRequest, from_text},
+        extract::{Name as _, PicturesRequest, from_text},
         schema::{File, FormPictures, JsonPictures},
     },
     image::Noise,
@@ -27,18 +27,15 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DenoiseOptions {
-    #[schema(value_type = String)]
-    #[param(value_type = String, required = false)]
-    model: ModelName,
+    #[param(required = false)]
+    model: String,
     /// Noise to add first, so that the gain is measured: `gaussian:0.1`, `salt-pepper:0.05`.
     #[serde(default, deserialize_with = "from_text")]
     #[schema(value_type = Option<String>, example = "gaussian:0.1")]
     #[param(value_type = Option<String>)]
     add_noise: Option<Noise>,
-    /// Of the noise: the same seed gives the same noise.
-    #[serde(default)]
-    #[param(required = false)]
-    seed: u64,
+    /// Of the noise: the same seed gives the same noise; 0 unless given.
+    seed: Option<u64>,
     /// Fail the request with its first bad picture.
     #[serde(default)]
     #[param(required = false)]
@@ -96,6 +93,14 @@ impl DenoisedEntry {
     }
 }
 
+/// The noise to add; a seed alone contradicts itself.
+fn noise_of(noise: Option<Noise>, seed: Option<u64>) -> Result<Option<NoiseRequest>> {
+    if noise.is_none() && seed.is_some() {
+        return Err(Error::invalid_request("`seed` is that of the noise: give `add_noise` too, or leave it out"));
+    }
+    Ok(noise.map(|noise| NoiseRequest { noise, seed: seed.unwrap_or(0) }))
+}
+
 /// Denoises pictures; with `add_noise`, adds noise first and measures the gain.
 #[utoipa::path(post, path = "/v1/denoise", tag = "pictures", params(DenoiseOptions),
     request_body(content((JsonPictures<DenoiseOptions> = "application/json"),
@@ -109,8 +114,9 @@ pub(in crate::http) async fn denoise(
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
     only_one(media, pictures.len())?;
-    let noise = options.add_noise.map(|noise| NoiseRequest { noise, seed: options.seed });
-    let made = state.service.denoise(&context, &options.model, pictures, noise).await?;
+    let noise = noise_of(options.add_noise, options.seed)?;
+    let model = ModelName::seek(&options.model)?;
+    let made = state.service.denoise(&context, &model, pictures, noise).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;

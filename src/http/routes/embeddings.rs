@@ -18,21 +18,21 @@ use crate::{
         answer::{Array, EncodingFormat, ItemError, Vector, item_errors},
         compat::openai,
         error::Failure,
-        extract::{Fields, Form, Kind, Submission},
+        extract::{Fields, Form, Kind, Name as _, Pictures, Submission},
         schema::{File, FormPictures, JsonEmbeddings},
     },
     model::{Pooling, VectorOptions},
     service::{ByModel, Context},
 };
 
-const FORM: Form = Form { json: &[("images", Kind::Pictures), ("input", Kind::Inputs)], pictures: true, repeated: &[] };
+const FORM: Form =
+    Form { json: &[("images", Kind::Pictures), ("input", Kind::Inputs)], pictures: Pictures::Needed, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct EmbeddingOptions {
-    #[schema(value_type = String)]
-    #[param(value_type = String, required = false)]
-    model: ModelName,
+    #[param(required = false)]
+    model: String,
     /// Keep this many leading numbers.
     dimensions: Option<usize>,
     /// Scale to unit L2 length, or not.
@@ -106,11 +106,11 @@ pub(in crate::http) async fn embeddings(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Failure> {
-    let fields = Submission::read(request, FORM).await?;
-    if fields.inputs.is_some() {
-        return openai::embeddings(&state, &context, &headers, fields).await;
+    let submission = Submission::read(request, FORM).await;
+    if submission.has_input() {
+        return openai::embeddings(&state, &context, &headers, submission.whole()).await;
     }
-    native(&state, &context, &headers, fields).await
+    native(&state, &context, &headers, submission.whole()?).await
 }
 
 async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields: Fields) -> Result<Response, Failure> {
@@ -118,9 +118,10 @@ async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields
     let options: EmbeddingOptions = fields.options.read()?;
     let pictures =
         fields.pictures.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
+    let model = ModelName::seek(&options.model)?;
     let EmbeddingOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
-    let mut made = state.service.embed(context, &options.model, pictures, vectors).await?;
+    let mut made = state.service.embed(context, &model, pictures, vectors).await?;
     made.items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let rows: Vec<Vec<f32>> = made.items.good.into_iter().map(|(_, values)| values).collect();

@@ -6,12 +6,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::{CollectionName, Filter, ItemId, Metadata, SpaceKey, TopK},
-    error::Error,
+    error::{Error, ErrorKind, Result},
     http::{
         AppState,
         answer::{ItemError, bare, item_errors},
         error::Failure,
-        extract::{ItemsRequest, NoOptions, OptionsRequest, PictureSchema, QueryOptions, Segments},
+        extract::{ItemsRequest, OptionsRequest, PictureSchema, QueryOptions, Sought, SpaceOptions},
         schema::{File, FilterSchema, FormItems, JsonItems},
     },
     service::Context,
@@ -70,7 +70,7 @@ struct AddedEntry {
 pub(in crate::http) async fn add(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Segments(collection): Segments<CollectionName>,
+    Sought(collection): Sought<CollectionName>,
     ItemsRequest { entries, options }: ItemsRequest<AddOptions>,
 ) -> Result<Json<AddedList>, Failure> {
     let AddOptions { strict, space_key } = options;
@@ -96,6 +96,9 @@ pub struct PageOptions {
     /// A filter as JSON.
     #[param(value_type = Option<String>)]
     filter: Option<Filter>,
+    /// Refuse unless this is the collection's space.
+    #[param(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,11 +120,11 @@ pub struct ItemEntry {
     params(("collection" = String, Path), PageOptions), responses((status = 200, body = ItemPage)))]
 pub(in crate::http) async fn page(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
-    QueryOptions(PageOptions { limit, cursor, filter }): QueryOptions<PageOptions>,
+    Sought(collection): Sought<CollectionName>,
+    QueryOptions(PageOptions { limit, cursor, filter, space_key }): QueryOptions<PageOptions>,
 ) -> Result<Json<ItemPage>, Failure> {
     let limit = TopK::new(limit.unwrap_or(PAGE))?;
-    let page = state.service.items(&collection, limit, cursor, filter).await?;
+    let page = state.service.items(&collection, limit, cursor, (filter, space_key)).await?;
     let data = page.items.into_iter().map(|item| ItemEntry { id: item.id.into(), metadata: item.metadata }).collect();
     Ok(Json(ItemPage { data, cursor: page.cursor }))
 }
@@ -132,6 +135,9 @@ pub struct ReadOptions {
     #[serde(default)]
     #[param(required = false)]
     with_vector: bool,
+    /// Refuse unless this is the collection's space.
+    #[param(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,11 +161,11 @@ pub struct ItemDescription {
     responses((status = 200, body = ItemDescription)))]
 pub(in crate::http) async fn read(
     State(state): State<AppState>,
-    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
-    QueryOptions(ReadOptions { with_vector }): QueryOptions<ReadOptions>,
+    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    QueryOptions(ReadOptions { with_vector, space_key }): QueryOptions<ReadOptions>,
 ) -> Result<Json<ItemDescription>, Failure> {
-    let item = state.service.item(&collection, &id).await?;
-    let space_key = if with_vector { state.service.collection(&collection).await?.spec.space_key } else { None };
+    let item = state.service.item(&collection, &id, space_key).await?;
+    let space_key = if with_vector { state.service.collection(&collection, None).await?.spec.space_key } else { None };
     Ok(Json(ItemDescription {
         id: item.id.into(),
         metadata: item.metadata,
@@ -174,6 +180,9 @@ pub struct PatchOptions {
     /// Keys to set; a null removes its key.
     #[schema(value_type = Object)]
     metadata: Metadata,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
 }
 
 /// Changes an item's metadata key by key and answers with the whole of it.
@@ -182,45 +191,61 @@ pub struct PatchOptions {
     responses((status = 200, body = ItemEntry)))]
 pub(in crate::http) async fn patch(
     State(state): State<AppState>,
-    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
-    OptionsRequest(PatchOptions { metadata }): OptionsRequest<PatchOptions>,
+    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    OptionsRequest(PatchOptions { metadata, space_key }): OptionsRequest<PatchOptions>,
 ) -> Result<Json<ItemEntry>, Failure> {
-    let metadata = state.service.patch_item(&collection, &id, metadata).await?;
+    let metadata = state.service.patch_item(&collection, &id, metadata, space_key).await?;
     Ok(Json(ItemEntry { id: id.into(), metadata }))
 }
 
 /// Deletes one item.
 #[utoipa::path(delete, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "delete_item",
-    params(("collection" = String, Path), ("id" = String, Path)), responses((status = 204, description = "deleted")))]
+    params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
+    responses((status = 204, description = "deleted")))]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,
-    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
-    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<StatusCode, Failure> {
-    state.service.delete_item(&collection, &id).await?;
+    state.service.delete_item(&collection, &id, space_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The stored picture: the file as it was sent, or its thumbnail.
 #[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}/image", tag = "items",
-    operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path)),
+    operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
     responses((status = 200, body = File, content_type = "image/*")))]
 pub(in crate::http) async fn picture(
     State(state): State<AppState>,
-    Segments((collection, id)): Segments<(CollectionName, ItemId)>,
-    QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
+    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Response, Failure> {
-    let (bytes, media_type) = state.service.item_picture(&collection, &id).await?;
+    let (bytes, media_type) = state.service.item_picture(&collection, &id, space_key).await?;
     Ok(bare(&media_type, bytes, None)?)
 }
 
 /// Which items to delete: by ids or by filter.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct DeleteOptions {
+    /// At most 1,000.
     #[schema(value_type = Option<Vec<String>>)]
     ids: Option<Vec<ItemId>>,
     #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
+}
+
+/// Ids in one request to delete items.
+const MAX_IDS: usize = 1000;
+
+fn check_ids(count: usize) -> Result<()> {
+    if count > MAX_IDS {
+        let text = format!("{count} ids in one request: {MAX_IDS} at most; send the rest in further ones");
+        return Err(Error::new(ErrorKind::PayloadTooLarge, text));
+    }
+    Ok(())
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -234,12 +259,16 @@ pub struct DeletedCount {
     responses((status = 200, body = DeletedCount)))]
 pub(in crate::http) async fn remove_many(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
+    Sought(collection): Sought<CollectionName>,
     OptionsRequest(options): OptionsRequest<DeleteOptions>,
 ) -> Result<Json<DeletedCount>, Failure> {
-    let deleted = match (options.ids, options.filter) {
-        (Some(ids), None) => state.service.delete_items(&collection, ids).await?,
-        (None, Some(filter)) => state.service.delete_matching(&collection, filter).await?,
+    let DeleteOptions { ids, filter, space_key } = options;
+    let deleted = match (ids, filter) {
+        (Some(ids), None) => {
+            check_ids(ids.len())?;
+            state.service.delete_items(&collection, ids, space_key).await?
+        }
+        (None, Some(filter)) => state.service.delete_matching(&collection, filter, space_key).await?,
         _ => return Err(Error::invalid_request("items are deleted either by `ids` or by `filter`").into()),
     };
     Ok(Json(DeletedCount { deleted }))

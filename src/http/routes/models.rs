@@ -10,7 +10,7 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{NoOptions, QueryOptions, Segments},
+        extract::{NoOptions, QueryOptions, Sought},
     },
     image::{Channels, PreprocessSpec},
     model::{Capability, Family, Model, Pooling},
@@ -163,7 +163,7 @@ pub(in crate::http) async fn list(
     params(("model" = String, Path)), responses((status = 200, body = ModelDescription)))]
 pub(in crate::http) async fn describe(
     State(state): State<AppState>,
-    Segments(model): Segments<ModelName>,
+    Sought(model): Sought<ModelName>,
     QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
 ) -> Result<Json<ModelDescription>, Failure> {
     let summary = state.service.model(&model)?;

@@ -11,7 +11,7 @@ use crate::{
         accept::{Media, negotiate},
         answer::Array,
         error::Failure,
-        extract::PicturesRequest,
+        extract::{Name as _, PicturesRequest},
         schema::{File, FormPictures, JsonPictures},
     },
     service::Context,
@@ -20,9 +20,8 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PreprocessOptions {
-    #[schema(value_type = String)]
-    #[param(value_type = String, required = false)]
-    model: ModelName,
+    #[param(required = false)]
+    model: String,
     /// One bad picture fails the request whatever stands here: the answer has no place for errors.
     #[serde(default, rename = "strict")]
     #[param(required = false)]
@@ -41,6 +40,7 @@ pub(in crate::http) async fn preprocess(
     PicturesRequest { pictures, options }: PicturesRequest<PreprocessOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Npy, Media::Octets])?;
-    let made = state.service.preprocess(&context, &options.model, pictures).await?;
+    let model = ModelName::seek(&options.model)?;
+    let made = state.service.preprocess(&context, &model, pictures).await?;
     Ok(Array { shape: &made.shape, data: &made.data, space_key: made.model.space_key() }.answer(media)?)
 }

@@ -17,7 +17,7 @@ use crate::{
         accept::{Media, negotiate},
         answer::{ItemError, bare, data_uri, item_errors, only_one},
         error::Failure,
-        extract::PicturesRequest,
+        extract::{Name as _, PicturesRequest},
         schema::{File, FormPictures, JsonPictures},
     },
     service::Context,
@@ -26,9 +26,8 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ReconstructOptions {
-    #[schema(value_type = String)]
-    #[param(value_type = String, required = false)]
-    model: ModelName,
+    #[param(required = false)]
+    model: String,
     /// Fail the request with its first bad picture.
     #[serde(default)]
     #[param(required = false)]
@@ -71,7 +70,8 @@ pub(in crate::http) async fn reconstruct(
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
     only_one(media, pictures.len())?;
-    let made = state.service.reconstruct(&context, &options.model, pictures).await?;
+    let model = ModelName::seek(&options.model)?;
+    let made = state.service.reconstruct(&context, &model, pictures).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;

@@ -14,7 +14,7 @@ use crate::{
         AppState,
         answer::InnerError,
         error::Failure,
-        extract::{Fields, Form, Grammar, Kind, OptionsRequest, Segments, Submission},
+        extract::{Fields, Form, Grammar, Kind, OptionsRequest, Pictures, Sought, Submission},
         schema::{File, FilterSchema, FormSearch, JsonSearch, JsonSearches},
     },
     index::{CollectionSpec, Hit},
@@ -22,8 +22,8 @@ use crate::{
 };
 
 const QUERY: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
-const SEARCH: Form = Form { json: QUERY, pictures: true, repeated: &[] };
-const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], pictures: false, repeated: &[] };
+const SEARCH: Form = Form { json: QUERY, pictures: Pictures::Possible, repeated: &[] };
+const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], pictures: Pictures::None, repeated: &[] };
 /// Items of an answer unless the caller says otherwise.
 const LIMIT: usize = 10;
 
@@ -125,10 +125,10 @@ fn entries(hits: Vec<Hit>) -> Vec<HitEntry> {
 pub(in crate::http) async fn search(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Segments(collection): Segments<CollectionName>,
+    Sought(collection): Sought<CollectionName>,
     request: Request,
 ) -> Result<Json<SearchAnswer>, Failure> {
-    let query = query_of(Submission::read(request, SEARCH).await?)?;
+    let query = query_of(Submission::read(request, SEARCH).await.whole()?)?;
     let found = state.service.search(&context, &collection, query).await?;
     let CollectionSpec { space_key, metric, .. } = found.spec;
     let data = entries(found.hits);
@@ -140,6 +140,9 @@ pub struct BatchOptions {
     /// Fail the request with its first bad query.
     #[serde(default)]
     strict: bool,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,14 +169,14 @@ pub enum BatchResult {
 pub(in crate::http) async fn batch(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Segments(collection): Segments<CollectionName>,
+    Sought(collection): Sought<CollectionName>,
     request: Request,
 ) -> Result<Json<BatchAnswer>, Failure> {
-    let fields = Submission::read(request, BATCH).await?;
-    let BatchOptions { strict } = fields.options.read()?;
+    let fields = Submission::read(request, BATCH).await.whole()?;
+    let BatchOptions { strict, space_key } = fields.options.read()?;
     let queries = fields.elements.ok_or_else(|| Error::invalid_request("`queries` is missing"))?;
-    let requests = queries.into_iter().map(query_of).collect();
-    let (spec, results) = state.service.search_batch(&context, &collection, requests).await?;
+    let requests = queries.into_iter().map(|query| query_of(query?)).collect();
+    let (spec, results) = state.service.search_batch(&context, &collection, requests, space_key).await?;
     let results = results.into_iter().map(|result| match result {
         Ok(hits) => Ok(BatchResult::Data(entries(hits))),
         Err(error) if strict => Err(error),
@@ -189,6 +192,9 @@ pub struct CountOptions {
     /// None counts all.
     #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -201,8 +207,8 @@ pub struct Count {
     params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
 pub(in crate::http) async fn count(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
-    OptionsRequest(CountOptions { filter }): OptionsRequest<CountOptions>,
+    Sought(collection): Sought<CollectionName>,
+    OptionsRequest(CountOptions { filter, space_key }): OptionsRequest<CountOptions>,
 ) -> Result<Json<Count>, Failure> {
-    Ok(Json(Count { count: state.service.count(&collection, filter).await? }))
+    Ok(Json(Count { count: state.service.count(&collection, filter, space_key).await? }))
 }
