@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -74,11 +74,18 @@ impl App {
     /// Serves until `stop` comes, then finishes what was admitted within the grace period.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         tracing::info!(addr = %self.addr, "latentd serves");
+        let asked = Arc::new(OnceLock::new());
+        let noted = Arc::clone(&asked);
+        let stop = async move {
+            stop.await;
+            let _ = noted.set(Instant::now());
+        };
         http::serve(self.listener, self.state, stop, self.grace).await?;
         let models = self.models;
         // the workers finish what is queued, on threads that may block
         let closing = tokio::task::spawn_blocking(move || models.shutdown());
-        match tokio::time::timeout(self.grace, closing).await {
+        let left = self.grace.saturating_sub(asked.get().map_or(Duration::ZERO, Instant::elapsed));
+        match tokio::time::timeout(left, closing).await {
             Ok(_) => tracing::info!("latentd has stopped"),
             Err(_) => tracing::warn!("runs were still going when the grace period ended"),
         }

@@ -66,7 +66,7 @@ impl Inspection {
 impl Subject {
     pub(super) fn new(path: &Path) -> Self {
         Self {
-            title: path.display().to_string(),
+            title: shown(path).display().to_string(),
             graphs: Vec::new(),
             serves: Vec::new(),
             problems: Vec::new(),
@@ -168,4 +168,11 @@ impl fmt::Display for Serves {
         }
         writeln!(f, "    space key {}", self.space_key)
     }
+}
+
+/// A path as somebody in the working directory would write it.
+fn shown(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    let below = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
+    below.filter(|below| !below.as_os_str().is_empty()).unwrap_or(path)
 }
