@@ -224,10 +224,8 @@ impl PreprocessSpec {
             (Resize::ShortestEdge, Some(edge)) if !(1..=MAX_SIDE).contains(&edge) => {
                 found.push(format!("preprocess.edge = {edge} is outside 1…{MAX_SIDE}"));
             }
-            (Resize::ShortestEdge, Some(_)) | (_, None) => {}
-            (_, Some(_)) => {
-                found.push("preprocess.edge is only for resize = \"shortest-edge\"".to_owned());
-            }
+            // a manifest may name the edge beside another resize, where it says nothing
+            (Resize::ShortestEdge, Some(_)) | (_, Some(_) | None) => {}
         }
         if self.resize == Resize::ShortestEdge && self.crop == Crop::None {
             found.push(

@@ -75,6 +75,17 @@ async fn a_body_that_does_not_fit_beside_the_others_is_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_list_without_end_is_cut_off_and_told() {
+    let server = Server::start().await;
+    for (path, field) in [("/v1/embeddings", "images"), ("/v1/embeddings", "input")] {
+        let body = format!(r#"{{"model":"{CONTRASTIVE}","{field}":[{}""]}}"#, r#""","#.repeat(20_000));
+        let answer = server.post_raw(path, "application/json", body).await;
+        assert!(matches!(answer.status, 400 | 413), "{}", answer.text());
+        assert!(answer.text().contains("more than 10000 elements"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_only_announced_takes_no_room_from_others() {
     let server = Server::with(&[CONTRASTIVE], |config| {
         config.limits.body_bytes = 1000;

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    misfit::misfits,
+    misfit::{MAX_ELEMENTS, misfits, too_many},
     options::Options,
     picture::{JsonInputs, JsonPicture, JsonPictures},
     vector::JsonVector,
@@ -195,6 +195,9 @@ impl<'de> Visitor<'de> for ElementsSeed {
         let mut elements = Vec::new();
         while let Some(fields) = list.next_element_seed(ElementSeed(self.0))? {
             elements.push(fields);
+            if elements.len() > MAX_ELEMENTS {
+                return too_many(&mut list).map(Err);
+            }
         }
         Ok(Ok(Some(elements)))
     }

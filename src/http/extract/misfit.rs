@@ -1,5 +1,9 @@
 //! What stands where it does not fit, as an error of its own place instead of the whole body's.
 
+use serde::de::{IgnoredAny, SeqAccess};
+
+use crate::error::{Error, ErrorKind};
+
 /// The visits of shapes that do not fit: what stands there is read past, and the visitor's `misfit` is the value.
 macro_rules! misfits {
     ($($shape:ident),+) => { $(misfits!(@$shape);)+ };
@@ -45,3 +49,13 @@ macro_rules! misfits {
 }
 
 pub(super) use misfits;
+
+/// Elements that a list is read to, however high its own limit is set: each keeps memory beside the bytes it came in.
+pub(super) const MAX_ELEMENTS: usize = 10_000;
+
+/// Reads the rest of a list that is too long, and says so.
+pub(super) fn too_many<'de, A: SeqAccess<'de>>(list: &mut A) -> Result<Error, A::Error> {
+    while list.next_element::<IgnoredAny>()?.is_some() {}
+    let text = format!("more than {MAX_ELEMENTS} elements in one list");
+    Ok(Error::new(ErrorKind::PayloadTooLarge, text))
+}

@@ -13,7 +13,7 @@ use serde::{
 };
 use utoipa::ToSchema;
 
-use super::misfit::misfits;
+use super::misfit::{MAX_ELEMENTS, misfits, too_many};
 use crate::{
     error::{Error, ErrorKind, Result},
     service::Picture,
@@ -136,6 +136,9 @@ impl<'de> Visitor<'de> for PicturesVisitor {
         let mut pictures = Vec::new();
         while let Some(picture) = list.next_element::<JsonPicture>()? {
             pictures.push(picture.0);
+            if pictures.len() > MAX_ELEMENTS {
+                return too_many(&mut list).map(Err);
+            }
         }
         Ok(Ok(pictures))
     }
@@ -189,6 +192,13 @@ impl<'de> Visitor<'de> for InputsVisitor {
         while let Some(input) = list.next_element::<JsonInput>()? {
             tokens &= matches!(input, JsonInput::Number);
             pictures.push(input.picture());
+            if pictures.len() > MAX_ELEMENTS && !tokens {
+                return too_many(&mut list).map(|error| vec![Err(error)]);
+            }
+            // the tokens of one text are one input, however many they are
+            if tokens {
+                pictures.truncate(1);
+            }
         }
         if tokens {
             pictures.truncate(1);

@@ -49,6 +49,12 @@ pub struct ModelDescription {
 #[derive(Debug, Serialize, ToSchema)]
 struct ReadyModel {
     family: Family,
+    /// What its author says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Of weights and data, in its author's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<String>,
     /// What it serves.
     capabilities: Vec<Capability>,
     input: InputDescription,
@@ -115,6 +121,8 @@ impl From<&Model> for ReadyModel {
         let input = model.preprocessor().input();
         Self {
             family,
+            description: manifest.description.clone(),
+            license: manifest.license.clone(),
             capabilities: model.capabilities().iter().copied().filter(|one| family.computes(*one)).collect(),
             input: InputDescription { width: input.width, height: input.height, channels: input.channels },
             preprocess: model.preprocessor().spec().clone(),

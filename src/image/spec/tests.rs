@@ -71,5 +71,5 @@ fn every_violation_is_reported_and_starts_with_its_key() {
     assert_eq!(found.len(), 6, "{found:#?}");
     assert!(found.iter().all(|line| line.starts_with("preprocess.")));
     let unused = PreprocessSpec { edge: Some(32), ..Default::default() };
-    assert_eq!(unused.violations(&input(Channels::Gray)).len(), 1);
+    assert!(unused.violations(&input(Channels::Gray)).is_empty(), "an edge may stand beside another resize");
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{Device, Metric, ModelName},
-    image::{InputSpec, PreprocessSpec, Values},
+    image::{InputSpec, PreprocessSpec, Resize, Values},
     model::{
         family::{Family, GraphRole},
         folder,
@@ -120,7 +120,9 @@ fn preprocess(root: &mut Section, input: Option<&InputSpec>) -> PreprocessSpec {
     for violation in input.map(|input| spec.violations(input)).unwrap_or_default() {
         root.complain(violation);
     }
-    spec
+    // an edge that says nothing must not tell two equal preprocessings apart
+    let edge = spec.edge.filter(|_| spec.resize == Resize::ShortestEdge);
+    PreprocessSpec { edge, ..spec }
 }
 
 fn graphs(root: &mut Section, family: Option<Family>) -> Graphs {

@@ -84,6 +84,13 @@ fn assert_told(text: &str, expected: &[&str]) {
 }
 
 #[test]
+fn an_edge_beside_another_resize_says_nothing_and_is_forgotten() {
+    let exact = WHOLE.replace("resize = \"shortest-edge\"", "resize = \"exact\"");
+    let manifest = Manifest::parse(&exact).unwrap();
+    assert_eq!((manifest.preprocess.resize, manifest.preprocess.edge), (Resize::Exact, None));
+}
+
+#[test]
 fn every_key_of_the_format_is_read() {
     let manifest = Manifest::parse(WHOLE).unwrap();
     assert_eq!(manifest.family, Family::Variational);
