@@ -27,7 +27,7 @@ help:
 	@echo 'make test       Rust tests, then real clients against the real binary'
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'
-	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md)'
+	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
 	@echo 'make fixtures   write the tiny models and pictures of tests/data again'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'
@@ -89,6 +89,7 @@ openapi: tools
 docs-reference: tools
 	cargo build --locked
 	'$(TARGET)/debug/latentd' config >docs/CONFIGURATION.md.new && mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md
+	'$(TARGET)/debug/latentd' config --example >latentd.example.toml.new && mv latentd.example.toml.new latentd.example.toml
 
 fixtures: $(FIXTURES)/installed
 	@for script in tests/data/make_*.py; do (set -x; $(FIXTURES)/bin/python "$$script") || exit 1; done

@@ -60,7 +60,11 @@ enum Command {
     /// Print the OpenAPI document
     Openapi,
     /// Print the reference of all configuration keys as Markdown
-    Config,
+    Config {
+        /// Print an example file with every key at its default instead
+        #[arg(long)]
+        example: bool,
+    },
     /// Ask a running server whether it is ready; exit code 0 if so
     Healthcheck(healthcheck::Options),
 }
@@ -92,7 +96,8 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&flags),
         Command::Inspect(options) => inspect::run(&flags, &options),
         Command::Openapi => openapi(),
-        Command::Config => print(&Config::reference()),
+        Command::Config { example: false } => print(&Config::reference()),
+        Command::Config { example: true } => print(&Config::example()),
         Command::Healthcheck(options) => healthcheck::run(&flags, &options),
     };
     match outcome {

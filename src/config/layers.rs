@@ -226,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_file_is_the_one_the_code_makes_and_says_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("latentd.example.toml");
+        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), Config::example(), "run `make docs-reference`");
+        let loaded = load(&Flags { config: Some(path), set: Vec::new() }, []).unwrap();
+        assert_eq!(loaded.config, Config::default());
+    }
+
+    #[test]
     fn the_reference_in_the_docs_is_the_one_the_code_makes() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();

@@ -178,6 +178,25 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A configuration file with every key at its default, as latentd.example.toml holds it.
+    #[must_use]
+    pub fn example() -> String {
+        let mut text = String::from(
+            "# Every key with its default. Made by `latentd config --example`; a test keeps it in step.\n",
+        );
+        let mut section = "";
+        for key in Self::keys() {
+            if key.section != section {
+                section = key.section;
+                text.push_str(&format!("\n[{section}]\n"));
+            }
+            text.push_str(&format!("\n# {}\n{} = {}\n", key.doc.trim(), key.name, key.default));
+        }
+        text
+    }
+}
+
 const REFERENCE_HEAD: &str = "# Configuration
 
 Made by `latentd config`; a test keeps it in step with the code.
