@@ -28,8 +28,22 @@ impl Service {
     pub async fn create_collection(&self, name: CollectionName, new: NewCollection) -> Result<(CollectionInfo, bool)> {
         let spec = self.resolve(name, new).await?;
         let name = spec.name.clone();
-        let created = self.index.create(spec).await?;
+        let created = match self.index.create(spec.clone()).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(self.why_taken(spec, error).await),
+            created => created?,
+        };
         Ok((self.collection(&name, None).await?, created))
+    }
+
+    /// Why a name is taken: if only the space differs, that is what the caller has to know.
+    async fn why_taken(&self, wanted: CollectionSpec, error: Error) -> Error {
+        let Ok(collection) = self.index.open(&wanted.name).await else { return error };
+        let there = collection.spec();
+        let same_but_space = CollectionSpec { space_key: there.space_key.clone(), ..wanted.clone() } == *there;
+        match (same_but_space, &wanted.space_key, &there.space_key) {
+            (true, Some(wanted), Some(key)) => mismatch(wanted, &format!("that of the collection is {key}")),
+            _ => error,
+        }
     }
 
     async fn resolve(&self, name: CollectionName, new: NewCollection) -> Result<CollectionSpec> {

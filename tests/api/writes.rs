@@ -117,3 +117,14 @@ async fn a_deletion_that_nobody_waits_for_takes_its_pictures_along() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("every picture is deleted");
     server.get("/v1/collections/p").await.refused(404, "collection_not_found");
 }
+
+#[tokio::test]
+async fn a_collection_asked_for_again_in_another_space_tells_which_space_it_has() {
+    let server = Server::start().await;
+    let spec = |key: &str| json!({"dimension": 2, "space_key": key});
+    assert_eq!(server.put("/v1/collections/v", spec("m@0123456789ab")).await.status, 201);
+    assert_eq!(server.put("/v1/collections/v", spec("m@0123456789ab")).await.status, 200);
+    let text = server.put("/v1/collections/v", spec("m@ba9876543210")).await.refused(409, "space_mismatch");
+    assert!(text.contains("m@0123456789ab"), "{text}");
+    server.put("/v1/collections/v", json!({"dimension": 3})).await.refused(409, "already_exists");
+}
