@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::{
     load::{self, ModelDefaults, Shared},
@@ -38,6 +39,8 @@ pub struct Repository {
     shared: Shared,
     slots: ArcSwap<BTreeMap<ModelName, Arc<Slot>>>,
     stopping: AtomicBool,
+    /// Told whenever a model has come to another state.
+    changed: watch::Sender<()>,
 }
 
 /// What a repository is put together from.
@@ -91,7 +94,13 @@ impl Repository {
     pub fn new(parts: RepositoryParts) -> Self {
         let RepositoryParts { folder, loader, defaults, permits, watchdog, metrics } = parts;
         let shared = Shared { loader, defaults, permits, watchdog, metrics };
-        Self { folder, shared, slots: ArcSwap::default(), stopping: AtomicBool::new(false) }
+        Self {
+            folder,
+            shared,
+            slots: ArcSwap::default(),
+            stopping: AtomicBool::new(false),
+            changed: watch::Sender::new(()),
+        }
     }
 
     #[must_use]
@@ -195,6 +204,7 @@ impl Repository {
         let ready = matches!(state, ModelState::Ready(_));
         slot.state.store(Arc::new(state));
         metrics.model_ready.get_or_create(&label(name)).set(i64::from(ready));
+        self.changed.send_replace(());
     }
 
     fn forget_info(&self, slot: &Slot) {
@@ -224,6 +234,25 @@ impl Repository {
                 Err(Error::unavailable(format!("model {name} failed to load: {}", reasons.join("; "))))
             }
         }
+    }
+
+    /// The model of that name; one that is being loaded is waited for, but not beyond `until`.
+    ///
+    /// # Errors
+    /// As [`Repository::get`].
+    pub async fn loaded(&self, name: &ModelName, until: Instant) -> Result<Arc<Model>> {
+        // before the first look, so that no change falls between the two
+        let mut changed = self.changed.subscribe();
+        while self.is_loading(name) {
+            if tokio::time::timeout_at(until.into(), changed.changed()).await.is_err() {
+                break;
+            }
+        }
+        self.get(name)
+    }
+
+    fn is_loading(&self, name: &ModelName) -> bool {
+        self.slots.load().get(name).is_some_and(|slot| matches!(&**slot.state.load(), ModelState::Loading))
     }
 
     /// Every model, by name.

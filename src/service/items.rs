@@ -228,12 +228,24 @@ impl Service {
         id: &ItemId,
         space_key: Option<SpaceKey>,
     ) -> Result<(Bytes, String)> {
+        let picture = self.picture_of(name, id, space_key.clone()).await?;
+        match self.store.get(&picture).await {
+            // the item may have been replaced since its row was read: then it names another picture now
+            Err(error) if error.kind() == ErrorKind::ItemNotFound => {
+                let now = self.picture_of(name, id, space_key).await?;
+                if now == picture {
+                    return Err(error);
+                }
+                Ok((self.store.get(&now).await?, now.media_type))
+            }
+            read => Ok((read?, picture.media_type)),
+        }
+    }
+
+    async fn picture_of(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<PictureRef> {
         let item = self.item(name, id, space_key).await?;
-        let picture = item
-            .picture
-            .ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no picture is stored with the item {id}")))?;
-        let bytes = self.store.get(&picture).await?;
-        Ok((bytes, picture.media_type))
+        item.picture
+            .ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no picture is stored with the item {id}")))
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
 
 /// How long a request waits for a model that is being loaded: a server that has just started is not a broken one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-const LOADING_TICK: Duration = Duration::from_millis(10);
 
 /// A model of the repository, whatever became of it.
 #[derive(Clone)]
@@ -56,18 +55,7 @@ impl Service {
 
     /// The model of that name. One that is just being loaded is waited for, a moment and not beyond the deadline.
     pub(super) async fn loaded(&self, name: &ModelName, deadline: Instant) -> Result<Arc<Model>> {
-        let patience = deadline.min(Instant::now() + PATIENCE);
-        loop {
-            let loading = self
-                .models
-                .list()
-                .iter()
-                .any(|entry| entry.name == *name && matches!(entry.state, ModelState::Loading));
-            if !loading || Instant::now() >= patience {
-                return self.models.get(name);
-            }
-            tokio::time::sleep(LOADING_TICK).await;
-        }
+        self.models.loaded(name, deadline.min(Instant::now() + PATIENCE)).await
     }
 
     /// Whether requests can be served now; every reason why not.

@@ -8,6 +8,7 @@ mod conventions;
 mod denoise;
 mod documents;
 mod embeddings;
+mod families;
 mod harness;
 mod health;
 mod inputs;

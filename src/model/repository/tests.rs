@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::model::tests::{copy_of, data, defaults, runtime};
 
@@ -46,6 +48,23 @@ fn models_are_loading_from_the_scan_on_and_ready_one_by_one() {
         text.contains("latentd_model_info{model=\"tiny-ae\",family=\"autoencoder\",space_key=\"tiny-ae@"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_model_that_is_being_loaded_is_waited_for_and_not_longer_than_told() {
+    let repository = Arc::new(repository(&data("models")));
+    repository.scan().unwrap();
+    let soon = Instant::now() + Duration::from_millis(20);
+    let error = repository.loaded(&name("tiny-gray"), soon).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), Instant::now() >= soon), (ErrorKind::Unavailable, true));
+    let unknown = repository.loaded(&name("x"), Instant::now() + Duration::from_secs(60)).await.map(drop);
+    assert_eq!(unknown.unwrap_err().kind(), ErrorKind::ModelNotFound, "an unknown one is not waited for");
+
+    let loader = Arc::clone(&repository);
+    let loading = tokio::task::spawn_blocking(move || loader.load_all());
+    let model = repository.loaded(&name("tiny-gray"), Instant::now() + Duration::from_secs(60)).await.unwrap();
+    assert_eq!(model.name().as_str(), "tiny-gray");
+    loading.await.unwrap();
 }
 
 #[test]
