@@ -1,32 +1,32 @@
-"""SimCLR (arXiv 2002.05709): InfoNCE over a batch, two views of each picture."""
+"""One trainer for the methods that learn from two views of each picture; the recipe's `method` picks.
+
+All share the encoder, the projection head, the augmentations and the monitor, and differ in the loss
+(losses.py) and in what they keep beside the network (momentum.py). Served is the encoder alone.
+"""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from training import augment, metrics
+from training import augment, losses, metrics
+from training.momentum import Follower, Queue
 from training.networks import Normalised, Projection, ResidualEncoder
 from training.objective import Graph, Objective
 
 
-def info_nce(first, second, temperature):
-    """NT-Xent, equation 1 of the paper: each of the 2n projections must find its other view among
-    the 2n - 1 others. Mean over all 2n, in nats."""
-    both = F.normalize(torch.cat([first, second]).float(), dim=1)
-    n = len(first)
-    likeness = both @ both.T / temperature
-    likeness.fill_diagonal_(float("-inf"))
-    partner = torch.arange(2 * n, device=both.device).roll(n)
-    return F.cross_entropy(likeness, partner)
+class Contrastive(Objective):
+    """Views, embeddings and graphs; `compare` of two batches of views is the method."""
 
-
-class SimCLR(Objective):
     def __init__(self, settings):
         super().__init__()
         self.normalise = Normalised(settings["preprocess"]["mean"], settings["preprocess"]["std"])
         self.encoder = ResidualEncoder(**settings["network"])
         self.head = Projection(self.encoder.dim, **settings["head"])
-        self.temperature = settings["temperature"]
         self.augmentation = settings["augmentation"]
+        self.settings = settings.get("settings", {})
+
+    def enter(self, phase):
+        self.augmentation = self.augmentation | phase
 
     def view(self, pictures, generator):
         settings = self.augmentation
@@ -37,9 +37,14 @@ class SimCLR(Objective):
         return self.normalise(jittered).contiguous(memory_format=torch.channels_last)
 
     def loss(self, pictures, generator):
-        views = torch.cat([self.view(pictures, generator), self.view(pictures, generator)])
-        first, second = self.head(self.encoder(views)).chunk(2)
-        return info_nce(first, second, self.temperature)
+        return self.compare(self.view(pictures, generator), self.view(pictures, generator))
+
+    def compare(self, first, second):
+        raise NotImplementedError
+
+    def project(self, first, second):
+        """Projections of both views; batch statistics are of all of them together."""
+        return self.head(self.encoder(torch.cat([first, second]))).chunk(2)
 
     def embed(self, pictures):
         parts = [self.encoder(self.normalise(p.float() / 255)).float() for p in pictures.split(500)]
@@ -54,7 +59,73 @@ class SimCLR(Objective):
         return [Graph("encoder", self.encoder, ["image"], ["embedding"])]
 
 
-METHODS = {"simclr": SimCLR}
+class SimCLR(Contrastive):
+    """InfoNCE with the negatives of the batch (arXiv 2002.05709)."""
+
+    def compare(self, first, second):
+        return losses.info_nce(*self.project(first, second), self.settings["temperature"])
+
+
+class MoCo(Contrastive):
+    """InfoNCE against the keys of a network that follows, negatives from a queue (arXiv 1911.05722,
+    with the head of 2003.04297). The keys' batch is not shuffled between devices: there is one."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.follower = Follower(nn.Sequential(self.encoder, self.head))
+        self.queue = Queue(self.settings["queue"], settings["head"]["outside"])
+
+    def compare(self, first, second):
+        self.follower.follow(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
+        keys = self.follower(second)
+        loss = losses.queue_info_nce(
+            self.head(self.encoder(first)), keys, self.queue.keys.clone(), self.settings["temperature"]
+        )
+        self.queue.push(keys)
+        return loss
+
+
+class BYOL(Contrastive):
+    """Each view's prediction of what a network that follows makes of the other, no negatives
+    (arXiv 2006.07733). The following rate is constant; the paper raises it to 1 over the run."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.follower = Follower(nn.Sequential(self.encoder, self.head))
+        outside = settings["head"]["outside"]
+        self.predictor = Projection(outside, settings["head"]["hidden"], outside)
+
+    def compare(self, first, second):
+        self.follower.follow(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
+        targets = self.follower(torch.cat([second, first]))
+        return losses.byol(self.predictor(torch.cat(self.project(first, second))), targets)
+
+
+class SwAV(Contrastive):
+    """Each view predicts the other's soft cluster; clusters are prototypes of length 1 that share the
+    batch evenly (arXiv 2006.09882, two views, no smaller ones, no queue of old scores)."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.prototypes = nn.Linear(settings["head"]["outside"], self.settings["prototypes"], bias=False)
+
+    def compare(self, first, second):
+        with torch.no_grad():
+            self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+        scores = [self.prototypes(F.normalize(p.float(), dim=1)) for p in self.project(first, second)]
+        assigned = [losses.sinkhorn(s, self.settings["sharpness"], self.settings["rounds"]) for s in scores]
+        temperature = self.settings["temperature"]
+        return (losses.swap(assigned[0], scores[1], temperature) + losses.swap(assigned[1], scores[0], temperature)) / 2
+
+
+class VICReg(Contrastive):
+    """Equal projections of both views whose dimensions vary and do not covary (arXiv 2105.04906)."""
+
+    def compare(self, first, second):
+        return losses.vicreg(*self.project(first, second), self.settings["weights"])
+
+
+METHODS = {"simclr": SimCLR, "moco": MoCo, "byol": BYOL, "swav": SwAV, "vicreg": VICReg}
 
 
 def build(settings):

@@ -27,21 +27,23 @@ class BasicBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """A small ResNet for 32x32: the stem is pooled at once, so most work is at 16x16 and below.
+    """A small ResNet for pictures of 16x16 to 32x32: the first convolution halves the sides, so most
+    work is done at a quarter of the positions, and a last 1x1 convolution widens the output.
 
-    Returns the mean over positions, [batch, 4 * width].
+    Returns the mean over positions, [batch, dim].
     """
 
-    def __init__(self, width=32, blocks=2):
+    def __init__(self, width=32, blocks=2, dim=512):
         super().__init__()
-        layers = [conv(3, width), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+        layers = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         inside = width
         for stage in range(3):
             outside = width * 2**stage
             for block in range(blocks):
                 layers.append(BasicBlock(inside, outside, 2 if stage and block == 0 else 1))
                 inside = outside
-        self.layers, self.dim = nn.Sequential(*layers), inside
+        layers += [conv(inside, dim, kernel=1), nn.BatchNorm2d(dim), nn.ReLU()]
+        self.layers, self.dim = nn.Sequential(*layers), dim
 
     def forward(self, image):
         return self.layers(image).mean((2, 3))
@@ -81,6 +83,19 @@ class ConvEncoder(nn.Module):
 
     def forward(self, image):
         return self.layers(image)
+
+
+class GaussianEncoder(nn.Module):
+    """A convolutional encoder with two outputs: mean and log-variance, each [batch, latent]. The
+    log-variance is cut to -10..10, wide enough to be idle and narrow enough for exp in f32."""
+
+    def __init__(self, width=48, latent=64):
+        super().__init__()
+        self.layers = ConvEncoder(width, 2 * latent)
+
+    def forward(self, image):
+        mean, log_variance = self.layers(image).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(-10, 10)
 
 
 class ConvDecoder(nn.Module):

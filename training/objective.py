@@ -24,6 +24,7 @@ class Objective(nn.Module):
     """Everything trainable, and how. Pictures come as f32 [n, 3, h, w] in 0..1.
 
     `loss(pictures, generator)` takes every random number from the generator.
+    `enter(phase)` is told, before each epoch, what the phase of the schedule changes (schedule.py).
     `monitor(held, bank)` returns figures on the pictures held back; each set is (u8 pictures, labels).
     `graphs()` lists what is exported; a graph's input is what the one before it in the list wrote
     where the roles are the same (a decoder reads the encoder's latent).
@@ -31,6 +32,10 @@ class Objective(nn.Module):
 
     def loss(self, pictures, generator):
         raise NotImplementedError
+
+    def enter(self, phase):
+        if phase:
+            raise ValueError(f"this objective has no settings that change with phases: {sorted(phase)}")
 
     def monitor(self, held, bank):
         return {}
@@ -40,11 +45,23 @@ class Objective(nn.Module):
 
 
 def recipe(name):
+    """Settings of a recipe. One with `base` is that recipe with its own keys in place, table by table;
+    `settings`, which belong to a method, are replaced as a whole."""
     path = RECIPES / f"{name}.toml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise SystemExit(f"no recipe {name}; there are: {known}")
-    return tomllib.loads(path.read_text())
+    settings = tomllib.loads(path.read_text())
+    base = settings.pop("base", None)
+    return merged(recipe(base), settings) if base else settings
+
+
+def merged(base, changes):
+    both = dict(base)
+    for key, value in changes.items():
+        deeper = isinstance(value, dict) and key in base and key != "settings"
+        both[key] = merged(base[key], value) if deeper else value
+    return both
 
 
 def build(settings):

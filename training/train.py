@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import platform
 import time
 from datetime import date
@@ -10,28 +9,25 @@ from pathlib import Path
 
 import torch
 
-from training import export, objective, pictures
+from training import export, objective, pictures, schedule
+from training.muon import Muon
 
 RUNS = Path(__file__).resolve().parent / "runs"
 MONITOR_BANK = 10_000
 
 
-def learning_rate(settings, progress):
-    """Linear warm-up, then a cosine to zero; `progress` is the share of all steps done."""
-    warm = settings["warmup_share"]
-    if progress < warm:
-        return settings["learning_rate"] * progress / warm
-    return settings["learning_rate"] * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
-
-
 def optimiser_for(model, settings):
-    """AdamW; biases and normalisation weights are not decayed."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    """AdamW, or Muon where the recipe says so. Biases and normalisation weights are not decayed; with
+    Muon they have Adam's rate, `vector_rate` times the schedule's."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     groups = [
-        {"params": matrices, "weight_decay": settings["weight_decay"]},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": settings["weight_decay"], "share": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "share": settings.get("vector_rate", 1.0)},
     ]
+    if settings.get("optimiser") == "muon":
+        groups[0]["orthogonal"] = True
+        return Muon(groups)
     return torch.optim.AdamW(groups, lr=0.0)
 
 
@@ -72,8 +68,8 @@ class Run:
         precision = self.settings["training"]["precision"]
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def train(self, train, held, bank, stop_after):
-        epochs = self.settings["training"]["epochs"]
+    def train(self, train, held, bank, stop_after=None):
+        epochs = schedule.total_epochs(self.settings["training"])
         while self.epoch < min(epochs, stop_after or epochs):
             started = time.perf_counter()
             loss = self.one_epoch(train, epochs)
@@ -95,11 +91,12 @@ class Run:
         order = torch.randperm(len(train), generator=generator, device=self.device)
         batches = order[: len(order) // training["batch"] * training["batch"]].split(training["batch"])
         self.model.train()
+        self.model.enter(schedule.overrides(training, self.epoch))
         total, started = 0.0, time.perf_counter()
         for step, index in enumerate(batches):
-            progress = (self.epoch + step / len(batches)) / epochs
+            rate = schedule.learning_rate(training, self.epoch, step / len(batches))
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(training, progress)
+                group["lr"] = rate * group["share"]
             batch = train[index].float().div(255).contiguous(memory_format=torch.channels_last)
             with self.autocast():
                 loss = self.model.loss(batch, generator)
@@ -117,10 +114,10 @@ class Run:
         return total / len(batches)
 
 
-def write_record(folder, settings, curve, device):
-    """training.json: how the weights came about, with the learning curve."""
+def record_of(settings, curve, device):
+    """How weights came about: settings, machine, learning curve."""
     where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
-    record = {
+    return {
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else where,
         "torch": torch.__version__,
@@ -129,8 +126,15 @@ def write_record(folder, settings, curve, device):
         "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
         "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def load_data(folder, settings, device):
+    """Pictures to train on, those held back, and a bank for the kNN monitor; the last two with labels."""
+    data, labels = pictures.load(folder / settings["data"], settings["side"])
+    data, labels = data.to(device), labels.to(device)
+    trained, held = (i.to(device) for i in pictures.hold_back(len(data), settings["training"]["held_back"]))
+    bank = trained[:MONITOR_BANK]
+    return data[trained], (data[held], labels[held]), (data[bank], labels[bank])
 
 
 def pick_device(asked):
@@ -156,15 +160,13 @@ def main():
     run = Run(arguments.name, settings, device)
     if not arguments.fresh:
         run.resume()
-    data, labels = pictures.load(arguments.data / settings["data"], settings["side"])
-    data, labels = data.to(device), labels.to(device)
-    trained, held = (i.to(device) for i in pictures.hold_back(len(data), settings["training"]["held_back"]))
-    bank = trained[:MONITOR_BANK]
-    count = sum(p.numel() for p in run.model.parameters())
-    print(f"{arguments.name}: {count / 1e6:.2f} million parameters, {len(trained)} pictures, {device}", flush=True)
-    sets = [(data[held], labels[held]), (data[bank], labels[bank])]
-    run.train(data[trained], *sets, arguments.stop_after)
-    write_record(arguments.models / arguments.name, settings, run.curve, device)
+    data = load_data(arguments.data, settings, device)
+    count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    print(f"{arguments.name}: {count / 1e6:.2f} million parameters, {len(data[0])} pictures, {device}", flush=True)
+    run.train(*data, arguments.stop_after)
+    record = json.dumps(record_of(settings, run.curve, device), indent=1)
+    (arguments.models / arguments.name).mkdir(parents=True, exist_ok=True)
+    (arguments.models / arguments.name / "training.json").write_text(record + "\n")
     export.write(arguments.name, settings, run.model, arguments.models)
 
 

@@ -1,0 +1,43 @@
+"""What momentum contrast keeps beside the network: a copy that follows it, and a queue of old keys."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Follower(nn.Module):
+    """A copy of a network whose weights are the running average m * old + (1 - m) * new of its weights
+    (equation 2 of MoCo, arXiv 1911.05722). No gradient reaches it. Batch statistics are its own."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, leader, momentum):
+        mine, theirs = list(self.network.parameters()), list(leader.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+
+    @torch.no_grad()
+    def forward(self, inputs):
+        return self.network(inputs)
+
+
+class Queue(nn.Module):
+    """The last `size` keys, of length 1: f32 [size, dim], the oldest replaced first. It begins with
+    random directions. `size` must be a multiple of the batch."""
+
+    def __init__(self, size, dim):
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys):
+        if len(self.keys) % len(keys):
+            raise ValueError(f"a queue of {len(self.keys)} is not a multiple of the batch {len(keys)}")
+        start = int(self.next)
+        self.keys[start : start + len(keys)] = F.normalize(keys.float(), dim=1)
+        self.next.fill_((start + len(keys)) % len(self.keys))
