@@ -66,11 +66,17 @@ def manifest_text(settings, graphs):
         lines += ["", f"[graphs.{graph.role}]", f'file = "{graph.role}.onnx"']
         lines.append(f"inputs = {{ {table((r, r) for r in graph.inputs)} }}")
         lines.append(f"outputs = {{ {table((r, output_name(graph, r)) for r in graph.outputs)} }}")
-    for section in ("embedding", "reconstruction"):
+    for section in ("masked", "embedding", "reconstruction"):
         if section in settings:
             lines += ["", f"[{section}]"]
             lines += [f"{key} = {quote(value)}" for key, value in settings[section].items()]
     return "\n".join(lines) + "\n"
+
+
+def drawn_masks(patches):
+    """f32 [GOLDEN_BATCH, patches], 1 = hidden: every third patch shown, then half, then none."""
+    index = torch.arange(patches)
+    return torch.stack([index % 3 != 0, index < patches // 2, index >= 0]).float()
 
 
 def write(name, settings, model, models):
@@ -83,6 +89,8 @@ def write(name, settings, model, models):
     drawn = [pictures.drawn(turn=turn) for turn in range(GOLDEN_BATCH)]
     image = np.concatenate([pictures.preprocess(picture, manifest) for picture in drawn])
     golden, known = {"picture": drawn[0]}, {"image": torch.from_numpy(image)}
+    if "masked" in settings:
+        known["mask"] = drawn_masks((settings["side"] // settings["masked"]["patch"]) ** 2)
     for graph in model.graphs():
         graph.module.eval()
         example = [known[role] for role in graph.inputs]
@@ -95,6 +103,7 @@ def write(name, settings, model, models):
             suffix = ".out" if role in graph.inputs else ""
             golden[f"{graph.role}.{role}{suffix}"] = value.numpy()
             known.setdefault(role, value)
+        known.setdefault("latent", known.get("mean"))
         export_graph(graph, example, folder / f"{graph.role}.onnx")
     np.savez_compressed(folder / "golden.npz", **golden)
     check(folder, manifest, golden)
