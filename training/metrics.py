@@ -1,7 +1,11 @@
 """Figures computed from embeddings. Embeddings are f32 [n, dim], labels i64 [n]."""
 
+import math
+
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 
 
 def knn_accuracy(queries, labels, bank, bank_labels, k=200, temperature=0.1):
@@ -50,3 +54,44 @@ def same_class_share(queries, labels, bank, bank_labels, k, metric):
         index = (2 * part @ bank.T - squares).topk(k, dim=1).indices
         same += (bank_labels[index] == truth[:, None]).sum().item()
     return same / (len(labels) * k)
+
+
+def cluster_agreement(queries, labels, seed=0):
+    """Adjusted Rand index of k-means, as many clusters as classes, with the classes: 0 by chance, 1 at
+    best. The best of ten starts by k-means' own criterion."""
+    means = KMeans(n_clusters=len(labels.unique()), n_init=10, random_state=seed)
+    return float(adjusted_rand_score(labels.numpy(), means.fit_predict(queries.numpy())))
+
+
+def active_units(mean):
+    """How many units' means vary over data by more than 0.01 (arXiv 1509.00519, section 4)."""
+    return int((mean.var(0) > 0.01).sum())
+
+
+def kl_to_prior(mean, log_variance):
+    """KL(q(z|x) || N(0, 1)) of each picture and unit in nats, [n, units]."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def mutual_information(mean, log_variance, seed=0):
+    """I(x; z) in nats between n pictures and their latents: E KL(q(z|x) || p(z)) - KL(q(z) || p(z)), where
+    q(z) is the mixture of all n posteriors. Both terms are estimated with the same sample of each
+    posterior, so the prior cancels and most of the noise too. It cannot be more than log n, however
+    much the latents tell."""
+    mean, log_variance = mean.double(), log_variance.double()
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
+    samples = mean + (log_variance / 2).exp() * noise
+    own = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(1)
+    aggregate = torch.cat([mixture_log_density(part, mean, log_variance) for part in samples.split(250)])
+    return (own - aggregate).mean().item()
+
+
+def mixture_log_density(points, mean, log_variance):
+    """Log-density of points [k, units] under the even mixture of n diagonal Gaussians [n, units]."""
+    precision = (-log_variance).exp()
+    squares = (
+        points.square() @ precision.T - 2 * points @ (mean * precision).T + (mean.square() * precision).sum(1)
+    )
+    constant = log_variance.sum(1) + mean.shape[1] * math.log(2 * math.pi)
+    return (-0.5 * (squares + constant)).logsumexp(1) - math.log(len(mean))

@@ -1,0 +1,127 @@
+"""Figures of a model folder on the validation set, family by family.
+
+A set is (u8 pictures [n, 3, h, w], labels i64 [n]).
+"""
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from skimage.restoration import denoise_nl_means
+
+from training import metrics
+from training.served import random_masks, unit
+
+SIGMAS = (15, 25, 50)
+NEIGHBOURS = 10
+HIDDEN_SHARE = 0.75
+
+
+def measure(model, val, train, raw):
+    """All figures of one model; `raw` are those of plain pixels, to stand beside embeddings."""
+    figures = {}
+    if model.has("encoder", "decoder") or model.has("masked"):
+        figures |= reconstruction_figures(model, val[0])
+    if model.has("masked"):
+        figures |= inpainting_figures(model, val[0])
+    if model.family == "variational":
+        figures |= variational_figures(model, val[0])
+    if model.manifest.get("denoises") and model.has("autoencoder"):
+        figures |= denoising_figures(model, val[0])
+    if "embedding" in model.manifest:
+        figures |= embedding_figures(model, val, train) | raw
+    return {k: rounded(v) for k, v in figures.items()}
+
+
+def rounded(value):
+    if isinstance(value, list):
+        return [round(v, 6) for v in value]
+    return value if isinstance(value, int) else round(value, 6)
+
+
+def psnr(pictures_a, pictures_b):
+    """Mean over pictures of each one's PSNR, in dB, for values in 0..1."""
+    mse = np.square(pictures_a - pictures_b).mean((1, 2, 3))
+    return float((-10 * np.log10(np.maximum(mse, 1e-12))).mean())
+
+
+def ssim(pictures_a, pictures_b):
+    pairs = zip(pictures_a.transpose(0, 2, 3, 1), pictures_b.transpose(0, 2, 3, 1))
+    return float(np.mean([structural_similarity(a, b, data_range=1, channel_axis=-1) for a, b in pairs]))
+
+
+def reconstruction_figures(model, data):
+    original, back = unit(data), model.reconstruct(data)
+    return {
+        "reconstruction_mse": float(np.square(original - back).mean()),
+        "reconstruction_psnr_db": psnr(original, back),
+        "reconstruction_ssim": ssim(original, back),
+    }
+
+
+def inpainting_figures(model, data):
+    """Error on hidden pixels alone, a seeded mask for each picture."""
+    mask = random_masks(len(data), model.patches, HIDDEN_SHARE)
+    squares = np.square(unit(data) - model.complete(data, mask)) * model.pixels_of(mask)
+    mse = squares.mean((1, 2, 3)) / HIDDEN_SHARE
+    return {
+        "inpainting_hidden_share": HIDDEN_SHARE,
+        "inpainting_mse": float(mse.mean()),
+        "inpainting_psnr_db": float((-10 * np.log10(np.maximum(mse, 1e-12))).mean()),
+    }
+
+
+def variational_figures(model, data):
+    mean, log_variance = map(torch.from_numpy, model.encode(data, "mean", "log_variance"))
+    per_unit = metrics.kl_to_prior(mean, log_variance).mean(0)
+    return {
+        "active_units": metrics.active_units(mean),
+        "kl_nats": float(per_unit.sum()),
+        "kl_per_dimension_nats": per_unit.tolist(),
+        "mutual_information_nats": metrics.mutual_information(mean, log_variance),
+    }
+
+
+def noisy_copy(data, sigma):
+    """Gaussian noise of sigma (of 255), cut to 0..255 and rounded; the seed is the sigma."""
+    noise = np.random.default_rng(sigma).standard_normal(data.shape, dtype=np.float32) * sigma
+    return (data + noise).clip(0, 255).round().astype(np.uint8)
+
+
+def non_local_means(data, sigma):
+    """scikit-image's non-local means, told the true sigma (of 255)."""
+    sigma = sigma / 255
+    settings = {"patch_size": 5, "patch_distance": 6, "h": 0.8 * sigma, "sigma": sigma, "fast_mode": False}
+    restored = [denoise_nl_means(p, channel_axis=-1, **settings) for p in unit(data).transpose(0, 2, 3, 1)]
+    return np.stack(restored).transpose(0, 3, 1, 2).clip(0, 1)
+
+
+def denoising_figures(model, data):
+    figures = {}
+    for sigma in SIGMAS:
+        noisy = noisy_copy(data, sigma)
+        figures[f"noisy_psnr_db_sigma_{sigma}"] = psnr(unit(data), unit(noisy))
+        figures[f"non_local_means_psnr_db_sigma_{sigma}"] = psnr(unit(data), non_local_means(noisy, sigma))
+        figures[f"denoised_psnr_db_sigma_{sigma}"] = psnr(unit(data), model.denoise(noisy))
+    return figures
+
+
+def embedding_figures(model, val, train):
+    (data, labels), (bank_data, bank_labels) = val, train
+    vectors, bank = model.embed(data), model.embed(bank_data)
+    return {
+        "embedding_dim": vectors.shape[1],
+        "knn_accuracy": metrics.knn_accuracy(vectors, labels, bank, bank_labels),
+        "linear_probe_accuracy": metrics.linear_probe_accuracy(vectors, labels, bank, bank_labels),
+        "cluster_adjusted_rand_index": metrics.cluster_agreement(vectors, labels),
+        f"neighbours_same_class_share_at_{NEIGHBOURS}": metrics.same_class_share(
+            vectors, labels, bank, bank_labels, NEIGHBOURS, "cosine"
+        ),
+    }
+
+
+def raw_pixel_figures(val, train):
+    """What neighbours by plain pixels (Euclidean distance) reach, to compare with."""
+    (data, labels), (bank_data, bank_labels) = val, train
+    flat = lambda d: torch.from_numpy(unit(d).reshape(len(d), -1))
+    share = metrics.same_class_share(flat(data), labels, flat(bank_data), bank_labels, NEIGHBOURS, "euclid")
+    return {f"raw_pixel_neighbours_same_class_share_at_{NEIGHBOURS}": share}

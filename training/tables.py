@@ -1,0 +1,143 @@
+"""`models/README.md`, made from what was measured: every `metrics.json`, and the comparison's records."""
+
+import json
+
+import numpy as np
+
+from training import compare
+from training.figures import NEIGHBOURS, SIGMAS
+
+INTRODUCTION = """# Models
+
+Trained without labels on CIFAR-10 by the recipes in `training/recipes`. Each folder has a card, the
+figures (`metrics.json`) and how the weights came about with the learning curve (`training.json`).
+
+Every figure below was computed from the ONNX files on the 5,000 pictures of `cifar10/val.tar`, by
+`python -m training.evaluate`, which also writes this file; where another set is meant, it is named. The
+pictures are re-encoded as JPEG, so figures differ slightly from those on the original PNG pixels. No
+figure is rounded in the model's favour.
+
+Data: Alex Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+"""
+
+EMBEDDINGS = {
+    "embedding_dim": ("numbers", "{:d}"),
+    "linear_probe_accuracy": ("linear probe", "{:.3f}"),
+    "knn_accuracy": ("kNN", "{:.3f}"),
+    "cluster_adjusted_rand_index": ("ARI", "{:.3f}"),
+    f"neighbours_same_class_share_at_{NEIGHBOURS}": (f"same class among {NEIGHBOURS} nearest", "{:.3f}"),
+    f"raw_pixel_neighbours_same_class_share_at_{NEIGHBOURS}": ("the same by raw pixels", "{:.3f}"),
+}
+
+EMBEDDINGS_TEXT = """
+Linear probe: logistic regression on standardised embeddings of the 50,000 training pictures. kNN:
+accuracy of the 200 nearest training pictures by cosine, weights exp(cosine / 0.1). ARI: adjusted Rand index of
+k-means with ten clusters on the embeddings. Raw pixels are compared by Euclidean distance.
+"""
+
+RECONSTRUCTIONS = {
+    "reconstruction_mse": ("MSE", "{:.5f}"),
+    "reconstruction_psnr_db": ("PSNR, dB", "{:.2f}"),
+    "reconstruction_ssim": ("SSIM", "{:.3f}"),
+    "inpainting_mse": ("hidden MSE", "{:.5f}"),
+    "inpainting_psnr_db": ("hidden PSNR, dB", "{:.2f}"),
+}
+
+RECONSTRUCTIONS_TEXT = """
+Values in 0 to 1; PSNR and SSIM averaged over pictures. A variational model reconstructs from the mean. A
+masked autoencoder sees a quarter of the patches at a time: its reconstruction of a patch is the mean of the
+predictions under the three of four complementary masks that hide it. Hidden: error on the hidden pixels
+alone, 75 % of the patches hidden by a seeded mask.
+"""
+
+VARIATIONAL = {
+    "active_units": ("active units of 64", "{:d}"),
+    "kl_nats": ("KL, nats", "{:.2f}"),
+    "mutual_information_nats": ("I(x; z), nats", "{:.2f}"),
+}
+
+VARIATIONAL_TEXT = """
+`crvae-cifar10` and `vae-cifar10` have the same network, likelihood (Gaussian of variance 1 on pixels in
+0 to 1), β, latents, optimiser, epochs and seed; the contrastive term alone differs. Active: the variance of a
+unit's mean over the pictures is above 0.01. I(x; z) is the difference between the mean KL and the KL
+of the aggregate posterior, estimated with one sample a picture; with 5,000 pictures it cannot be more than
+log 5000 = 8.517. KL of each unit: `metrics.json`.
+"""
+
+DENOISING_TEXT = """
+Gaussian noise, seeded; the noisy picture is cut to 0…255 and rounded, as a client would send it. Non-local
+means is scikit-image's `denoise_nl_means` on the same pictures, told the true σ: patches of 5, distance 6,
+h = 0.8 σ, not the fast mode.
+"""
+
+COMPARISON_TEXT = """
+The same encoder, views, batch, optimiser, schedule and seed, {steps} steps each, nothing tuned for a
+single method; the recipes differ in loss and projection head. kNN accuracy on the 2,000 training pictures
+held back, against 10,000 others. Made by `python -m training.compare`; records: `training/comparison.json`.
+So few steps favour methods that start fast.
+"""
+
+
+def shown(key, value, pattern):
+    """A figure as text, never rounded in the model's favour: what is better small, and what the model
+    is compared with, is rounded up; all else down."""
+    if isinstance(value, int):
+        return pattern.format(value)
+    scale = 10 ** int(pattern[pattern.index(".") + 1])
+    cut = np.ceil if key.endswith("mse") or key.startswith(("raw_", "noisy_", "non_local_")) else np.floor
+    return pattern.format(cut(value * scale) / scale)
+
+
+def cell(figures, key, pattern):
+    return shown(key, figures[key], pattern) if key in figures else "–"
+
+
+def table(header, rows):
+    line = lambda cells: "| " + " | ".join(cells) + " |\n"
+    return line(header) + line(["---"] * len(header)) + "".join(line(r) for r in rows)
+
+
+def section(title, found, columns, needed, text):
+    """A table of the models that have the figure `needed`."""
+    rows = [[f"`{n}`"] + [cell(f, k, p) for k, (_, p) in columns.items()] for n, f in found.items() if needed in f]
+    if not rows:
+        return ""
+    return f"\n## {title}\n\n" + table(["model"] + [name for name, _ in columns.values()], rows) + text
+
+
+def denoising(found):
+    rows = []
+    for name, figures in found.items():
+        if f"denoised_psnr_db_sigma_{SIGMAS[0]}" in figures:
+            for label, key in (("noisy", "noisy"), ("non-local means", "non_local_means"), (f"`{name}`", "denoised")):
+                rows.append([label] + [cell(figures, f"{key}_psnr_db_sigma_{s}", "{:.2f}") for s in SIGMAS])
+    if not rows:
+        return ""
+    return "\n## Denoising: PSNR in dB\n\n" + table(["", *(f"σ = {s} of 255" for s in SIGMAS)], rows) + DENOISING_TEXT
+
+
+def comparison():
+    records = compare.records()
+    if not records:
+        return ""
+    rows = []
+    for name, record in records.items():
+        last = record["curve"][-1]
+        rows.append([f"`{name}`", str(record["steps"]), shown("", last["held_back_knn_accuracy"], "{:.3f}")])
+    steps = next(iter(records.values()))["steps"]
+    return (
+        "\n## Contrastive methods side by side\n\n"
+        + table(["recipe", "steps", "kNN, held back"], rows)
+        + COMPARISON_TEXT.format(steps=steps)
+    )
+
+
+def write(models):
+    """models/README.md from every metrics.json there is."""
+    found = {p.parent.name: json.loads(p.read_text())["figures"] for p in sorted(models.glob("*/metrics.json"))}
+    text = INTRODUCTION
+    text += section("Embeddings", found, EMBEDDINGS, "knn_accuracy", EMBEDDINGS_TEXT)
+    text += section("Reconstructions", found, RECONSTRUCTIONS, "reconstruction_mse", RECONSTRUCTIONS_TEXT)
+    text += section("Variational models", found, VARIATIONAL, "active_units", VARIATIONAL_TEXT)
+    text += denoising(found) + comparison()
+    (models / "README.md").write_text(text)

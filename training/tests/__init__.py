@@ -1,0 +1,1 @@
+"""Tests of the package on tiny random pictures: `python -m pytest training/tests`."""
