@@ -18,9 +18,12 @@ LATENTD_BIN ?= $(abspath $(TARGET)/debug/latentd)
 
 CLIENTS := .venv-clients
 FIXTURES := .venv-fixtures
+TRAINING := .venv-training
+# Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
+DATA ?=
 
 .PHONY: help tools python onnxruntime build run test test-rust test-clients lint docs openapi docs-reference \
-        fixtures docker clean
+        fixtures models model docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
@@ -29,6 +32,7 @@ help:
 	@echo 'make docs       the API documentation of the crate, warnings refused'
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
 	@echo 'make fixtures   write the tiny models and pictures of tests/data again'
+	@echo 'make models     train, export and measure every model of models/ again (hours; model NAME=... for one)'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'
 
@@ -99,10 +103,28 @@ $(FIXTURES)/installed: tests/data/requirements.txt | python
 	$(FIXTURES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+# A run that was interrupted goes on where it was; the checkpoints are in training/runs.
+models:
+	@for name in $(notdir $(patsubst %/model.toml,%,$(wildcard models/*/model.toml))); do \
+	  $(MAKE) model NAME="$$name" || exit 1; \
+	done
+	$(TRAINING)/bin/python -m training.compare $(if $(DATA),--data '$(DATA)')
+	$(TRAINING)/bin/python -m training.evaluate --tables
+
+model: $(TRAINING)/installed
+	@test -n '$(NAME)' || { echo 'make: say which model: make model NAME=simclr-cifar10 (the recipes are in training/recipes)' >&2; exit 1; }
+	$(TRAINING)/bin/python -m training.train '$(NAME)' $(if $(DATA),--data '$(DATA)')
+	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)')
+
+$(TRAINING)/installed: training/requirements.txt | python
+	$(PYTHON) -m venv --clear $(TRAINING)
+	$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 # Further options of `docker build`, such as --secret and --network: docs/OPERATIONS.md, Containers.
 docker:
 	DOCKER_BUILDKIT=1 $(DOCKER) build --tag '$(IMAGE)' $(DOCKER_ARGS) .
 
 clean:
 	cargo clean
-	rm -rf .ort $(CLIENTS) $(FIXTURES)
+	rm -rf .ort $(CLIENTS) $(FIXTURES) $(TRAINING)
