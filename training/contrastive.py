@@ -10,7 +10,7 @@ from torch import nn
 
 from training import augment, losses, metrics
 from training.momentum import Follower, Queue
-from training.networks import Normalised, Projection, ResidualEncoder
+from training.networks import Normalised, Projection, ResidualEmbedding, ResidualEncoder
 from training.objective import Graph, Objective
 
 
@@ -51,12 +51,12 @@ class Contrastive(Objective):
         return F.normalize(torch.cat(parts), dim=1)
 
     def monitor(self, held, bank):
-        """kNN accuracy of the pictures held back against some that were trained on."""
+        """kNN accuracy of the encoder's output for pictures held back, against some that were trained on."""
         accuracy = metrics.knn_accuracy(self.embed(held[0]), held[1], self.embed(bank[0]), bank[1])
         return {"held_back_knn_accuracy": accuracy}
 
     def graphs(self):
-        return [Graph("encoder", self.encoder, ["image"], ["embedding"])]
+        return [Graph("encoder", ResidualEmbedding(self.encoder), ["image"], ["embedding"])]
 
 
 class SimCLR(Contrastive):

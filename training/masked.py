@@ -41,7 +41,6 @@ class MaskedAutoencoder(Objective):
         self.network = MaskedTransformer(**settings["network"])
         self.share, self.pixel_weight = settings["hidden_share"], settings["pixel_weight"]
         self.smallest_crop = settings["smallest_crop"]
-        self.pooling = settings["embedding"]["pooling"]
 
     def loss(self, pictures, generator):
         pictures = augment.crop_and_flip(pictures, generator, self.smallest_crop, pictures.shape[-1])
@@ -58,7 +57,7 @@ class MaskedAutoencoder(Objective):
         return {"cls": tokens[:, 0], "mean": tokens[:, 1:].mean(1)}
 
     def monitor(self, held, bank):
-        """Error on hidden patches of pictures held back, and kNN accuracy of both poolings."""
+        """Error on hidden patches of pictures held back, and the accuracies of both poolings."""
         pictures = held[0].float() / 255
         generator = torch.Generator(pictures.device).manual_seed(0)
         mask = random_masks(len(pictures), self.network.count, self.share, generator)
@@ -68,8 +67,9 @@ class MaskedAutoencoder(Objective):
         figures = {"held_back_hidden_mse": on_hidden(error, mask).item()}
         queries, known = self.embed(held[0]), self.embed(bank[0])
         for pooling in queries:
-            accuracy = metrics.knn_accuracy(queries[pooling], held[1], known[pooling], bank[1])
-            figures[f"held_back_{pooling}_knn_accuracy"] = accuracy
+            sets = queries[pooling], held[1], known[pooling], bank[1]
+            figures[f"held_back_{pooling}_knn_accuracy"] = metrics.knn_accuracy(*sets)
+            figures[f"held_back_{pooling}_linear_accuracy"] = metrics.linear_probe_accuracy(*sets)
         return figures
 
     def graphs(self):

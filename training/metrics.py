@@ -22,6 +22,7 @@ def knn_accuracy(queries, labels, bank, bank_labels, k=200, temperature=0.1):
     return right / len(labels)
 
 
+@torch.enable_grad()
 def linear_probe_accuracy(queries, labels, bank, bank_labels, decay=1e-4, iterations=100):
     """Accuracy of multinomial logistic regression fitted on the bank with L-BFGS, each dimension
     standardised by the bank's mean and deviation; `decay` times half the squared weights is added."""

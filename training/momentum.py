@@ -27,7 +27,7 @@ class Follower(nn.Module):
 
 class Queue(nn.Module):
     """The last `size` keys, of length 1: f32 [size, dim], the oldest replaced first. It begins with
-    random directions. `size` must be a multiple of the batch."""
+    random directions."""
 
     def __init__(self, size, dim):
         super().__init__()
@@ -36,8 +36,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys):
-        if len(self.keys) % len(keys):
-            raise ValueError(f"a queue of {len(self.keys)} is not a multiple of the batch {len(keys)}")
-        start = int(self.next)
-        self.keys[start : start + len(keys)] = F.normalize(keys.float(), dim=1)
-        self.next.fill_((start + len(keys)) % len(self.keys))
+        """The batch must not be larger than the queue."""
+        places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.keys)
+        self.keys[places] = F.normalize(keys.float(), dim=1)
+        self.next.copy_((self.next + len(keys)) % len(self.keys))

@@ -49,6 +49,24 @@ class ResidualEncoder(nn.Module):
         return self.layers(image).mean((2, 3))
 
 
+class ResidualEmbedding(nn.Module):
+    """What a ResidualEncoder is exported as: its output, and beside it the means of the four quarters of
+    the last stage before the widening, which keep some of where things are. Each half has length 1.
+
+    Returns [batch, dim + 4 * channels].
+    """
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.stages, self.widening = encoder.layers[:-3], encoder.layers[-3:]
+
+    def forward(self, image):
+        places = self.stages(image)
+        whole = self.widening(places).mean((2, 3))
+        quarters = F.avg_pool2d(places, places.shape[-1] // 2).flatten(1)
+        return torch.cat([F.normalize(whole, dim=1), F.normalize(quarters, dim=1)], dim=1)
+
+
 class Projection(nn.Sequential):
     """The head that contrastive training uses and serving drops."""
 

@@ -61,17 +61,18 @@ class Variational(Objective):
         return jittered.contiguous(memory_format=torch.channels_last)
 
     def monitor(self, held, bank):
-        """Reconstruction from the mean, KL, active units and the kNN accuracy of the means, all on
-        pictures held back."""
+        """Reconstruction from the mean, KL, active units and the accuracies of the means, all on pictures
+        held back."""
         pictures = held[0].float() / 255
         mean, log_variance = self.posterior(held[0])
         back = torch.cat([self.decoder(part) for part in mean.split(500)])
-        near = metrics.knn_accuracy(mean, held[1], self.posterior(bank[0])[0], bank[1])
+        sets = mean, held[1], self.posterior(bank[0])[0], bank[1]
         return {
             "held_back_mse": F.mse_loss(back, pictures).item(),
             "held_back_kl_nats": metrics.kl_to_prior(mean, log_variance).sum(1).mean().item(),
             "held_back_active_units": metrics.active_units(mean),
-            "held_back_knn_accuracy": near,
+            "held_back_knn_accuracy": metrics.knn_accuracy(*sets),
+            "held_back_linear_accuracy": metrics.linear_probe_accuracy(*sets),
         }
 
     def posterior(self, pictures):
