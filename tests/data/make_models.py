@@ -16,275 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tiny_graphs import (
+    ae_decoder,
+    ae_encoder,
+    blur,
+    gray_encoder,
+    linear_encoder,
+    masked,
+    masked_by_noise,
+    slow,
+    steady,
+    token_encoder,
+    vae_decoder,
+    vae_encoder,
+    weights,
+)
 
 HERE = Path(__file__).resolve().parent
-OPSET, IR_VERSION = 20, 9
 RESCALE = 0.00392156862745098
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-F32, I64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
-
-
-# ---------------------------------------------------------------- graph building blocks
-
-
-def weights(seed, *shape):
-    """Fixed random weights of variance 1 / rows."""
-    return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
-
-
-def const(name, value, dtype=np.float32):
-    return numpy_helper.from_array(np.asarray(value, dtype=dtype), name)
-
-
-def tensor(name, *shape):
-    return helper.make_tensor_value_info(name, F32, shape)
-
-
-def picture_in(batch="batch", channels=3):
-    return tensor("image", batch, channels, 8, 8)
-
-
-def node(op, inputs, outputs, **attributes):
-    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
-
-
-def model(nodes, inputs, outputs, initializers):
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    built = helper.make_model(
-        graph,
-        producer_name="latentd-tests",
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(built, full_check=True)
-    return built
-
-
-def pool_nodes(result):
-    """Average of each 4x4 square of `image`, as [batch, channels * 4]."""
-    return [
-        node("AveragePool", "image", "pooled", kernel_shape=[4, 4], strides=[4, 4]),
-        node("Flatten", "pooled", result, axis=1),
-    ]
-
-
-def linear_encoder(seed, dim, batch="batch"):
-    """embedding = flatten(image) @ W."""
-    return model(
-        [node("Flatten", "image", "flat", axis=1), node("MatMul", "flat w", "embedding")],
-        [picture_in(batch)],
-        [tensor("embedding", batch, dim)],
-        [const("w", weights(seed, 192, dim))],
-    )
-
-
-def token_encoder(seed):
-    """One token for each 4x4 patch, its mean colour @ W, after a class token that is their mean."""
-    return model(
-        [
-            node("AveragePool", "image", "pooled", kernel_shape=[4, 4], strides=[4, 4]),
-            node("Reshape", "pooled shape", "colours"),
-            node("Transpose", "colours", "patches", perm=[0, 2, 1]),
-            node("MatMul", "patches w", "patch_tokens"),
-            node("ReduceMean", "patch_tokens axes", "class_token", keepdims=1),
-            node("Concat", "class_token patch_tokens", "tokens", axis=1),
-        ],
-        [picture_in()],
-        [tensor("tokens", "batch", 5, 6)],
-        [
-            const("w", weights(seed, 3, 6)),
-            const("shape", [0, 3, 4], np.int64),
-            const("axes", [1], np.int64),
-        ],
-    )
-
-
-# ---------------------------------------------------------------- the graphs
-
-
-def ae_encoder():
-    return model(pool_nodes("latent"), [picture_in()], [tensor("latent", "batch", 12)], [])
-
-
-def ae_decoder():
-    return model(
-        [
-            node("Reshape", "latent shape", "small"),
-            node(
-                "Resize",
-                "small no_roi scales",
-                "image",
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-        ],
-        [tensor("latent", "batch", 12)],
-        [picture_in()],
-        [
-            const("shape", [0, 3, 2, 2], np.int64),
-            const("no_roi", []),
-            const("scales", [1, 1, 4, 4]),
-        ],
-    )
-
-
-def blur():
-    """3x3 average with mirrored borders; input and output share no name, as graphs require."""
-    return model(
-        [
-            node("Pad", "image pads", "padded", mode="reflect"),
-            node("Conv", "padded w", "denoised", group=3, kernel_shape=[3, 3]),
-        ],
-        [picture_in()],
-        [tensor("denoised", "batch", 3, 8, 8)],
-        [
-            const("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64),
-            const("w", np.full((3, 1, 3, 3), 1 / 9)),
-        ],
-    )
-
-
-def gray_encoder():
-    return model(
-        pool_nodes("embedding"),
-        [picture_in(channels=1)],
-        [tensor("embedding", "batch", 4)],
-        [],
-    )
-
-
-def vae_encoder():
-    return model(
-        pool_nodes("flat")
-        + [
-            node("MatMul", "flat w_mean", "mean"),
-            node("MatMul", "flat w_log_variance", "raw"),
-            node("Tanh", "raw", "log_variance"),
-        ],
-        [picture_in()],
-        [tensor("mean", "batch", 4), tensor("log_variance", "batch", 4)],
-        [const("w_mean", weights(41, 12, 4)), const("w_log_variance", weights(42, 12, 4))],
-    )
-
-
-def vae_decoder():
-    return model(
-        [
-            node("MatMul", "latent w", "flat"),
-            node("Sigmoid", "flat", "bounded"),
-            node("Reshape", "bounded shape", "image"),
-        ],
-        [tensor("latent", "batch", 4)],
-        [picture_in()],
-        [const("w", weights(43, 4, 192)), const("shape", [-1, 3, 8, 8], np.int64)],
-    )
-
-
-def masked():
-    """Hidden 4x4 patches (row by row) take the mean colour of the visible pixels; all hidden: black."""
-    return model(
-        [
-            node("Reshape", "mask shape", "grid"),
-            node(
-                "Resize",
-                "grid no_roi scales",
-                "hidden",
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-            node("Sub", "one hidden", "visible"),
-            node("Mul", "image visible", "kept"),
-            node("ReduceSum", "kept axes", "sum", keepdims=1),
-            node("ReduceSum", "visible axes", "count", keepdims=1),
-            node("Max", "count one", "at_least_one"),
-            node("Div", "sum at_least_one", "colour"),
-            node("Mul", "colour hidden", "filled"),
-            node("Add", "kept filled", "completed"),
-        ],
-        [picture_in(), tensor("mask", "batch", 4)],
-        [tensor("completed", "batch", 3, 8, 8)],
-        [
-            const("shape", [0, 1, 2, 2], np.int64),
-            const("no_roi", []),
-            const("scales", [1, 1, 4, 4]),
-            const("axes", [2, 3], np.int64),
-            const("one", 1.0),
-        ],
-    )
-
-
-def looping_encoder(seed, dim, state, body, trips, initializers, before=()):
-    """A linear encoder that also waits for a Loop started from the input.
-
-    1e-30 times the loop's result is added to the embedding: too small to change it, and nothing an
-    optimiser may remove, so each row stays a function of its own picture.
-    """
-    loop_body = helper.make_graph(
-        [node("Identity", "go_in", "go_out"), *body],
-        "body",
-        [
-            helper.make_tensor_value_info("step", I64, []),
-            helper.make_tensor_value_info("go_in", BOOL, []),
-            tensor("state_in", *state),
-        ],
-        [helper.make_tensor_value_info("go_out", BOOL, []), tensor("state_out", *state)],
-    )
-    return model(
-        [
-            *before,
-            node("Flatten", "image", "flat", axis=1),
-            node("MatMul", "flat w", "vector"),
-            node("ReduceMean", "image", "level", keepdims=0),
-            node("Expand", "level state_shape", "start"),
-            node("Loop", "trips go start", "end", body=loop_body),
-            node("ReduceMean", "end", "average", keepdims=0),
-            node("Tanh", "average", "bounded"),
-            node("Mul", "bounded tiny", "trace"),
-            node("Add", "vector trace", "embedding"),
-        ],
-        [picture_in()],
-        [tensor("embedding", "batch", dim)],
-        [
-            const("w", weights(seed, 192, dim)),
-            const("trips", trips, np.int64),
-            const("go", True, np.bool_),
-            const("state_shape", list(state), np.int64),
-            const("tiny", 1e-30),
-            *initializers,
-        ],
-    )
-
-
-def slow():
-    """Two thousand million small additions: more than half an hour, ended only by the run's terminate flag."""
-    body = [node("Add", "state_in small", "state_out")]
-    return looping_encoder(61, 4, (4,), body, 2_000_000_000, [const("small", 1e-6)])
-
-
-def steady():
-    """About 25 ms on one 2020s core, whatever the batch: STEADY_TRIPS products of 96x96 matrices."""
-    side = 96
-    body = [
-        node("MatMul", "state_in mix", "mixed"),
-        node("Tanh", "mixed", "state_out"),
-    ]
-    # The mixing matrix is cos(i * j / 64) / 8, made in the graph so that the file stays small.
-    mix = [
-        node("Transpose", "ramp", "ramp_row", perm=[1, 0]),
-        node("Mul", "ramp ramp_row", "phase"),
-        node("Cos", "phase", "wave"),
-        node("Mul", "wave eighth", "mix"),
-    ]
-    ramp = np.arange(side)[:, None] / 8
-    initializers = [const("ramp", ramp), const("eighth", 0.125)]
-    return looping_encoder(62, 4, (side, side), body, STEADY_TRIPS, initializers, mix)
-
-
-STEADY_TRIPS = 1000
 
 
 # ---------------------------------------------------------------- manifests and pictures
@@ -541,6 +292,16 @@ def write_models(root):
         + UNIT,
         {"encoder": token_encoder(51), "masked": masked()},
         mae_golden(),
+    )
+    write(
+        root / "tiny-mae-noise",
+        head("masked-autoencoder", "half of the patches is hidden, by the order of a noise")
+        + "\n[masked]\npatch = 4\nratio = 0.5\n"
+        + graph("encoder", IMAGE, {"tokens": "tokens"})
+        + graph("masked", {"image": "image", "noise": "noise"}, {"image": "completed"})
+        + embedding("tokens", "mean")
+        + UNIT,
+        {"encoder": token_encoder(51), "masked": masked_by_noise()},
     )
     write(root / "slow", contrastive("never ends by itself"), {"encoder": slow()})
     write(root / "steady", contrastive("takes tens of milliseconds a run"), {"encoder": steady()})
