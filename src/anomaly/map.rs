@@ -21,6 +21,12 @@ pub struct ErrorMap {
 }
 
 impl ErrorMap {
+    /// The mean over all pixels.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.data.iter().map(|value| f64::from(*value)).sum::<f64>() / self.data.len().max(1) as f64
+    }
+
     /// 8-bit grey, for the eye: scaled so that the map's own maximum is 255 (a map of zeros is black). Maps of two
     /// pictures do not compare; [`png16`](Self::png16) does.
     ///

@@ -1,22 +1,15 @@
-//! The errors of reconstruction that serve as anomaly scores; to add one, add a variant and fill the matches.
+//! The errors of reconstruction that serve as anomaly scores; to add one, add a variant here and one to
+//! [`ScoreMetric`](super::ScoreMetric), and fill the matches.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use std::fmt;
 
 use super::map::ErrorMap;
-use crate::{
-    error::{Error, Result},
-    image::{Plane, quality},
-};
+use crate::image::{Mask, Plane, mask::mean_where_hidden, quality};
 
 /// How a reconstruction is compared with its original; every score grows with strangeness.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorMetric {
     /// Mean squared difference, 0…1.
-    #[default]
     Mse,
     /// Mean absolute difference, 0…1.
     L1,
@@ -57,22 +50,23 @@ impl ErrorMetric {
         };
         ErrorMap { width: original.width, height: original.height, data }
     }
+
+    /// The error of each pixel where patches were hidden and predicted, the mean over the masks that hid it; 0 where
+    /// none did. For `ssim`, a prediction is compared in its place, among the visible pixels.
+    #[must_use]
+    pub fn map_hidden(self, original: &Plane, predictions: &[(Mask, Plane)]) -> ErrorMap {
+        let maps: Vec<(&Mask, ErrorMap)> = predictions
+            .iter()
+            .map(|(mask, prediction)| (mask, self.map(original, &mask.filled(original, prediction))))
+            .collect();
+        let data = mean_where_hidden(maps.iter().map(|(mask, map)| (*mask, &map.data[..])));
+        ErrorMap { width: original.width, height: original.height, data }
+    }
 }
 
 impl fmt::Display for ErrorMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for ErrorMetric {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|metric| metric.as_str() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            Error::invalid_request(format!("metric `{text}` is unknown; it is one of {known}"))
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa::{
 use super::{
     compat::openai::InputOptions,
     extract::PictureSchema,
-    routes::{AddOptions, BatchOptions, EmbeddingOptions, NewItem, SearchOptions},
+    routes::{AddOptions, BatchOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem, SearchOptions},
 };
 
 /// Pictures in JSON, with the options beside them.
@@ -51,6 +51,40 @@ pub(super) struct FormPictures<O: ToSchema> {
     image: Vec<File>,
     #[serde(flatten)]
     options: O,
+}
+
+/// Pictures in JSON with a mask for all of them.
+#[derive(ToSchema)]
+pub(super) struct JsonInpaint {
+    /// At least one; `limits.images` is how many at most.
+    images: Vec<PictureSchema>,
+    /// Patches in which it is dark (below one half on average) are hidden. It is brought to the model's size as the
+    /// pictures are; what is transparent stays visible.
+    mask: Option<PictureSchema>,
+    #[serde(flatten)]
+    options: InpaintOptions,
+}
+
+/// Pictures as parts of a form, with a mask for all of them.
+#[derive(ToSchema)]
+pub(super) struct FormInpaint {
+    /// At least one; `limits.images` is how many at most.
+    image: Vec<File>,
+    /// Patches in which it is dark are hidden.
+    mask: Option<File>,
+    #[serde(flatten)]
+    options: InpaintOptions,
+}
+
+/// Two pictures or two latents, with the options beside them.
+#[derive(ToSchema)]
+pub(super) struct JsonInterpolate {
+    /// Two, unless there are latents.
+    images: Option<Vec<PictureSchema>>,
+    /// Two, of as many numbers as the model's latents have.
+    latents: Option<Vec<Vec<f32>>>,
+    #[serde(flatten)]
+    options: InterpolateOptions,
 }
 
 /// A picture's file: JPEG, PNG, WebP, GIF, BMP or TIFF.

@@ -10,6 +10,7 @@
 //! | `preprocess` | pixels → tensor in the order of Hugging Face processors, and back to 0…1 |
 //! | `encode`, `npy` | pixels and arrays → bytes |
 //! | `quality`, `noise` | how alike two pictures are; noise that repeats |
+//! | `mask` | which patches of a picture are hidden |
 //! | `pool` | the threads that do this work |
 
 mod complete;
@@ -17,6 +18,7 @@ pub mod decode;
 pub mod encode;
 mod header;
 mod jpeg;
+pub mod mask;
 pub mod noise;
 pub mod npy;
 pub mod pixels;
@@ -31,6 +33,7 @@ pub mod spec;
 pub(crate) mod fixtures;
 
 pub use decode::{Decoded, Header, decode, decoded_bytes, probe};
+pub use mask::{Grid, Mask};
 pub use noise::Noise;
 pub use pixels::{Pixels, Plane};
 pub use pool::CpuPool;

@@ -6,7 +6,10 @@ use super::{
     family::GraphRole,
     manifest::{GraphSpec, Manifest},
 };
-use crate::runtime::{Axis, GraphInfo, Port};
+use crate::{
+    image::Grid,
+    runtime::{Axis, GraphInfo, Port},
+};
 
 /// What a role asks of an axis after that of the batch; none asks nothing.
 type Wanted = Vec<Option<usize>>;
@@ -59,7 +62,7 @@ fn bound(manifest: &Manifest, role: GraphRole, (names, ports, side): Side<'_>, f
 fn wanted(manifest: &Manifest, part: &str) -> Vec<Wanted> {
     match part {
         "image" => vec![manifest.picture_shape().into_iter().map(Some).collect()],
-        "mask" | "noise" => vec![vec![manifest.patches()]],
+        "mask" | "noise" => vec![vec![manifest.grid().map(Grid::patches)]],
         "tokens" => vec![vec![None, None]],
         // latent, embedding, mean, log_variance
         _ => vec![vec![None], vec![None, None, None]],

@@ -69,6 +69,8 @@ pub(super) struct Examination {
     /// Of the graph that defines the space.
     pub(super) hash: Option<blake3::Hash>,
     pub(super) embedding: Option<EmbeddingHead>,
+    /// Of what the decoder takes from the encoder, without the batch axis.
+    pub(super) latent: Option<Vec<usize>>,
     /// The graphs whose golden outputs were replayed; a disagreement with them is among the problems.
     pub(super) golden: Vec<GraphRole>,
     /// Everything that is wrong, one line each; empty for a model that can serve.
@@ -161,10 +163,9 @@ impl Examination {
 
     /// Runs each graph, the encoder first: what it gives tells what the decoder takes.
     fn try_out(&mut self, manifest: &Manifest, golden: Option<&Golden>, settings: &Settings) {
-        let mut latent = None;
         for (&role, graph) in &mut self.graphs {
             let Some(runner) = graph.runner.as_deref_mut() else { continue };
-            graph.warm_up = warm_up_inputs(manifest, role, &graph.info, latent.as_deref());
+            graph.warm_up = warm_up_inputs(manifest, role, &graph.info, self.latent.as_deref());
             let max_batch = if checks::is_frozen_at_one(&graph.info) { 1 } else { settings.max_batch };
             let outputs = match (golden.filter(|golden| golden.covers(role)), &graph.warm_up) {
                 (Some(golden), _) => {
@@ -196,7 +197,7 @@ impl Examination {
                 Err(reasons) => self.problems.extend(reasons),
             }
             if role == GraphRole::Encoder {
-                latent = manifest.family.rules().latent.and_then(|part| graph.output_shape(manifest, role, part));
+                self.latent = manifest.family.rules().latent.and_then(|part| graph.output_shape(manifest, role, part));
             }
         }
     }
@@ -261,7 +262,7 @@ fn warm_up_inputs(
         .map(|port| {
             let known: Option<Vec<usize>> = match role_of(&spec.inputs, &port.name) {
                 "image" => Some(manifest.picture_shape().to_vec()),
-                "mask" | "noise" => manifest.patches().map(|patches| vec![patches]),
+                "mask" | "noise" => manifest.grid().map(|grid| vec![grid.patches()]),
                 _ => latent.map(<[usize]>::to_vec),
             };
             let fixed = |axis: &Axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None };

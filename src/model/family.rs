@@ -61,8 +61,6 @@ pub(super) struct Rules {
     pub(super) check: fn(&Manifest, &mut Vec<String>),
     /// What a model with these graphs can do; the flag says that it was trained on noisy input.
     pub(super) capabilities: fn(&[GraphRole], bool) -> Vec<Capability>,
-    /// Of these, the ones whose path from picture to answer this version computes.
-    pub(super) computed: &'static [Capability],
 }
 
 impl Family {
@@ -93,12 +91,6 @@ impl Family {
         let mut found = (self.rules().capabilities)(graphs, denoises);
         found.sort_unstable();
         found
-    }
-
-    /// Whether this version computes the capability for models of this family, or only knows that they have it.
-    #[must_use]
-    pub fn computes(self, capability: Capability) -> bool {
-        self.rules().computed.contains(&capability)
     }
 }
 

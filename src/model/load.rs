@@ -14,6 +14,7 @@ use super::{
     folder,
     graph::Graph,
     manifest::{self, Manifest},
+    masking::Masking,
     served::Model,
     space,
 };
@@ -72,7 +73,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
     let examination = examine::examine(folder, &manifest, shared.loader.as_ref(), &settings);
-    let Examination { graphs, hash, embedding, problems, golden: _ } = examination;
+    let Examination { graphs, hash, embedding, latent, problems, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -94,6 +95,8 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
         capabilities: manifest.family.capabilities(&manifest.roles(), manifest.denoises),
         graphs,
         embedding,
+        latent,
+        masking: Masking::of(&manifest),
         created_unix: written(folder, &manifest, defining),
         device,
         metrics_json: measured(folder, name),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::family::{Family, GraphRole};
 use crate::{
     domain::{Device, Metric},
-    image::{InputSpec, PreprocessSpec, Values},
+    image::{Grid, InputSpec, PreprocessSpec, Values},
 };
 
 /// The file's name in the model's folder.
@@ -92,10 +92,18 @@ impl Pooling {
 }
 
 /// `[masked]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MaskedSpec {
     /// Pixels a side of one patch.
     pub patch: u32,
+    /// The share of the patches that is hidden where a request names none, in 0…1; of a graph that takes `noise` in
+    /// place of a mask, the share that it always hides.
+    pub ratio: f64,
+}
+
+impl MaskedSpec {
+    /// The share that MAE was trained with (arXiv 2111.06377).
+    pub const RATIO: f64 = 0.75;
 }
 
 /// `[golden]`: how far a graph may be from its golden outputs, `|a − b| ≤ atol + rtol·|b|`.
@@ -164,11 +172,12 @@ impl Manifest {
         [self.input.channels.count(), self.input.height as usize, self.input.width as usize]
     }
 
-    /// How many patches a mask has.
+    /// The patches of a picture at the model's size.
     #[must_use]
-    pub fn patches(&self) -> Option<usize> {
+    pub fn grid(&self) -> Option<Grid> {
         let patch = self.masked?.patch;
-        Some((self.input.width / patch) as usize * (self.input.height / patch) as usize)
+        let (columns, rows) = (self.input.width / patch, self.input.height / patch);
+        Some(Grid { columns: columns as usize, rows: rows as usize, side: patch as usize })
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `space` | the space key: its canonical text and its hash |
 //! | `checks` | the manifest against what the graphs say |
 //! | `npz`, `golden`, `trial` | golden outputs, replayed at load |
+//! | `masking` | how patches are hidden from a masked autoencoder |
+//! | `latent` | latents of a variational model: drawn, and on the way between two |
 //! | `head` | from the encoder's output to the vector that is served |
 //! | `examine`, `load` | from a folder to a model, or to everything that is wrong with it |
 //! | `graph`, `served` | a loaded graph and a loaded model |
@@ -23,8 +25,10 @@ mod golden;
 mod graph;
 mod head;
 mod inspect;
+pub mod latent;
 mod load;
 mod manifest;
+mod masking;
 mod npz;
 mod onnx;
 mod repository;
@@ -36,8 +40,10 @@ pub use family::{Capability, Family, GraphRole};
 pub use graph::Graph;
 pub use head::{EmbeddingHead, VectorOptions};
 pub use inspect::{Inspection, inspect};
+pub use latent::Interpolation;
 pub use load::ModelDefaults;
 pub use manifest::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, Variant};
+pub use masking::{Hiding, Masking};
 pub use repository::{ModelEntry, ModelState, Repository, RepositoryParts};
 pub use served::Model;
 

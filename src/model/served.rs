@@ -10,6 +10,7 @@ use super::{
     graph::Graph,
     head::EmbeddingHead,
     manifest::Manifest,
+    masking::Masking,
 };
 use crate::{
     batch::Workers,
@@ -30,6 +31,8 @@ pub struct Model {
     pub(super) capabilities: Vec<Capability>,
     pub(super) graphs: BTreeMap<GraphRole, Graph>,
     pub(super) embedding: Option<EmbeddingHead>,
+    pub(super) latent: Option<Vec<usize>>,
+    pub(super) masking: Option<Masking>,
     pub(super) created_unix: u64,
     pub(super) device: Device,
     pub(super) metrics_json: Option<serde_json::Value>,
@@ -65,25 +68,14 @@ impl Model {
     }
 
     /// # Errors
-    /// `capability_not_supported`, with what the model can do; also for what it can do and this version does not
-    /// compute.
+    /// `capability_not_supported`, with what the model can do.
     pub fn require(&self, capability: Capability) -> Result<()> {
-        let family = self.manifest.family;
-        let can = self.capabilities.contains(&capability);
-        if can && family.computes(capability) {
+        if self.capabilities.contains(&capability) {
             return Ok(());
         }
-        let served: Vec<&str> =
-            self.capabilities.iter().filter(|&&one| family.computes(one)).map(|one| one.as_str()).collect();
-        let why = if can {
-            format!("this version does not {capability} with {family} models")
-        } else {
-            format!("model {} does not {capability}", self.name)
-        };
-        Err(Error::new(
-            ErrorKind::CapabilityNotSupported,
-            format!("{why}; model {} can {}", self.name, served.join(", ")),
-        ))
+        let can: Vec<&str> = self.capabilities.iter().map(|one| one.as_str()).collect();
+        let text = format!("model {} does not {capability}; it can {}", self.name, can.join(", "));
+        Err(Error::new(ErrorKind::CapabilityNotSupported, text))
     }
 
     #[must_use]
@@ -95,6 +87,18 @@ impl Model {
     #[must_use]
     pub const fn embedding(&self) -> Option<&EmbeddingHead> {
         self.embedding.as_ref()
+    }
+
+    /// The shape of what its decoder takes, without the batch axis; none for a model without encoder and decoder.
+    #[must_use]
+    pub fn latent_shape(&self) -> Option<&[usize]> {
+        self.latent.as_deref()
+    }
+
+    /// How pictures are hidden from it; none unless it is a masked autoencoder.
+    #[must_use]
+    pub const fn masking(&self) -> Option<&Masking> {
+        self.masking.as_ref()
     }
 
     /// When its defining graph's file was last written, in seconds since 1970.

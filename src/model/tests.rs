@@ -121,11 +121,13 @@ fn models_do_what_their_family_and_graphs_allow() {
     assert!(model.require(Capability::Denoise).is_ok() && model.embedding().is_none());
 
     let model = load("tiny-vae");
-    assert!(model.require(Capability::Reconstruct).is_ok() && model.require(Capability::Embed).is_ok());
+    assert!(model.require(Capability::Generate).is_ok() && model.require(Capability::Interpolate).is_ok());
+    assert_eq!(model.latent_shape(), Some(&[4][..]));
+    assert!(model.masking().is_none());
 
     let model = load("tiny-mae");
-    assert!(model.capabilities().contains(&Capability::Inpaint));
-    assert!(model.require(Capability::Inpaint).unwrap_err().message().contains("this version"));
+    assert!(model.require(Capability::Inpaint).is_ok() && model.require(Capability::Generate).is_err());
+    assert!(model.masking().is_some());
 }
 
 #[test]

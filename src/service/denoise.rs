@@ -6,15 +6,15 @@ use futures_util::future::join_all;
 
 use super::{
     ByModel, Context, Picture, Service,
+    passage::{Errand, Passage, side},
     pictures::Prepared,
-    reconstruct::{Passage, side},
 };
 use crate::{
     batch::Row,
     domain::ModelName,
     error::Result,
     image::{Noise, Plane, encode, quality},
-    model::{Capability, Model},
+    model::Model,
 };
 
 /// Noise to add before denoising, so that the gain can be measured.
@@ -56,7 +56,7 @@ impl Service {
         pictures: Vec<Picture>,
         noise: Option<NoiseRequest>,
     ) -> Result<ByModel<Denoised>> {
-        let (model, passages) = self.begin(model, Capability::Denoise, pictures, ctx.deadline).await?;
+        let (model, passages) = self.begin(model, Errand::Denoise, pictures, ctx.deadline).await?;
         let work = passages.into_iter().map(|(picture, passage)| async {
             let prepared = self.prepare_one(ctx, picture, &model).await?;
             match noise {

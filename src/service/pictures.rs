@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Context, Service, Stage, decoding::DecodeTicket};
+use super::{Context, Service, Stage, decoding::DecodeTicket, passage::side};
 use crate::{
     batch::{Row, Ticket},
     error::{Error, ErrorKind, Result},
@@ -116,6 +116,27 @@ pub(super) struct Undecoded {
     pub(super) keep: StoreMode,
 }
 
+/// A decoded picture beside the bytes it came in.
+pub(super) struct Opened {
+    pub(super) decoded: image::Decoded,
+    bytes: Bytes,
+    media_type: &'static str,
+}
+
+impl Opened {
+    fn kept(self, keep: StoreMode) -> Result<Option<Kept>> {
+        Ok(match keep {
+            StoreMode::None => None,
+            StoreMode::Original => Some(Kept { bytes: self.bytes, media_type: self.media_type }),
+            StoreMode::Thumbnail => {
+                let bytes = image::encode::thumbnail(&self.decoded, THUMBNAIL_EDGE)?;
+                let media_type = image::sniff::sniff(&bytes)?.media_type();
+                Some(Kept { bytes: bytes.into(), media_type })
+            }
+        })
+    }
+}
+
 /// What a collection keeps of a picture.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -146,42 +167,48 @@ impl Service {
 
     /// Decodes a picture and prepares it for each of the models, in their order.
     pub(super) async fn prepare(&self, ctx: &Context, from: Undecoded, models: Vec<Arc<Model>>) -> Result<Decoded> {
-        let Undecoded { picture, ticket, spread, keep } = from;
+        let keep = from.keep;
+        let longest = models.iter().map(|model| side(model)).max().unwrap_or(0);
+        let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
+        let prepare = move |opened: Opened| {
+            let started = Instant::now();
+            let prepared = models.iter().map(|model| prepare_for(&opened.decoded, model)).collect::<Result<_>>()?;
+            note(&noted, &metrics, Stage::Preprocess, started.elapsed());
+            Ok(Decoded { prepared, kept: opened.kept(keep)? })
+        };
+        self.open(ctx, from, longest, prepare).await
+    }
+
+    /// Decodes a picture and does `work` with it, whose results have this longer side; off the async threads unless
+    /// both are small.
+    pub(super) async fn open<T, F>(&self, ctx: &Context, from: Undecoded, side: u32, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Opened) -> Result<T> + Send + 'static,
+    {
+        let Undecoded { picture, ticket, spread, keep: _ } = from;
         let bytes = picture?;
         let max_pixels = self.limits.image_pixels;
         let header = image::probe(&bytes, max_pixels)?;
         // beside the decoded pixels there may be a copy turned upright in the model's colours
         let pixels = u64::from(header.width) * u64::from(header.height);
         let room = self.decoded.take(image::decoded_bytes(&header) + 3 * pixels, ctx.deadline).await?;
-        let small = header.width.max(header.height) <= INLINE_SIDE
-            && bytes.len() <= INLINE_BYTES
-            && models.iter().all(|model| super::reconstruct::side(model) <= INLINE_SIDE);
-        let metrics = Arc::clone(&self.metrics);
-        let noted = ctx.clone();
-        let work = move || {
+        let small =
+            header.width.max(header.height) <= INLINE_SIDE && bytes.len() <= INLINE_BYTES && side <= INLINE_SIDE;
+        let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
+        let open = move || {
             let _room = room;
             let started = Instant::now();
             let decoded = image::decode(&bytes, max_pixels)?;
             note(&noted, &metrics, Stage::Decode, started.elapsed());
-            let prepared_from = Instant::now();
-            let prepared = models.iter().map(|model| prepare_for(&decoded, model)).collect::<Result<_>>()?;
-            note(&noted, &metrics, Stage::Preprocess, prepared_from.elapsed());
-            let kept = match keep {
-                StoreMode::None => None,
-                StoreMode::Original => Some(Kept { bytes, media_type: header.format.media_type() }),
-                StoreMode::Thumbnail => {
-                    let bytes = image::encode::thumbnail(&decoded, THUMBNAIL_EDGE)?;
-                    let media_type = image::sniff::sniff(&bytes)?.media_type();
-                    Some(Kept { bytes: bytes.into(), media_type })
-                }
-            };
+            let result = work(Opened { decoded, bytes, media_type: header.format.media_type() })?;
             ticket.done(started.elapsed());
-            Ok(Decoded { prepared, kept })
+            Ok(result)
         };
         if spread.inline && small {
-            return work();
+            return open();
         }
-        within(ctx.deadline, self.pool.run(work)).await??
+        within(ctx.deadline, self.pool.run(open)).await??
     }
 
     /// [`Service::prepare`] for a single model, with nothing kept.

@@ -1,4 +1,4 @@
-//! Anomaly scores by reconstruction error.
+//! Anomaly scores: by the error of reconstruction, and by what a variational model believes of a picture.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -6,14 +6,16 @@ use futures_util::future::join_all;
 
 use super::{
     ByModel, Context, Picture, Service,
+    passage::{Errand, Passage, Redrawn, graph, side, take},
     pictures::Undecoded,
-    reconstruct::{Passage, side},
 };
 use crate::{
-    anomaly::ErrorMetric,
+    anomaly::{ErrorMap, ScoreMetric, variational},
+    batch::Row,
     domain::ModelName,
     error::{Error, Result},
-    model::{Capability, Model},
+    image::Plane,
+    model::{GraphRole, Model},
 };
 
 /// How the map of errors is sent.
@@ -55,19 +57,33 @@ pub struct Scored {
     pub map: Option<Vec<u8>>,
 }
 
+/// What a picture is scored by, once its graphs have run.
+enum Evidence {
+    /// The picture made of it.
+    Redrawn(Redrawn),
+    /// The divergence of its latent from the prior, in nats.
+    Divergence(f64),
+    /// Both, for the negative evidence lower bound.
+    Bound(Plane, f64),
+}
+
 impl Service {
-    /// Scores pictures by the error of their reconstruction.
+    /// Scores pictures.
     ///
     /// # Errors
-    /// As [`Service::embed`].
+    /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model's family, and
+    /// `invalid_request` for a map of a metric that has none.
     pub async fn score(
         &self,
         ctx: &Context,
         model: &ModelName,
         pictures: Vec<Picture>,
-        (metric, map): (ErrorMetric, MapFormat),
+        (metric, map): (ScoreMetric, MapFormat),
     ) -> Result<ByModel<Scored>> {
-        let (model, passages) = self.begin(model, Capability::Score, pictures, ctx.deadline).await?;
+        if metric == ScoreMetric::Kl && map != MapFormat::None {
+            return Err(Error::invalid_request("metric kl is of the latent and has no map; leave `map` out"));
+        }
+        let (model, passages) = self.begin(model, Errand::Score(metric), pictures, ctx.deadline).await?;
         let work =
             passages.into_iter().map(|(picture, passage)| self.score_one(ctx, &model, picture, (passage, metric, map)));
         let results = join_all(work).await;
@@ -79,24 +95,73 @@ impl Service {
         ctx: &Context,
         model: &Arc<Model>,
         picture: Undecoded,
-        (passage, metric, map): (Passage, ErrorMetric, MapFormat),
+        (passage, metric, map): (Passage, ScoreMetric, MapFormat),
     ) -> Result<Scored> {
         let spread = passage.spread;
         let prepared = self.prepare_one(ctx, picture, model).await?;
-        let decoded = self.pass(ctx, model, prepared.tensor, passage).await?;
+        let evidence = self.evidence(ctx, model, prepared.tensor, (passage, metric)).await?;
         let (size, model, pixels) = (side(model), Arc::clone(model), prepared.pixels);
         let score = move || {
             let original = model.preprocessor().unit(&pixels);
-            let errors = || metric.map(&original, &decoded);
-            let map = match map {
-                MapFormat::None => None,
-                MapFormat::Png => Some(errors().png()?),
-                MapFormat::Png16 => Some(errors().png16()?),
-                MapFormat::Npy => Some(errors().npy()),
-                MapFormat::Overlay => Some(errors().overlay(&original)?),
-            };
-            Ok(Scored { score: metric.score(&original, &decoded), map })
+            let (score, errors) = evidence.weigh(metric, &original, map != MapFormat::None)?;
+            let map = errors.map(|errors| map.draw(&errors, &original)).transpose()?.flatten();
+            Ok(Scored { score, map })
         };
         self.on_pool(size, spread, score).await
+    }
+
+    async fn evidence(
+        &self,
+        ctx: &Context,
+        model: &Model,
+        tensor: Row,
+        (mut passage, metric): (Passage, ScoreMetric),
+    ) -> Result<Evidence> {
+        if metric.error().is_some() {
+            return self.redraw(ctx, model, tensor, passage).await.map(Evidence::Redrawn);
+        }
+        let mut rows = self.encode(ctx, model, tensor, &mut passage).await?;
+        let encoder = graph(model, GraphRole::Encoder)?;
+        let mean = take(&mut rows, encoder, &["mean"])?;
+        let log_variance = take(&mut rows, encoder, &["log_variance"])?;
+        let divergence = variational::kl_divergence(&mean.data, &log_variance.data);
+        if metric == ScoreMetric::Kl {
+            return Ok(Evidence::Divergence(divergence));
+        }
+        let picture = self.decode(ctx, model, mean, passage.take_second()?).await?;
+        Ok(Evidence::Bound(picture, divergence))
+    }
+}
+
+impl Evidence {
+    /// The score, and where it comes from if that is asked for and can be told.
+    fn weigh(&self, metric: ScoreMetric, original: &Plane, with_map: bool) -> Result<(f64, Option<ErrorMap>)> {
+        let (score, map) = match self {
+            Self::Redrawn(redrawn) => {
+                let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no pictures"))?;
+                (redrawn.score(metric, original), with_map.then(|| redrawn.map(metric, original)))
+            }
+            Self::Divergence(divergence) => (*divergence, None),
+            Self::Bound(picture, divergence) => (
+                variational::negative_log_likelihood(original, picture) + divergence,
+                with_map.then(|| variational::likelihood_map(original, picture)),
+            ),
+        };
+        if score.is_finite() {
+            return Ok((score, map));
+        }
+        Err(Error::internal("the graph gave a mean or a log-variance that makes no finite score"))
+    }
+}
+
+impl MapFormat {
+    fn draw(self, errors: &ErrorMap, original: &Plane) -> Result<Option<Vec<u8>>> {
+        Ok(match self {
+            Self::None => None,
+            Self::Png => Some(errors.png()?),
+            Self::Png16 => Some(errors.png16()?),
+            Self::Npy => Some(errors.npy()),
+            Self::Overlay => Some(errors.overlay(original)?),
+        })
     }
 }

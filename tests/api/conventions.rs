@@ -45,7 +45,7 @@ async fn server_timing_names_the_stages_of_the_work() {
 #[tokio::test]
 async fn unknown_routes_are_problems_whatever_the_method() {
     let server = Server::start().await;
-    for path in ["/made/up", "/v1", "/v1/generate", "/v1/inpaint", "/v1/collections/c/recommend", "/v2/health/live"] {
+    for path in ["/made/up", "/v1", "/v1/analyze", "/v1/encode", "/v1/collections/c/made-up", "/v2/health/live"] {
         server.get(path).await.refused(404, "route_not_found");
         server.post(path, json!({})).await.refused(404, "route_not_found");
     }

@@ -27,6 +27,16 @@ pub fn jpeg(seed: u32) -> Vec<u8> {
     encoded(&drawn(seed), ImageFormat::Jpeg)
 }
 
+/// A square picture as a PNG.
+pub fn painted(side: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+    encoded(&RgbImage::from_fn(side, side, |x, y| Rgb(colour(x, y))), ImageFormat::Png)
+}
+
+/// Red, green and blue of each pixel of a PNG, row by row.
+pub fn pixels(file: &[u8]) -> Vec<u8> {
+    image::load_from_memory_with_format(file, ImageFormat::Png).unwrap().into_rgb8().into_raw()
+}
+
 pub fn data_uri(file: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(file))
 }

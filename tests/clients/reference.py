@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[2]
 # `slow` never ends its run: it is for the tests of cancellation.
 NOT_SERVED_HERE = {"slow"}
-SERVED_FAMILIES = {"autoencoder", "contrastive"}
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -117,15 +116,44 @@ class Model:
         """Values in the space of the preprocessed input, as height x width x channels in 0..1."""
         return (values[0].transpose(1, 2, 0) * self.std + self.mean) / (self.rescale * 255)
 
+    def picture(self, image):
+        """What a graph gave as a picture: height x width x channels in 0..1."""
+        normalized = self.manifest.get("reconstruction", {}).get("values", "unit") == "normalized"
+        return np.clip(self.to_unit(image) if normalized else image[0].transpose(1, 2, 0), 0, 1)
+
     def reconstruction(self, tensor):
         """The picture the model makes of the tensor: height x width x channels in 0..1."""
         if "autoencoder" in self.graphs:
-            image = self.run("autoencoder", image=tensor)["image"]
-        else:
-            latent = self.run("encoder", image=tensor)["latent"]
-            image = self.run("decoder", latent=latent)["image"]
-        normalized = self.manifest.get("reconstruction", {}).get("values", "unit") == "normalized"
-        return np.clip(self.to_unit(image) if normalized else image[0].transpose(1, 2, 0), 0, 1)
+            return self.picture(self.run("autoencoder", image=tensor)["image"])
+        code = self.run("encoder", image=tensor)
+        return self.decoded(code["mean"] if "mean" in code else code["latent"])
+
+    def decoded(self, latent):
+        """The picture of a latent."""
+        return self.picture(self.run("decoder", latent=latent)["image"])
+
+    @property
+    def patch(self):
+        return self.manifest["masked"]["patch"]
+
+    @property
+    def patches(self):
+        return self.width // self.patch * (self.height // self.patch)
+
+    def hidden(self, patches):
+        """Which pixels these patches hold: height x width x 1."""
+        flags = np.zeros(self.patches, bool)
+        flags[patches] = True
+        grid = flags.reshape(self.height // self.patch, -1)
+        return grid.repeat(self.patch, axis=0).repeat(self.patch, axis=1)[..., None]
+
+    def filled(self, tensor, patches):
+        """The picture with these patches as the model predicts them from the others."""
+        mask = np.zeros((1, self.patches), np.float32)
+        mask[0, patches] = 1
+        role = "noise" if "noise" in self.graphs["masked"]["inputs"] else "mask"
+        prediction = self.picture(self.run("masked", image=tensor, **{role: mask})["image"])
+        return np.where(self.hidden(patches), prediction, self.to_unit(tensor))
 
 
 @functools.cache
@@ -180,7 +208,9 @@ def found():
 
 
 MODEL_FOLDERS = found()
-MODELS = [model for model in map(Model, MODEL_FOLDERS) if model.manifest["family"] in SERVED_FAMILIES]
+MODELS = [Model(folder) for folder in MODEL_FOLDERS]
 EMBEDDING_MODELS = [model for model in MODELS if "encoder" in model.graphs]
 RECONSTRUCTING_MODELS = [model for model in MODELS if "decoder" in model.graphs or "autoencoder" in model.graphs]
+VARIATIONAL_MODELS = [model for model in MODELS if model.manifest["family"] == "variational"]
+MASKED_MODELS = [model for model in MODELS if model.manifest["family"] == "masked-autoencoder"]
 DENOISING_MODELS = [model for model in MODELS if model.manifest.get("denoises", False)]

@@ -46,11 +46,22 @@ fn a_map_shows_where_the_pictures_differ() {
 }
 
 #[test]
-fn names_parse_and_unknown_ones_list_what_there_is() {
-    for metric in ErrorMetric::ALL {
-        assert_eq!(metric.as_str().parse::<ErrorMetric>().unwrap(), metric);
-        assert_eq!(serde_json::to_value(metric).unwrap(), metric.as_str());
+fn hidden_patches_are_compared_where_they_were_predicted() {
+    let grid = crate::image::Grid { columns: 4, rows: 3, side: 5 };
+    let (original, other) = pair();
+    let masks = Mask::complementary(grid, 9);
+    let predictions: Vec<(Mask, Plane)> = masks.into_iter().map(|mask| (mask, other.clone())).collect();
+    for metric in [ErrorMetric::Mse, ErrorMetric::L1] {
+        // the same prediction under every mask: the error of the whole picture, pixel by pixel
+        let (hidden, whole) = (metric.map_hidden(&original, &predictions), metric.map(&original, &other));
+        assert!(hidden.data.iter().zip(&whole.data).all(|(a, b)| (a - b).abs() < 1e-6), "{metric}");
+        assert!((hidden.mean() - metric.score(&original, &other)).abs() < 1e-6, "{metric}");
     }
-    let error = "MSE".parse::<ErrorMetric>().unwrap_err();
-    assert!(error.message().contains("mse, l1, ssim"), "{error}");
+    let few = [(Mask::of_patches(grid, &[5]).unwrap(), other.clone())];
+    for metric in ErrorMetric::ALL {
+        let map = metric.map_hidden(&original, &few);
+        assert!(map.data[7 * 20 + 7].abs() > 0.0 && map.data[0] == 0.0, "{metric}");
+        let perfect = [(few[0].0.clone(), original.clone())];
+        assert!(metric.map_hidden(&original, &perfect).mean().abs() < 1e-6, "{metric}");
+    }
 }

@@ -15,7 +15,7 @@ use super::{
     misfit::{MAX_ELEMENTS, misfits, too_many},
     options::Options,
     picture::{JsonInputs, JsonPicture, JsonPictures},
-    vector::JsonVector,
+    vector::{JsonVector, JsonVectors},
 };
 use crate::{
     error::{Error, Result},
@@ -31,8 +31,12 @@ pub(in crate::http) enum Kind {
     Picture,
     /// One picture or a list of them, as in OpenAI's `input`.
     Inputs,
+    /// A picture whose dark patches are to be hidden; a part of a form too.
+    Mask,
     /// A vector.
     Vector,
+    /// A list of vectors.
+    Vectors,
     /// A list of objects with fields of their own.
     Elements(Grammar),
 }
@@ -45,7 +49,9 @@ pub(in crate::http) type Grammar = &'static [(&'static str, Kind)];
 pub(in crate::http) struct Fields {
     pub(in crate::http) pictures: Option<Vec<Picture>>,
     pub(in crate::http) inputs: Option<Vec<Picture>>,
+    pub(in crate::http) mask: Option<Picture>,
     pub(in crate::http) vector: Option<Result<Vec<f32>>>,
+    pub(in crate::http) vectors: Option<Vec<Result<Vec<f32>>>>,
     /// Each with what is wrong with it, which is its own error.
     pub(in crate::http) elements: Option<Vec<Result<Fields>>>,
     pub(in crate::http) options: Options,
@@ -109,6 +115,14 @@ impl Fields {
                 put(name, &mut self.pictures, picture.map(|picture| Ok(vec![picture.0])))
             }
             Kind::Inputs => put(name, &mut self.inputs, Some(Ok(map.next_value::<JsonInputs>()?.0))),
+            Kind::Mask => {
+                let picture: Option<JsonPicture> = map.next_value()?;
+                put(name, &mut self.mask, picture.map(|picture| Ok(picture.0)))
+            }
+            Kind::Vectors => {
+                let vectors: Option<JsonVectors> = map.next_value()?;
+                put(name, &mut self.vectors, vectors.map(|vectors| vectors.0))
+            }
             Kind::Vector => {
                 let vector: Option<JsonVector> = map.next_value()?;
                 put(name, &mut self.vector, vector.map(|vector| Ok(vector.0)))

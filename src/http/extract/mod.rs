@@ -25,4 +25,4 @@ pub(super) use entries::ItemsRequest;
 pub(super) use fields::{Fields, Grammar, Kind};
 pub(super) use path::{Name, NoOptions, QueryOptions, Segments, Sought, SpaceOptions, from_text};
 pub(super) use picture::PictureSchema;
-pub(super) use submission::{Form, OptionsRequest, Pictures, PicturesRequest, Submission};
+pub(super) use submission::{Form, MaskedRequest, OptionsRequest, Pictures, PicturesRequest, Submission};

@@ -41,6 +41,16 @@ pub(in crate::http) enum Pictures {
     Needed,
 }
 
+impl Form {
+    /// Whether a mask comes beside the pictures.
+    fn takes_mask(&self) -> bool {
+        self.json.iter().any(|(_, kind)| matches!(kind, Kind::Mask))
+    }
+}
+
+/// A route that takes pictures, perhaps a mask for all of them, and options.
+const MASKED_PICTURES: Form =
+    Form { json: &[("images", Kind::Pictures), ("mask", Kind::Mask)], pictures: Pictures::Needed, repeated: &[] };
 /// A route that takes pictures and options about all of them.
 const PICTURES: Form = Form { json: &[("images", Kind::Pictures)], pictures: Pictures::Needed, repeated: &[] };
 /// A route that takes options alone.
@@ -159,6 +169,11 @@ async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Re
         if form.pictures != Pictures::None && name == "image" {
             let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
             fields.pictures.get_or_insert_default().push(picture(bytes));
+        } else if form.takes_mask() && name == "mask" {
+            let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
+            if fields.mask.replace(picture(bytes)).is_some() {
+                return Err(Error::invalid_request("`mask` is given twice"));
+            }
         } else {
             let text = part.text().await.map_err(|error| malformed(&error))?;
             fields.options.add_text(name, text, form.repeated)?;
@@ -193,6 +208,24 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for PicturesRequest<O> 
         let options = fields.options.read()?;
         let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
         Ok(Self { pictures, options })
+    }
+}
+
+/// The pictures of a request, a mask for all of them where there is one, and the options.
+pub(in crate::http) struct MaskedRequest<O> {
+    pub(in crate::http) pictures: Vec<Picture>,
+    pub(in crate::http) mask: Option<Picture>,
+    pub(in crate::http) options: O,
+}
+
+impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for MaskedRequest<O> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let fields = Submission::read(request, MASKED_PICTURES).await.whole()?;
+        let options = fields.options.read()?;
+        let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
+        Ok(Self { pictures, mask: fields.mask, options })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A vector inside JSON.
+//! A vector inside JSON, and lists of them.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{
     de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::misfit::misfits;
+use super::misfit::{MAX_ELEMENTS, misfits, too_many};
 use crate::error::{Error, Result};
 
 /// A vector as it stands in a body; why it is none is the item's error.
@@ -50,6 +50,44 @@ impl<'de> Visitor<'de> for VectorVisitor {
             values.push(value.map_or(0.0, |value| value as f32));
         }
         Ok(wrong.map_or(Ok(values), |wrong| Err(Error::invalid_request(wrong))))
+    }
+}
+
+/// A list of vectors, or why it is none.
+pub(super) struct JsonVectors(pub(super) Result<Vec<Result<Vec<f32>>>>);
+
+impl<'de> Deserialize<'de> for JsonVectors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VectorsVisitor).map(Self)
+    }
+}
+
+struct VectorsVisitor;
+
+impl VectorsVisitor {
+    fn misfit(&self) -> Result<Vec<Result<Vec<f32>>>> {
+        Err(Error::invalid_request("not a list of vectors"))
+    }
+}
+
+impl<'de> Visitor<'de> for VectorsVisitor {
+    type Value = Result<Vec<Result<Vec<f32>>>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of vectors")
+    }
+
+    misfits!(scalars, numbers, text, object);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut vectors = Vec::new();
+        while let Some(vector) = list.next_element::<JsonVector>()? {
+            vectors.push(vector.0);
+            if vectors.len() > MAX_ELEMENTS {
+                return too_many(&mut list).map(Err);
+            }
+        }
+        Ok(Ok(vectors))
     }
 }
 
@@ -110,6 +148,10 @@ mod tests {
             let error = vector(json).unwrap().unwrap_err();
             assert!(error.message().contains(part), "{json}: {error}");
         }
+        let vectors = |json: &str| serde_json::from_str::<JsonVectors>(json).unwrap().0;
+        let two = vectors("[[1, 2], [3, null]]").unwrap();
+        assert!(two[0].is_ok() && two[1].is_err());
+        assert!(vectors("[1]").unwrap()[0].is_err() && vectors("{}").is_err());
         for bad in ["[NaN]", "[Infinity]", "[1e999]", "[1"] {
             assert!(vector(bad).is_err(), "{bad}");
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    anomaly::ErrorMetric,
+    anomaly::ScoreMetric,
     domain::ModelName,
     error::{Error, ErrorKind, Result},
     http::{
@@ -32,7 +32,7 @@ pub struct AnomalyOptions {
     #[serde(default)]
     #[schema(default = "mse")]
     #[param(required = false)]
-    metric: ErrorMetric,
+    metric: ScoreMetric,
     /// `none`, `png` (8 bit, for the eye), `png16` (fixed scale), `npy` (the values) or `overlay` (heat over the
     /// picture). None unless asked for; a bare PNG is `png` unless asked otherwise.
     #[serde(default, deserialize_with = "from_text")]
@@ -59,7 +59,7 @@ struct AnomalyEntry {
     index: usize,
     /// Grows with strangeness.
     score: f64,
-    metric: ErrorMetric,
+    metric: ScoreMetric,
     /// Where the picture is strange, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,

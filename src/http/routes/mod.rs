@@ -4,7 +4,10 @@ mod anomaly;
 mod collections;
 mod denoise;
 mod embeddings;
+mod generate;
 pub(super) mod health;
+mod inpaint;
+mod interpolate;
 mod items;
 mod models;
 mod preprocess;
@@ -12,6 +15,8 @@ mod reconstruct;
 mod search;
 
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
+pub(super) use inpaint::InpaintOptions;
+pub(super) use interpolate::InterpolateOptions;
 pub(super) use items::{AddOptions, NewItem};
 pub(super) use search::{BatchOptions, SearchOptions};
 
@@ -31,11 +36,14 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(reconstruct::reconstruct))
         .routes(routes!(denoise::denoise))
+        .routes(routes!(inpaint::inpaint))
         .routes(routes!(anomaly::anomaly))
+        .routes(routes!(generate::generate))
         .routes(routes!(preprocess::preprocess))
         .routes(routes!(items::picture));
     let json = OpenApiRouter::new()
         .routes(routes!(models::list))
+        .routes(routes!(interpolate::interpolate))
         .routes(routes!(models::describe))
         .routes(routes!(collections::list))
         .routes(routes!(collections::create, collections::describe, collections::remove))

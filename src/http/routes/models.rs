@@ -117,13 +117,12 @@ impl From<&Limits> for LimitsDescription {
 impl From<&Model> for ReadyModel {
     fn from(model: &Model) -> Self {
         let manifest = model.manifest();
-        let family = manifest.family;
         let input = model.preprocessor().input();
         Self {
-            family,
+            family: manifest.family,
             description: manifest.description.clone(),
             license: manifest.license.clone(),
-            capabilities: model.capabilities().iter().copied().filter(|one| family.computes(*one)).collect(),
+            capabilities: model.capabilities().to_vec(),
             input: InputDescription { width: input.width, height: input.height, channels: input.channels },
             preprocess: model.preprocessor().spec().clone(),
             embedding: model.embedding().map(|head| EmbeddingDescription {

@@ -9,7 +9,6 @@ pub(super) const RULES: Rules = Rules {
     latent: Some("latent"),
     check,
     capabilities,
-    computed: &[Capability::Embed, Capability::Reconstruct, Capability::Denoise, Capability::Score],
 };
 
 fn check(manifest: &Manifest, found: &mut Vec<String>) {

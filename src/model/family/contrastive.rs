@@ -5,14 +5,8 @@ use crate::model::Manifest;
 
 const EMBEDDINGS: &[&str] = &["embedding", "latent", "tokens"];
 
-pub(super) const RULES: Rules = Rules {
-    graphs: &[GraphRole::Encoder],
-    embeddings: EMBEDDINGS,
-    latent: None,
-    check,
-    capabilities,
-    computed: &[Capability::Embed],
-};
+pub(super) const RULES: Rules =
+    Rules { graphs: &[GraphRole::Encoder], embeddings: EMBEDDINGS, latent: None, check, capabilities };
 
 fn check(manifest: &Manifest, found: &mut Vec<String>) {
     require_graph(manifest, GraphRole::Encoder, found);

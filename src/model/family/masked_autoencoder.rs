@@ -11,8 +11,6 @@ pub(super) const RULES: Rules = Rules {
     latent: None,
     check,
     capabilities,
-    // what needs a mask is known of the model and not computed yet
-    computed: &[Capability::Embed],
 };
 
 fn check(manifest: &Manifest, found: &mut Vec<String>) {
@@ -26,10 +24,10 @@ fn check(manifest: &Manifest, found: &mut Vec<String>) {
             (true, false) | (false, true) => {}
         }
     }
-    check_patch(manifest, found);
+    check_masked(manifest, found);
 }
 
-fn check_patch(manifest: &Manifest, found: &mut Vec<String>) {
+fn check_masked(manifest: &Manifest, found: &mut Vec<String>) {
     let Some(masked) = &manifest.masked else {
         found.push("[masked] is missing: family masked-autoencoder needs patch, the pixels a side".to_owned());
         return;
@@ -37,6 +35,11 @@ fn check_patch(manifest: &Manifest, found: &mut Vec<String>) {
     let (width, height) = (manifest.input.width, manifest.input.height);
     if masked.patch == 0 || !width.is_multiple_of(masked.patch) || !height.is_multiple_of(masked.patch) {
         found.push(format!("masked.patch = {} does not divide the input of {width} × {height}", masked.patch));
+    } else if let Some(grid) = manifest.grid()
+        && !(1..grid.patches()).contains(&grid.hidden_at(masked.ratio))
+    {
+        let (ratio, patches) = (masked.ratio, grid.patches());
+        found.push(format!("masked.ratio = {ratio} does not hide some and leave some of the {patches} patches"));
     }
 }
 

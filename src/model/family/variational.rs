@@ -9,8 +9,6 @@ pub(super) const RULES: Rules = Rules {
     latent: Some("mean"),
     check,
     capabilities,
-    // from the mean, the way from picture to picture is that of an autoencoder; drawing from the prior comes later
-    computed: &[Capability::Embed, Capability::Reconstruct, Capability::Denoise, Capability::Score],
 };
 
 fn check(manifest: &Manifest, found: &mut Vec<String>) {

@@ -152,11 +152,6 @@ impl fmt::Display for Serves {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let capabilities: Vec<&str> = self.capabilities.iter().map(|one| one.as_str()).collect();
         writeln!(f, "  serves {} ({}): {}", self.name, self.family, capabilities.join(", "))?;
-        let later: Vec<&str> =
-            self.capabilities.iter().filter(|&&one| !self.family.computes(one)).map(|one| one.as_str()).collect();
-        if !later.is_empty() {
-            writeln!(f, "    not in this version: {}", later.join(", "))?;
-        }
         if let Some(dimension) = self.dimension {
             writeln!(f, "    vectors of {dimension} numbers")?;
         }

@@ -231,13 +231,14 @@ fn embedding(root: &mut Section, family: Option<Family>, graphs: &Graphs) -> Opt
 fn masked(root: &mut Section, family: Option<Family>) -> Option<MaskedSpec> {
     let mut section = root.section("masked")?;
     let patch = section.required::<u32>("patch");
+    let ratio = section.optional("ratio").unwrap_or(MaskedSpec::RATIO);
     root.absorb(section);
     if let Some(family) = family.filter(|&family| family != Family::MaskedAutoencoder) {
         root.complain(format!("[masked] is for family masked-autoencoder, not {family}"));
         return None;
     }
-    // a patch of 0 is told by the family's own rules
-    Some(MaskedSpec { patch: patch? })
+    // a patch of 0 and a ratio out of range are told by the family's own rules
+    Some(MaskedSpec { patch: patch?, ratio })
 }
 
 fn reconstruction(root: &mut Section, graphs: &Graphs) -> Values {

@@ -199,10 +199,26 @@ fn a_mask_is_bound_once_and_patches_divide_the_picture() {
             + &format!("[masked]\npatch = {patch}\n")
     };
     let manifest = Manifest::parse(&masked("{ image = \"x\", noise = \"n\" }", 4)).unwrap();
-    assert_eq!(manifest.patches(), Some(4));
+    assert_eq!(manifest.grid().map(crate::image::Grid::patches), Some(4));
     assert_told(&masked("{ image = \"x\" }", 3), &["needs mask, or noise", "masked.patch = 3 does not divide"]);
     assert_told(&masked("{ image = \"x\", mask = \"m\", noise = \"n\" }", 0), &["both mask and noise", "patch = 0"]);
     assert_told(&masked("{ image = \"x\", mask = \"x\" }", 4), &["is bound to another role"]);
+}
+
+#[test]
+fn a_ratio_hides_some_patches_and_leaves_some() {
+    let masked = |ratio: &str| {
+        LEAST.replace("contrastive", "masked-autoencoder")
+            + "[graphs.masked]\nfile = \"m.onnx\"\ninputs = { image = \"x\", mask = \"m\" }\n\
+               outputs = { image = \"y\" }\n"
+            + &format!("[masked]\npatch = 4\n{ratio}\n")
+    };
+    let ratio = |text: &str| Manifest::parse(&masked(text)).unwrap().masked.unwrap().ratio;
+    assert!((ratio("") - MaskedSpec::RATIO).abs() < f64::EPSILON && (ratio("ratio = 0.5") - 0.5).abs() < f64::EPSILON);
+    for bad in ["0.0", "1.0", "-0.5", "1.5", "nan"] {
+        let told = format!("masked.ratio = {}", if bad == "nan" { "NaN" } else { bad.trim_end_matches(".0") });
+        assert_told(&masked(&format!("ratio = {bad}")), &[&told, "of the 4 patches"]);
+    }
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Pictures with hidden patches to whole ones.
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::ModelName,
+    error::{Error, Result},
+    http::{
+        AppState,
+        accept::{Media, negotiate},
+        answer::{ItemError, bare, data_uri, item_errors, only_one},
+        error::Failure,
+        extract::{MaskedRequest, Name as _},
+        schema::{File, FormInpaint, JsonInpaint},
+    },
+    service::{Context, HidingRequest, Inpainted, Picture},
+};
+
+/// At most one of `mask_ratio` (with its `seed`), `patches` and a mask.
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct InpaintOptions {
+    #[param(required = false)]
+    model: String,
+    /// The share of the patches to hide, in 0…1: `n − ⌊n · (1 − ratio)⌋` of n. The model's own share (0.75 for most)
+    /// where nothing else is said.
+    #[schema(minimum = 0, maximum = 1, example = 0.75)]
+    mask_ratio: Option<f64>,
+    /// Which patches the ratio hides: the same seed hides the same; 0 unless given.
+    seed: Option<u64>,
+    /// The patches to hide, counted row by row from 0.
+    patches: Option<Vec<u64>>,
+    /// Fail the request with its first bad picture.
+    #[serde(default)]
+    #[param(required = false)]
+    strict: bool,
+}
+
+impl InpaintOptions {
+    fn hiding(&mut self, mask: Option<Picture>) -> Result<HidingRequest> {
+        let share = self.mask_ratio.is_some() || self.seed.is_some();
+        match (self.patches.take(), mask) {
+            (None, None) => Ok(HidingRequest::Share { ratio: self.mask_ratio, seed: self.seed.unwrap_or(0) }),
+            (Some(patches), None) if !share => Ok(HidingRequest::Patches(patches)),
+            (None, Some(mask)) if !share => Ok(HidingRequest::Painted(mask)),
+            _ => Err(Error::invalid_request(
+                "what is to be hidden is said once: by `mask_ratio` and `seed`, by `patches`, or by `mask`",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InpaintedList {
+    model: String,
+    space_key: String,
+    data: Vec<InpaintedEntry>,
+    errors: Vec<ItemError>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct InpaintedEntry {
+    /// The picture's place in the request, from 0.
+    index: usize,
+    /// A PNG at the model's size, as a data URI: the visible patches as they were, the hidden ones as predicted.
+    image: String,
+    /// The same with the hidden patches grey.
+    masked: String,
+    /// The hidden patches, ascending.
+    patches: Vec<usize>,
+}
+
+/// Hides patches of pictures, the same ones of each, and fills them in.
+#[utoipa::path(post, path = "/v1/inpaint", tag = "pictures", params(InpaintOptions),
+    request_body(content((JsonInpaint = "application/json"), (FormInpaint = "multipart/form-data"),
+        (File = "image/*"))),
+    responses((status = 200, content((InpaintedList = "application/json"), (File = "image/png")))))]
+pub(in crate::http) async fn inpaint(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    headers: HeaderMap,
+    MaskedRequest { pictures, mask, mut options }: MaskedRequest<InpaintOptions>,
+) -> Result<Response, Failure> {
+    let media = negotiate(&headers, &[Media::Json, Media::Png])?;
+    only_one(media, pictures.len())?;
+    let hiding = options.hiding(mask)?;
+    let model = ModelName::seek(&options.model)?;
+    let made = state.service.inpaint(&context, &model, pictures, hiding).await?;
+    let items = made.items.settle(options.strict || media.is_binary())?;
+    if media.is_binary() {
+        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;
+        return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
+    }
+    let entry = |(index, made): (usize, Inpainted)| InpaintedEntry {
+        index,
+        image: data_uri("image/png", &made.png),
+        masked: data_uri("image/png", &made.masked),
+        patches: made.patches,
+    };
+    let errors = item_errors(&items.errors);
+    let data = items.good.into_iter().map(entry).collect();
+    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
+    Ok(Json(InpaintedList { model, space_key, data, errors }).into_response())
+}

@@ -1,0 +1,108 @@
+//! The way between two pictures.
+
+use axum::{
+    Extension, Json,
+    extract::{FromRequest, Request, State},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::ModelName,
+    error::{Error, Result},
+    http::{
+        AppState,
+        answer::data_uri,
+        error::Failure,
+        extract::{Fields, Form, Kind, Name as _, Pictures, Submission},
+        schema::{FormPictures, JsonInterpolate},
+    },
+    model::Interpolation,
+    service::{Context, Ends, Step, Steps},
+};
+
+/// Steps unless a request says otherwise.
+const STEPS: usize = 8;
+
+const FORM: Form = Form {
+    json: &[("images", Kind::Pictures), ("latents", Kind::Vectors)],
+    pictures: Pictures::Possible,
+    repeated: &[],
+};
+
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct InterpolateOptions {
+    #[param(required = false)]
+    model: String,
+    /// Pictures on the way, both ends included: 2 to `limits.images`, 8 unless given.
+    #[schema(minimum = 2)]
+    steps: Option<usize>,
+    /// `spherical` unless given.
+    #[serde(default)]
+    #[param(required = false)]
+    method: Interpolation,
+    /// Between pictures: the way leads between latents drawn around them instead of their means. The same seed draws
+    /// the same.
+    seed: Option<u64>,
+}
+
+/// The ends of a way and the options, however they were sent.
+pub struct InterpolateRequest {
+    ends: Ends,
+    options: InterpolateOptions,
+}
+
+impl<S: Send + Sync> FromRequest<S> for InterpolateRequest {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let Fields { pictures, vectors, options, .. } = Submission::read(request, FORM).await.whole()?;
+        let options: InterpolateOptions = options.read()?;
+        let ends = match (pictures, vectors) {
+            (Some(pictures), None) => Ends::Pictures(pictures, options.seed),
+            (None, Some(vectors)) => {
+                if options.seed.is_some() {
+                    let text = "`seed` draws latents around pictures; latents that are given need none";
+                    return Err(Error::invalid_request(text).into());
+                }
+                Ends::Latents(vectors.into_iter().collect::<Result<_>>()?)
+            }
+            _ => return Err(Error::invalid_request("a way needs two `images` or two `latents`").into()),
+        };
+        Ok(Self { ends, options })
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InterpolatedList {
+    model: String,
+    space_key: String,
+    data: Vec<InterpolatedEntry>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct InterpolatedEntry {
+    /// Where on the way: 0 at the first end, 1 at the second.
+    t: f64,
+    /// A PNG at the model's size, as a data URI.
+    image: String,
+}
+
+/// Decodes latents at equal steps between those of two pictures, or between two latents.
+#[utoipa::path(post, path = "/v1/interpolate", tag = "pictures", params(InterpolateOptions),
+    request_body(content((JsonInterpolate = "application/json"),
+        (FormPictures<InterpolateOptions> = "multipart/form-data"))),
+    responses((status = 200, body = InterpolatedList)))]
+pub(in crate::http) async fn interpolate(
+    State(state): State<AppState>,
+    Extension(context): Extension<Context>,
+    InterpolateRequest { ends, options }: InterpolateRequest,
+) -> Result<Json<InterpolatedList>, Failure> {
+    let steps = Steps { count: options.steps.unwrap_or(STEPS), interpolation: options.method };
+    let model = ModelName::seek(&options.model)?;
+    let (model, made) = state.service.interpolate(&context, &model, ends, steps).await?;
+    let data = made.into_iter().map(|Step { t, png }| InterpolatedEntry { t, image: data_uri("image/png", &png) });
+    let (name, space_key) = (model.name().to_string(), model.space_key().to_string());
+    Ok(Json(InterpolatedList { model: name, space_key, data: data.collect() }))
+}

@@ -1,0 +1,100 @@
+//! Pictures out of the prior of a variational model.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+
+use super::{
+    Context, Service,
+    passage::{graph, side},
+    pictures::Spread,
+};
+use crate::{
+    batch::{Row, Ticket},
+    domain::{ModelName, SpaceKey},
+    error::{Error, Result},
+    image::encode,
+    model::{Capability, GraphRole, Model, VectorOptions, latent},
+};
+
+/// The widest spread of latents that can be asked for, in standard deviations of the prior.
+const MAX_TEMPERATURE: f32 = 10.0;
+
+/// Which pictures are to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerateRequest {
+    /// 1 to `limits.images`.
+    pub count: usize,
+    /// The same seed gives the same pictures; more of them begin with the same ones.
+    pub seed: u64,
+    /// The standard deviation that latents are drawn with, 0…10; 1 is the prior's own.
+    pub temperature: f32,
+}
+
+/// A picture and the latent it was made from.
+#[derive(Debug)]
+pub struct Generated {
+    /// 8-bit PNG at the model's size.
+    pub png: Vec<u8>,
+    /// In the space of the model's means, not scaled to unit length; row-major where the latent has three axes.
+    pub latent: Vec<f32>,
+}
+
+/// Pictures of one model, with the key of the space their latents are in.
+pub struct GeneratedBy {
+    pub model: Arc<Model>,
+    pub space_key: SpaceKey,
+    pub pictures: Vec<Generated>,
+}
+
+impl Service {
+    /// Draws latents from the prior and decodes them.
+    ///
+    /// # Errors
+    /// No such model or capability, a count or temperature out of range, no room in the queue.
+    pub async fn generate(&self, ctx: &Context, model: &ModelName, request: GenerateRequest) -> Result<GeneratedBy> {
+        let GenerateRequest { count, seed, temperature } = request;
+        self.check_count(count, "pictures")?;
+        if !(0.0..=MAX_TEMPERATURE).contains(&temperature) {
+            let text = format!("temperature is in 0…{MAX_TEMPERATURE}, not {temperature}");
+            return Err(Error::invalid_request(text));
+        }
+        let model = self.loaded(model, ctx.deadline).await?;
+        model.require(Capability::Generate)?;
+        let shape = latent_shape(&model)?.to_vec();
+        let tickets = graph(&model, GraphRole::Decoder)?.queue.admit(count, ctx.deadline)?;
+        let dim = shape.iter().product();
+        let latents = self.pool.run(move || latent::from_prior(count, dim, (seed, temperature))).await?;
+        let spread = Spread::of(count);
+        let work = latents.into_iter().zip(tickets).map(|(latent, ticket)| {
+            let row = Row { shape: shape.clone(), data: latent.clone() };
+            async { Ok::<_, Error>(Generated { png: self.draw(ctx, &model, row, (ticket, spread)).await?, latent }) }
+        });
+        let pictures = try_join_all(work).await?;
+        Ok(GeneratedBy { space_key: latent_space(&model)?, pictures, model })
+    }
+
+    /// The picture of a latent as a PNG.
+    pub(super) async fn draw(
+        &self,
+        ctx: &Context,
+        model: &Model,
+        latent: Row,
+        (ticket, spread): (Ticket, Spread),
+    ) -> Result<Vec<u8>> {
+        let picture = self.decode(ctx, model, latent, ticket).await?;
+        self.on_pool(side(model), spread, move || encode::png(&picture)).await
+    }
+}
+
+/// The shape of what the model's decoder takes.
+pub(super) fn latent_shape(model: &Model) -> Result<&[usize]> {
+    model.latent_shape().ok_or_else(|| Error::internal("the shape of the model's latent is not known"))
+}
+
+/// The space of the model's means as they are: that of its vectors when they are not normalised.
+fn latent_space(model: &Model) -> Result<SpaceKey> {
+    let plain = VectorOptions { normalize: Some(false), ..VectorOptions::default() };
+    let head = model.embedding().ok_or_else(|| Error::internal("a variational model has no embedding"))?;
+    head.space_key(model.space_key(), &plain)
+}

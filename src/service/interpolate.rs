@@ -1,0 +1,135 @@
+//! The way between two pictures through the latents of a variational model.
+
+use std::sync::Arc;
+
+use futures_util::future::{try_join, try_join_all};
+
+use super::{
+    Context, Picture, Service,
+    generate::latent_shape,
+    passage::{Errand, Passage, graph, take},
+    pictures::{Spread, Undecoded},
+};
+use crate::{
+    batch::Row,
+    domain::ModelName,
+    error::{Error, Result},
+    model::{Capability, GraphRole, Interpolation, Model, latent},
+};
+
+/// Between what.
+pub enum Ends {
+    /// Two pictures: their means or, with a seed, latents drawn around them.
+    Pictures(Vec<Picture>, Option<u64>),
+    /// Two latents of the model's dimension.
+    Latents(Vec<Vec<f32>>),
+}
+
+/// How the way runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// 2 to `limits.images`, both ends included.
+    pub count: usize,
+    pub interpolation: Interpolation,
+}
+
+/// A picture on the way.
+#[derive(Debug)]
+pub struct Step {
+    /// 0 at the first end, 1 at the second.
+    pub t: f64,
+    /// 8-bit PNG at the model's size.
+    pub png: Vec<u8>,
+}
+
+impl Service {
+    /// Decodes latents at equal steps between two.
+    ///
+    /// # Errors
+    /// No such model or capability, ends that are not two or are no latents of the model, a picture that cannot be
+    /// read, steps out of range, no room in a queue.
+    pub async fn interpolate(
+        &self,
+        ctx: &Context,
+        model: &ModelName,
+        ends: Ends,
+        steps: Steps,
+    ) -> Result<(Arc<Model>, Vec<Step>)> {
+        self.check_count(steps.count, "steps")?;
+        let given = match &ends {
+            Ends::Pictures(pictures, _) => pictures.len(),
+            Ends::Latents(latents) => latents.len(),
+        };
+        if given != 2 || steps.count < 2 {
+            let text = format!("a way leads between 2 ends in 2 steps or more, not {given} in {}", steps.count);
+            return Err(Error::invalid_request(text));
+        }
+        let (model, [from, to]) = match ends {
+            Ends::Pictures(pictures, seed) => self.latents_of(ctx, model, pictures, seed).await?,
+            Ends::Latents(latents) => self.latents_given(ctx, model, latents).await?,
+        };
+        let shape = latent_shape(&model)?;
+        let tickets = graph(&model, GraphRole::Decoder)?.queue.admit(steps.count, ctx.deadline)?;
+        let spread = Spread::of(steps.count);
+        let work = tickets.into_iter().enumerate().map(|(at, ticket)| {
+            let t = at as f64 / (steps.count - 1) as f64;
+            let row = Row { shape: shape.to_vec(), data: steps.interpolation.between(&from, &to, t) };
+            let model = &model;
+            async move { Ok::<_, Error>(Step { t, png: self.draw(ctx, model, row, (ticket, spread)).await? }) }
+        });
+        let made = try_join_all(work).await?;
+        Ok((model, made))
+    }
+
+    async fn latents_of(
+        &self,
+        ctx: &Context,
+        model: &ModelName,
+        pictures: Vec<Picture>,
+        seed: Option<u64>,
+    ) -> Result<(Arc<Model>, [Vec<f32>; 2])> {
+        let (model, passages) = self.begin(model, Errand::Interpolate, pictures, ctx.deadline).await?;
+        let mut work = passages.into_iter().zip(0..).map(|((picture, passage), end)| {
+            self.latent_of(ctx, &model, picture, (passage, seed.map(|seed| (seed, end))))
+        });
+        let (Some(from), Some(to)) = (work.next(), work.next()) else {
+            return Err(Error::internal("a way has fewer than two ends"));
+        };
+        let (from, to) = try_join(from, to).await?;
+        drop(work);
+        Ok((model, [from, to]))
+    }
+
+    async fn latent_of(
+        &self,
+        ctx: &Context,
+        model: &Arc<Model>,
+        picture: Undecoded,
+        (mut passage, draw): (Passage, Option<(u64, u64)>),
+    ) -> Result<Vec<f32>> {
+        let prepared = self.prepare_one(ctx, picture, model).await?;
+        let mut rows = self.encode(ctx, model, prepared.tensor, &mut passage).await?;
+        let encoder = graph(model, GraphRole::Encoder)?;
+        let mean = take(&mut rows, encoder, &["mean"])?.data;
+        let Some(draw) = draw else { return Ok(mean) };
+        let log_variance = take(&mut rows, encoder, &["log_variance"])?;
+        Ok(latent::from_posterior(&mean, &log_variance.data, draw))
+    }
+
+    async fn latents_given(
+        &self,
+        ctx: &Context,
+        model: &ModelName,
+        latents: Vec<Vec<f32>>,
+    ) -> Result<(Arc<Model>, [Vec<f32>; 2])> {
+        let model = self.loaded(model, ctx.deadline).await?;
+        model.require(Capability::Interpolate)?;
+        let dim: usize = latent_shape(&model)?.iter().product();
+        if let Some(other) = latents.iter().find(|latent| latent.len() != dim) {
+            let text = format!("a latent has {} numbers; those of {} have {dim}", other.len(), model.name());
+            return Err(Error::invalid_request(text));
+        }
+        let ends: Result<[Vec<f32>; 2], _> = latents.try_into();
+        Ok((model, ends.map_err(|_| Error::internal("a way has other than two ends"))?))
+    }
+}
