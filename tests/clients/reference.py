@@ -107,10 +107,15 @@ class Model:
             case "cls":
                 vector = vector[0]
             case "mean":
-                vector = vector.mean(axis=0)
+                vector = self.patch_tokens(vector).mean(axis=0)
             case other:
                 raise NotImplementedError(f"{self.name}: pooling = {other}")
         return unit(vector) if rules.get("normalize", True) else vector
+
+    def patch_tokens(self, tokens):
+        """All tokens but a class token, which stands first where the others make a grid over the picture."""
+        rows = np.sqrt((len(tokens) - 1) * self.height / self.width)
+        return tokens[1:] if len(tokens) > 1 and rows == int(rows) else tokens
 
     def to_unit(self, values):
         """Values in the space of the preprocessed input, as height x width x channels in 0..1."""
