@@ -1,16 +1,20 @@
 //! The routes, one file for each resource. A handler extracts, calls one use case and wraps what it gave.
 
 mod anomaly;
+mod classify;
 mod collections;
 mod denoise;
 mod embeddings;
+mod facets;
 pub(super) mod health;
 mod items;
 mod models;
 mod preprocess;
+mod recommend;
 mod reconstruct;
 mod search;
 
+pub(super) use classify::ClassifyOptions;
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
 pub(super) use items::{AddOptions, NewItem};
 pub(super) use search::{BatchOptions, SearchOptions};
@@ -44,7 +48,10 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(items::remove_many))
         .routes(routes!(search::search))
         .routes(routes!(search::batch))
-        .routes(routes!(search::count))
+        .routes(routes!(recommend::recommend))
+        .routes(routes!(classify::classify))
+        .routes(routes!(facets::count))
+        .routes(routes!(facets::facets))
         .layer(from_fn(json_only));
     negotiated.merge(json)
 }
