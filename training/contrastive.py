@@ -114,8 +114,8 @@ class SwAV(Contrastive):
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
         scores = [self.prototypes(F.normalize(p.float(), dim=1)) for p in self.project(first, second)]
         assigned = [losses.sinkhorn(s, self.settings["sharpness"], self.settings["rounds"]) for s in scores]
-        temperature = self.settings["temperature"]
-        return (losses.swap(assigned[0], scores[1], temperature) + losses.swap(assigned[1], scores[0], temperature)) / 2
+        crossed = zip(assigned, reversed(scores))
+        return sum(losses.swap(plan, other, self.settings["temperature"]) for plan, other in crossed) / 2
 
 
 class VICReg(Contrastive):

@@ -99,7 +99,8 @@ def table(header, rows):
 
 def section(title, found, columns, needed, text):
     """A table of the models that have the figure `needed`."""
-    rows = [[f"`{n}`"] + [cell(f, k, p) for k, (_, p) in columns.items()] for n, f in found.items() if needed in f]
+    having = {n: f for n, f in found.items() if needed in f}
+    rows = [[f"`{n}`"] + [cell(f, k, p) for k, (_, p) in columns.items()] for n, f in having.items()]
     if not rows:
         return ""
     return f"\n## {title}\n\n" + table(["model"] + [name for name, _ in columns.values()], rows) + text
@@ -109,11 +110,14 @@ def denoising(found):
     rows = []
     for name, figures in found.items():
         if f"denoised_psnr_db_sigma_{SIGMAS[0]}" in figures:
-            for label, key in (("noisy", "noisy"), ("non-local means", "non_local_means"), (f"`{name}`", "denoised")):
-                rows.append([label] + [cell(figures, f"{key}_psnr_db_sigma_{s}", "{:.2f}") for s in SIGMAS])
+            kinds = {"noisy": "noisy", "non-local means": "non_local_means", f"`{name}`": "denoised"}
+            for label, kind in kinds.items():
+                keys = [f"{kind}_psnr_db_sigma_{s}" for s in SIGMAS]
+                rows.append([label] + [cell(figures, key, "{:.2f}") for key in keys])
     if not rows:
         return ""
-    return "\n## Denoising: PSNR in dB\n\n" + table(["", *(f"σ = {s} of 255" for s in SIGMAS)], rows) + DENOISING_TEXT
+    header = ["", *(f"σ = {s} of 255" for s in SIGMAS)]
+    return "\n## Denoising: PSNR in dB\n\n" + table(header, rows) + DENOISING_TEXT
 
 
 def comparison():

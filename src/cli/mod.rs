@@ -1,6 +1,7 @@
 //! The command line. Each command is one file.
 
 mod healthcheck;
+mod ingest;
 mod inspect;
 mod serve;
 
@@ -57,6 +58,12 @@ enum Command {
     Serve,
     /// Say what a model folder or ONNX file is, what would be served and what is wrong
     Inspect(inspect::Options),
+    /// Fill a collection of a running server from folders, tar files and lists
+    ///
+    /// Pictures are named by the BLAKE3 of their bytes, so what is there already is skipped and an interrupted run goes
+    /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some pictures
+    /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
+    Ingest(ingest::Options),
     /// Print the OpenAPI document
     Openapi,
     /// Print the reference of all configuration keys as Markdown
@@ -95,6 +102,12 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&flags),
         Command::Inspect(options) => inspect::run(&flags, &options),
+        Command::Ingest(options) => {
+            return ingest::run(&flags, options).unwrap_or_else(|error| {
+                complain(&error.chain());
+                ExitCode::from(ingest::IN_VAIN)
+            });
+        }
         Command::Openapi => openapi(),
         Command::Config { example: false } => print(&Config::reference()),
         Command::Config { example: true } => print(&Config::example()),

@@ -29,6 +29,8 @@ const DEFAULT_FILE: &str = "latentd.toml";
 /// The names of the environment that are ours.
 const PREFIX: &str = "LATENTD_";
 const FILE_NAME: &str = "LATENTD_CONFIG";
+/// What clients of ours send to a server, which is none of its own settings.
+const KEY_NAME: &str = "LATENTD_API_KEY";
 
 /// Reads all layers: defaults < file < environment < flags.
 pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded> {
@@ -38,7 +40,7 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
     let mut merged = read_file(flags, &environment, &mut violations)?;
     let keys = Config::keys();
     for (name, text) in &environment {
-        if name == FILE_NAME {
+        if name == FILE_NAME || name == KEY_NAME {
             continue;
         }
         match keys.iter().find(|key| key.environment() == *name) {

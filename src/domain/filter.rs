@@ -73,11 +73,23 @@ impl Scalar {
         }
     }
 
-    fn to_value(&self) -> Value {
+    /// The JSON of it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
         match self {
             Self::Bool(value) => json!(value),
             Self::Number(number) => number.to_value(),
             Self::Text(text) => json!(text),
+        }
+    }
+}
+
+/// The text itself, and numbers and truth values as JSON writes them.
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            other => other.to_value().fmt(f),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Words of the product as types: each parses from raw input once and holds its invariant afterwards.
 
 mod device;
+mod field;
 mod filter;
 mod metadata;
 mod metric;
@@ -10,6 +11,7 @@ mod top_k;
 mod vector;
 
 pub use device::Device;
+pub use field::FieldPath;
 pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
 pub use metadata::{Metadata, check_metadata};
 pub use metric::Metric;

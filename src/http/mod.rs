@@ -6,6 +6,7 @@
 //! | `middleware` | what happens to every request around its handler |
 //! | `extract` | requests as values |
 //! | `accept`, `answer`, `error` | the forms of answers: which one, results, errors |
+//! | `found` | searches as several routes take them, and found items |
 //! | `routes` | one file for each resource |
 //! | `compat` | dialects of existing clients |
 //! | `openapi`, `schema` | the OpenAPI document, collected from the routes |
@@ -15,6 +16,7 @@ mod answer;
 mod compat;
 mod error;
 mod extract;
+mod found;
 mod middleware;
 mod openapi;
 mod router;

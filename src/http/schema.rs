@@ -9,7 +9,10 @@ use utoipa::{
 use super::{
     compat::openai::InputOptions,
     extract::PictureSchema,
-    routes::{AddOptions, BatchOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem, SearchOptions},
+    routes::{
+        AddOptions, BatchOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem,
+        SearchOptions,
+    },
 };
 
 /// Pictures in JSON, with the options beside them.
@@ -149,6 +152,24 @@ pub(super) struct FormSearch {
     image: Option<File>,
     #[serde(flatten)]
     options: SearchOptions,
+}
+
+/// A classification in JSON: exactly one of a picture, a vector and an item's id, with the options beside it.
+#[derive(ToSchema)]
+pub(super) struct JsonClassify {
+    image: Option<PictureSchema>,
+    vector: Option<Vec<f32>>,
+    #[serde(flatten)]
+    options: ClassifyOptions,
+}
+
+/// A classification of a picture as a part of a form.
+#[derive(ToSchema)]
+pub(super) struct FormClassify {
+    /// None where `id` is given.
+    image: Option<File>,
+    #[serde(flatten)]
+    options: ClassifyOptions,
 }
 
 /// Several searches.

@@ -4,6 +4,7 @@
 //! fresh, empty [`Home`].
 
 mod catalogue;
+mod facets;
 mod filters;
 mod items;
 mod search;
@@ -15,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-pub(crate) use self::{catalogue::*, filters::*, items::*, search::*};
+pub(crate) use self::{catalogue::*, facets::*, filters::*, items::*, search::*};
 use super::{Collection, CollectionSpec, IndexEngine, NewItem, PictureRef, StoreMode};
 use crate::domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, TopK};
 
@@ -49,6 +50,8 @@ macro_rules! conformance_suite {
             filters_agree_with_their_definition,
             filters_follow_replaced_patched_and_deleted_items,
             deleting_by_filter_deletes_what_passes,
+            facets_agree_with_their_definition,
+            facets_follow_what_is_changed_and_name_long_texts,
             searching_agrees_with_the_exact_scan,
             scores_are_those_of_the_definition,
             equal_scores_come_in_the_order_of_insertion,

@@ -15,7 +15,7 @@ pub use embedded::{EmbeddedEngine, EmbeddedOptions};
 pub use terms::check_indexable;
 
 use crate::{
-    domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK},
+    domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, Scalar, SpaceKey, TopK},
     error::Result,
 };
 
@@ -143,6 +143,13 @@ pub struct Hit {
     pub vector: Option<Vec<f32>>,
 }
 
+/// A value of a metadata key and how many items have it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facet {
+    pub value: Scalar,
+    pub count: u64,
+}
+
 /// An engine: the catalogue of its collections.
 #[async_trait]
 pub trait IndexEngine: Send + Sync {
@@ -185,6 +192,11 @@ pub trait CollectionRead: Send + Sync {
 
     /// How many items pass the filter.
     async fn count(&self, filter: Option<Filter>) -> Result<u64>;
+
+    /// The values at a key of the items that pass the filter, as [`FieldPath::values`] finds them, at most `limit`.
+    /// An item counts once for each of its different values. The most frequent come first, of equal counts the lesser
+    /// value; texts of more than 64 bytes may stand in any order among those of their count.
+    async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>>;
 }
 
 /// Writes are durable when they return, visible to the next search, and run to their end even if the caller goes.

@@ -59,6 +59,11 @@ pub(super) fn shorten(value: Scalar) -> Scalar {
     }
 }
 
+/// Whether a value is indexed by its hash.
+pub(super) fn is_shortened(value: &Scalar) -> bool {
+    matches!(value, Scalar::Text(text) if text.len() > LONGEST_TEXT)
+}
+
 /// Why metadata are not indexed in full.
 enum Excess {
     Terms,

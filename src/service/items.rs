@@ -12,9 +12,11 @@ use super::{
     to_its_end,
 };
 use crate::{
-    domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
+    domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionSpec, Deleted, NewItem, Page, PictureRef, StoredItem, Written, check_indexable},
+    index::{
+        Collection, CollectionSpec, Deleted, Facet, NewItem, Page, PictureRef, StoredItem, Written, check_indexable,
+    },
     model::VectorOptions,
     store::PictureStore,
 };
@@ -219,6 +221,17 @@ impl Service {
         space_key: Option<SpaceKey>,
     ) -> Result<u64> {
         self.open_in_space(name, space_key.as_ref()).await?.count(filter).await
+    }
+
+    /// The values at a key of the items that pass the filter, with how many have each, the most frequent first.
+    pub async fn facets(
+        &self,
+        name: &CollectionName,
+        key: &FieldPath,
+        limit: TopK,
+        (filter, space_key): (Option<Filter>, Option<SpaceKey>),
+    ) -> Result<Vec<Facet>> {
+        self.open_in_space(name, space_key.as_ref()).await?.facets(key, filter, limit).await
     }
 
     /// The stored picture of an item and its media type, or `item_not_found`.

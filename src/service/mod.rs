@@ -1,5 +1,6 @@
 //! Use cases without HTTP: from pictures and options to vectors, pictures, scores and found items.
 
+mod classify;
 mod collections;
 mod context;
 mod decoding;
@@ -13,12 +14,14 @@ mod models;
 mod passage;
 mod pictures;
 mod preprocess;
+mod recommend;
 mod reconstruct;
 mod score;
 mod search;
 
 use std::sync::Arc;
 
+pub use classify::{Classified, ClassifyRequest};
 pub use collections::NewCollection;
 pub use context::{Context, Stage};
 pub use denoise::{DenoiseQuality, Denoised, NoiseRequest};
@@ -30,6 +33,7 @@ pub use items::{Added, Entry, EntrySource};
 pub use models::ModelSummary;
 pub use pictures::Picture;
 pub use preprocess::Preprocessed;
+pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
 pub use score::{MapFormat, Scored};
 pub use search::{Found, QueryBy, SearchRequest};

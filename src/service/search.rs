@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
-use super::{Context, Picture, Service, Stage, collections::in_space, pictures::note};
+use super::{Context, Examples, Picture, Service, Stage, collections::in_space, pictures::note};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
     error::{Error, Result},
@@ -20,6 +20,8 @@ pub enum QueryBy {
     Vector(Vec<f32>),
     /// An item of the collection.
     Id(ItemId),
+    /// Several at once, liked and disliked.
+    Examples(Examples),
 }
 
 /// One search.
@@ -78,7 +80,7 @@ impl Service {
     }
 
     /// Turns the pictures among the queries into vectors, or into the errors that they met.
-    async fn embed_queries(
+    pub(super) async fn embed_queries(
         &self,
         ctx: &Context,
         spec: &CollectionSpec,
@@ -107,13 +109,14 @@ impl Service {
         Ok(())
     }
 
-    async fn search_in(
+    pub(super) async fn search_in(
         &self,
         ctx: &Context,
         collection: &Arc<dyn Collection>,
         request: SearchRequest,
     ) -> Result<Vec<Hit>> {
         let spec = collection.spec();
+        let SearchRequest { mut filter, limit, min_score, exact, .. } = request;
         let mut exclude = None;
         let vector = match request.by {
             QueryBy::Vector(vector) => vector,
@@ -124,16 +127,20 @@ impl Service {
                 exclude = request.exclude_self.then_some(id);
                 item.vector
             }
+            QueryBy::Examples(examples) => {
+                filter = examples.excluded_by(filter);
+                self.average(collection.as_ref(), examples).await?
+            }
         };
-        if request.min_score.is_some_and(|score| !score.is_finite()) {
+        if min_score.is_some_and(|score| !score.is_finite()) {
             return Err(Error::invalid_request("min_score is not finite"));
         }
         let query = Query {
             vector: Embedding::of_dimension(vector, spec.dimension)?,
-            limit: request.limit,
-            filter: request.filter,
-            min_score: request.min_score,
-            exact: request.exact,
+            limit,
+            filter,
+            min_score,
+            exact,
             exclude,
             with_vector: request.with_vector,
             with_metadata: request.with_metadata,

@@ -23,5 +23,6 @@ mod openai;
 mod pictures;
 mod preprocess;
 mod reconstruct;
+mod retrieval;
 mod search;
 mod writes;

@@ -1,7 +1,7 @@
 import math
 
 import torch
-from torch.distributions import Independent, MixtureSameFamily, Categorical, Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from training import metrics
 
@@ -17,7 +17,7 @@ def test_kl_to_the_prior_is_that_of_torch_distributions():
 
 
 def test_the_mixtures_density_is_that_of_torch_distributions():
-    mean, log_variance, points = random(6, 3).double(), random(6, 3, seed=1).double(), random(4, 3, seed=2).double()
+    mean, log_variance, points = (random(n, 3, seed=s).double() for n, s in ((6, 0), (6, 1), (4, 2)))
     posteriors = Independent(Normal(mean, (log_variance / 2).exp()), 1)
     mixture = MixtureSameFamily(Categorical(torch.ones(6)), posteriors)
     got = metrics.mixture_log_density(points, mean, log_variance)

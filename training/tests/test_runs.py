@@ -7,12 +7,13 @@ from PIL import Image
 
 from training import export, objective, pictures, schedule, served, train
 
+RESIDUAL = {"width": 8, "blocks": 1, "dim": 16}
 SMALL = {
     "ae-cifar10": {"network": {"width": 8, "latent": 8}},
-    "crvae-cifar10": {"network": {"width": 8, "latent": 8}, "contrast": {"queue": 8}},
+    "crvae-cifar10": {"network": {"width": 8, "latent": 8}, "contrast": {"queue": 20}},
     "mae-cifar10": {"network": {"dim": 16, "depth": 1, "decoder_dim": 8, "decoder_depth": 1}},
-    **{f"{m}-cifar10": {"network": {"width": 8, "blocks": 1, "dim": 16}} for m in ("simclr", "byol", "swav", "vicreg")},
-    "moco-cifar10": {"network": {"width": 8, "blocks": 1, "dim": 16}, "settings": {"queue": 8}},
+    **{f"{m}-cifar10": {"network": RESIDUAL} for m in ("simclr", "byol", "swav", "vicreg")},
+    "moco-cifar10": {"network": RESIDUAL, "settings": {"queue": 20}},
 }
 
 

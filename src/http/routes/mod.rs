@@ -1,9 +1,11 @@
 //! The routes, one file for each resource. A handler extracts, calls one use case and wraps what it gave.
 
 mod anomaly;
+mod classify;
 mod collections;
 mod denoise;
 mod embeddings;
+mod facets;
 mod generate;
 pub(super) mod health;
 mod inpaint;
@@ -11,9 +13,11 @@ mod interpolate;
 mod items;
 mod models;
 mod preprocess;
+mod recommend;
 mod reconstruct;
 mod search;
 
+pub(super) use classify::ClassifyOptions;
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
 pub(super) use inpaint::InpaintOptions;
 pub(super) use interpolate::InterpolateOptions;
@@ -52,7 +56,10 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(items::remove_many))
         .routes(routes!(search::search))
         .routes(routes!(search::batch))
-        .routes(routes!(search::count))
+        .routes(routes!(recommend::recommend))
+        .routes(routes!(classify::classify))
+        .routes(routes!(facets::count))
+        .routes(routes!(facets::facets))
         .layer(from_fn(json_only));
     negotiated.merge(json)
 }

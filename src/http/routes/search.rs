@@ -1,4 +1,4 @@
-//! Nearest items, and how many there are.
+//! Nearest items.
 
 use axum::{
     Extension, Json,
@@ -8,24 +8,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{CollectionName, Filter, ItemId, Metadata, Metric, SpaceKey, TopK},
+    domain::{CollectionName, Filter, ItemId, Metric, SpaceKey, TopK},
     error::{Error, Result},
     http::{
         AppState,
         answer::InnerError,
         error::Failure,
-        extract::{Fields, Form, Grammar, Kind, OptionsRequest, Pictures, Sought, Submission},
+        extract::{Fields, Form, Kind, Pictures, Sought, Submission},
+        found::{self, HitEntry, LIMIT, QUERY, SEARCH, entries, query_by},
         schema::{File, FilterSchema, FormSearch, JsonSearch, JsonSearches},
     },
-    index::{CollectionSpec, Hit},
-    service::{Context, QueryBy, SearchRequest},
+    index::CollectionSpec,
+    service::{Context, Found, SearchRequest},
 };
 
-const QUERY: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
-const SEARCH: Form = Form { json: QUERY, pictures: Pictures::Possible, repeated: &[] };
 const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], pictures: Pictures::None, repeated: &[] };
-/// Items of an answer unless the caller says otherwise.
-const LIMIT: usize = 10;
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -48,12 +45,12 @@ pub struct SearchOptions {
     #[serde(default)]
     #[param(required = false)]
     with_vector: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "found::yes")]
     #[schema(default = true)]
     #[param(required = false)]
     with_metadata: bool,
     /// Leave out the item that a search by id starts from.
-    #[serde(default = "yes")]
+    #[serde(default = "found::yes")]
     #[schema(default = true)]
     #[param(required = false)]
     exclude_self: bool,
@@ -63,23 +60,11 @@ pub struct SearchOptions {
     space_key: Option<SpaceKey>,
 }
 
-const fn yes() -> bool {
-    true
-}
-
 /// One search from the fields of a body or of a batch's element.
 fn query_of(fields: Fields) -> Result<SearchRequest> {
     let options: SearchOptions = fields.options.read()?;
-    let mut pictures = fields.pictures.unwrap_or_default();
-    let (picture, more) = (pictures.pop(), !pictures.is_empty());
-    let by = match (picture, fields.vector, options.id) {
-        (Some(picture), None, None) if !more => QueryBy::Picture(picture),
-        (None, Some(vector), None) => QueryBy::Vector(vector?),
-        (None, None, Some(id)) => QueryBy::Id(id),
-        _ => return Err(Error::invalid_request("a search is by exactly one `image`, `vector` or `id`")),
-    };
     Ok(SearchRequest {
-        by,
+        by: query_by(fields.pictures, fields.vector, options.id)?,
         limit: TopK::new(options.limit.unwrap_or(LIMIT))?,
         filter: options.filter,
         min_score: options.min_score,
@@ -100,21 +85,12 @@ pub struct SearchAnswer {
     data: Vec<HitEntry>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HitEntry {
-    id: String,
-    /// Higher is nearer: the cosine, the inner product, or minus the L2 distance.
-    score: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<Metadata>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<Vec<f32>>,
-}
-
-fn entries(hits: Vec<Hit>) -> Vec<HitEntry> {
-    let entry = |hit: Hit| HitEntry { id: hit.id.into(), score: hit.score, metadata: hit.metadata, vector: hit.vector };
-    hits.into_iter().map(entry).collect()
+impl SearchAnswer {
+    pub(in crate::http) fn new(found: Found) -> Self {
+        let CollectionSpec { name, space_key, metric, .. } = found.spec;
+        let data = entries(found.hits);
+        Self { collection: name.into(), space_key: space_key.map(String::from), metric, data }
+    }
 }
 
 /// The nearest items, best first, to a picture, to a vector or to another item.
@@ -129,10 +105,7 @@ pub(in crate::http) async fn search(
     request: Request,
 ) -> Result<Json<SearchAnswer>, Failure> {
     let query = query_of(Submission::read(request, SEARCH).await.whole()?)?;
-    let found = state.service.search(&context, &collection, query).await?;
-    let CollectionSpec { space_key, metric, .. } = found.spec;
-    let data = entries(found.hits);
-    Ok(Json(SearchAnswer { collection: collection.into(), space_key: space_key.map(String::from), metric, data }))
+    Ok(Json(SearchAnswer::new(state.service.search(&context, &collection, query).await?)))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -185,30 +158,4 @@ pub(in crate::http) async fn batch(
     let results = results.collect::<Result<_>>()?;
     let space_key = spec.space_key.map(String::from);
     Ok(Json(BatchAnswer { collection: collection.into(), space_key, metric: spec.metric, results }))
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct CountOptions {
-    /// None counts all.
-    #[schema(value_type = Option<FilterSchema>)]
-    filter: Option<Filter>,
-    /// Refuse unless this is the collection's space.
-    #[schema(value_type = Option<String>)]
-    space_key: Option<SpaceKey>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Count {
-    count: u64,
-}
-
-/// How many items pass the filter.
-#[utoipa::path(post, path = "/v1/collections/{collection}/count", tag = "search", operation_id = "count_items",
-    params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
-pub(in crate::http) async fn count(
-    State(state): State<AppState>,
-    Sought(collection): Sought<CollectionName>,
-    OptionsRequest(CountOptions { filter, space_key }): OptionsRequest<CountOptions>,
-) -> Result<Json<Count>, Failure> {
-    Ok(Json(Count { count: state.service.count(&collection, filter, space_key).await? }))
 }

@@ -127,13 +127,23 @@ impl Core {
 
     /// Memory and database as of now. The lock is held only to evaluate the filter.
     pub(super) fn view(&self, filter: Option<&Filter>) -> Result<View> {
+        Ok(self.view_and(filter, |_, _| ())?.0)
+    }
+
+    /// A view and what `read` takes of memory as of the same moment, under the lock.
+    pub(super) fn view_and<T>(
+        &self,
+        filter: Option<&Filter>,
+        read: impl FnOnce(&Memory, Option<&RoaringBitmap>) -> T,
+    ) -> Result<(View, T)> {
         let memory = self.read_memory();
         let memory = memory.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
         let reader = Reader::open(&self.shared.database.snapshot()?, &self.tables)?;
         let find = |id: &ItemId| Ok(reader.key(id)?.and_then(|key| memory.slot(key)));
         let filter = filter.filter(|filter| !filter.is_empty());
         let allowed = filter.map(|filter| memory.passing(filter, &find)).transpose()?;
-        Ok(View { reader, chunks: memory.chunks(), allowed })
+        let taken = read(memory, allowed.as_ref());
+        Ok((View { reader, chunks: memory.chunks(), allowed }, taken))
     }
 
     pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64> {

@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     codes::{CodeStats, Encoded},
-    postings::{FindId, Postings},
+    postings::{FindId, Postings, Tally},
 };
 use crate::{domain::Filter, error::Result, index::terms::Term};
 
@@ -96,6 +96,11 @@ impl Memory {
     /// The slots whose items pass the filter.
     pub(super) fn passing(&self, filter: &Filter, find: FindId<'_>) -> Result<RoaringBitmap> {
         self.postings.passing(filter, &self.used, find)
+    }
+
+    /// The values at a key among the allowed slots, most frequent first.
+    pub(super) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
+        self.postings.facets(key, allowed, limit)
     }
 
     /// Follows the database; `bytes` is by how much the rows there have grown.

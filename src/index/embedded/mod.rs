@@ -11,6 +11,7 @@ mod codes;
 mod core;
 mod cursor;
 mod database;
+mod facets;
 mod kernel;
 mod memory;
 mod postings;
@@ -37,11 +38,11 @@ use self::{
     tasks::Shared,
 };
 use super::{
-    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Hit, IndexEngine, NewItem,
-    Page, PictureRef, Query, StoredItem, Written,
+    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, IndexEngine,
+    NewItem, Page, PictureRef, Query, StoredItem, Written,
 };
 use crate::{
-    domain::{CollectionName, Filter, ItemId, Metadata, TopK},
+    domain::{CollectionName, FieldPath, Filter, ItemId, Metadata, TopK},
     error::{Error, ErrorKind, Result},
 };
 
@@ -226,6 +227,11 @@ impl CollectionRead for EmbeddedCollection {
 
     async fn count(&self, filter: Option<Filter>) -> Result<u64> {
         self.read(move |core| core.count(filter.as_ref())).await
+    }
+
+    async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>> {
+        let key = key.clone();
+        self.read(move |core| core.facets(&key, filter.as_ref(), limit)).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The filter index: for every key and value of the metadata, the slots that have it.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -31,6 +32,19 @@ impl Slots {
         }
     }
 
+    /// How many of the allowed slots these are, and the first of them.
+    fn count(&self, allowed: Option<&RoaringBitmap>) -> Option<(u64, u32)> {
+        match (self, allowed) {
+            (Self::One(slot), None) => Some((1, *slot)),
+            (Self::One(slot), Some(allowed)) => allowed.contains(*slot).then_some((1, *slot)),
+            (Self::Many(slots), None) => Some((slots.len(), slots.min()?)),
+            (Self::Many(slots), Some(allowed)) => {
+                let both = slots & allowed;
+                Some((both.len(), both.min()?))
+            }
+        }
+    }
+
     /// Removes a slot; `true` if none is left.
     fn remove(&mut self, slot: u32) -> bool {
         match self {
@@ -50,6 +64,14 @@ impl Slots {
             Self::Many(slots) => *bitmap |= slots,
         }
     }
+}
+
+/// A value, how many slots have it, and one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tally {
+    pub(super) value: Scalar,
+    pub(super) count: u64,
+    pub(super) slot: u32,
 }
 
 /// The values of one key.
@@ -102,6 +124,23 @@ impl Field {
         found
     }
 
+    /// The most frequent values, of equal counts the lesser first.
+    fn facets(&self, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
+        let words = self.words.iter().map(|(word, slots)| (Cow::Borrowed(word), slots));
+        let numbers = self.numbers.iter().map(|(number, slots)| (Cow::Owned(Scalar::Number(*number)), slots));
+        let counted = |(value, slots): (_, &Slots)| slots.count(allowed).map(|(count, slot)| (count, value, slot));
+        let mut found: Vec<(u64, Cow<'_, Scalar>, u32)> = words.chain(numbers).filter_map(counted).collect();
+        let order = |a: &(u64, Cow<'_, Scalar>, u32), b: &(u64, Cow<'_, Scalar>, u32)| {
+            b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1))
+        };
+        if found.len() > limit {
+            found.select_nth_unstable_by(limit, order);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(order);
+        found.into_iter().map(|(count, value, slot)| Tally { value: value.into_owned(), count, slot }).collect()
+    }
+
     fn within(&self, range: &NumberRange) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
         if let Some(bounds) = range.bounds() {
@@ -132,6 +171,11 @@ impl Postings {
                 self.fields.remove(key);
             }
         }
+    }
+
+    /// The values at a key among the allowed slots, most frequent first; long texts stand as their hash.
+    pub(super) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
+        self.fields.get(key).map(|field| field.facets(allowed, limit)).unwrap_or_default()
     }
 
     /// The slots, among `all`, whose items pass the filter.

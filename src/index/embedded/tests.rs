@@ -170,3 +170,21 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn fractions_are_values_like_any_other() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    engine.create(spec("c")).await.unwrap();
+    let items = engine.open(&spec("c").name).await.unwrap();
+    let with = |at: usize, ratio: f64| NewItem {
+        id: at.to_string().parse().unwrap(),
+        vector: Embedding::new(vec![1.0]).unwrap(),
+        metadata: json!({"ratio": ratio}).as_object().cloned().unwrap(),
+        picture: None,
+    };
+    items.upsert(vec![with(0, 0.5), with(1, 1.5), with(2, 1.5), with(3, -0.5)]).await.unwrap();
+    let facets = items.facets(&"ratio".parse().unwrap(), None, TopK::new(10).unwrap()).await.unwrap();
+    let found: Vec<_> = facets.into_iter().map(|facet| (facet.value.to_value(), facet.count)).collect();
+    assert_eq!(found, [(json!(1.5), 2), (json!(-0.5), 1), (json!(0.5), 1)]);
+}

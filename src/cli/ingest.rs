@@ -1,0 +1,188 @@
+//! `latentd ingest`: fills a collection of a running server from folders, tar files and lists.
+
+mod client;
+mod deliver;
+mod list;
+mod pace;
+mod read;
+mod send;
+mod source;
+mod tally;
+
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use self::{
+    client::{Api, ServerLimits, Trouble},
+    deliver::Delivery,
+    pace::Pace,
+    source::{Reading, Source},
+    tally::{BETWEEN_LINES, Tally},
+};
+use crate::{
+    config::{self, Flags},
+    domain::{CollectionName, ModelName},
+    error::{Error, Result},
+};
+
+/// Pictures of one request, unless the server takes fewer or they are large.
+const BATCH: usize = 16;
+/// Batches read ahead.
+const AHEAD: usize = 2;
+/// What of a body is left for the form around a picture: its metadata, its id and the lines between.
+const FORM_BYTES: u64 = 80 << 10;
+/// The exit code of a run that came to nothing, as clap's for wrong usage.
+pub(super) const IN_VAIN: u8 = 2;
+/// The exit code of a run in which some pictures failed, and of one that was interrupted.
+const SOME_FAILED: u8 = 1;
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The collection to fill
+    #[arg(long, value_name = "NAME")]
+    collection: CollectionName,
+    /// The server [default: the configured one, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Make the collection with this model if there is none
+    #[arg(long, value_name = "NAME")]
+    model: Option<ModelName>,
+    /// What the collection keeps of the pictures, if it is made
+    #[arg(long, value_name = "MODE", requires = "model", value_parser = ["none", "thumbnail", "original"])]
+    store: Option<String>,
+    /// Put the name of the folder that a picture lies in into its metadata, as `label`
+    #[arg(long)]
+    labels_from_folders: bool,
+    /// The column or field of a list that holds the path of a picture
+    #[arg(long, value_name = "NAME", default_value = "path")]
+    path_field: String,
+    /// The column or field of a list that may hold an id
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    id_field: String,
+    /// Send pictures that are there already, too
+    #[arg(long)]
+    replace: bool,
+    /// Requests side by side, at most; fewer while the server is busy
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    concurrency: usize,
+    /// Seconds to wait for a server that has stopped answering
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+    /// Write what failed and why, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Folders, .tar files, or lists: .csv, .ndjson, .jsonl
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+}
+
+/// Runs the command; the code says whether all is in.
+pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
+    let sources = options.paths.iter().map(|path| Source::of(path)).collect::<Result<Vec<_>>>()?;
+    let url = match &options.url {
+        Some(url) => url.clone(),
+        None => {
+            let listen = config::load(flags, std::env::vars_os())?.config.general.listen;
+            format!("http://{}", super::healthcheck::reachable(listen))
+        }
+    };
+    let key = std::env::var("LATENTD_API_KEY").ok().filter(|key| !key.is_empty());
+    let api = Api::new(&url, key.as_deref(), options.collection.clone())?;
+    let tally = Arc::new(Tally::new(options.report.as_deref())?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("latentd-ingest")
+        .build()
+        .map_err(|error| Error::internal("cannot start the async threads").with_source(error))?;
+    let outcome = runtime.block_on(ingest(api, options, sources, Arc::clone(&tally)));
+    // a thread that still reads has nobody to read for
+    runtime.shutdown_background();
+    let (summary, failed) = tally.finish()?;
+    super::print(&format!("{summary}\n"))?;
+    Ok(match outcome? {
+        ControlFlow::Break(()) => ExitCode::from(INTERRUPTED),
+        ControlFlow::Continue(()) if failed > 0 => ExitCode::from(SOME_FAILED),
+        ControlFlow::Continue(()) => ExitCode::SUCCESS,
+    })
+}
+
+/// A break is an interruption.
+async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tally>) -> Result<ControlFlow<()>> {
+    let limits = prepare(&api, &options).await?;
+    let reading = Reading {
+        labels_from_folders: options.labels_from_folders,
+        path_field: options.path_field,
+        id_field: options.id_field,
+        max_bytes: limits.body_bytes.saturating_sub(FORM_BYTES),
+    };
+    let delivery = Arc::new(Delivery {
+        api,
+        pace: Pace::new(options.concurrency),
+        tally: Arc::clone(&tally),
+        replace: options.replace,
+        max_bytes: reading.max_bytes,
+        patience: Duration::from_secs(options.patience),
+        heard: Mutex::new(Instant::now()),
+    });
+    let batch = BATCH.min(limits.images).max(1);
+    let (sender, receiver) = mpsc::channel(batch * AHEAD);
+    let counting = (sources.clone(), reading.clone(), Arc::clone(&tally));
+    // nobody waits for it: it ends with the process, if not before
+    std::thread::spawn(move || read::count(&counting.0, &counting.1, &counting.2));
+    let reader = tokio::task::spawn_blocking({
+        let tally = Arc::clone(&tally);
+        move || read::read(&sources, &reading, &sender, &tally)
+    });
+    let lines = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(BETWEEN_LINES).await;
+            tally.line();
+        }
+    });
+    let flow = send::send_all(&delivery, receiver, batch).await;
+    lines.abort();
+    if flow.as_ref().is_ok_and(ControlFlow::is_continue) {
+        reader.await.map_err(|error| Error::internal("reading ended early").with_source(error))??;
+    }
+    flow
+}
+
+/// Makes sure that the collection is there, and asks what the server takes.
+async fn prepare(api: &Api, options: &Options) -> Result<ServerLimits> {
+    let name = &options.collection;
+    let said = |trouble| match trouble {
+        Trouble::Fatal(error) => error,
+        Trouble::Busy(_) => Error::unavailable("the server is too busy to begin with"),
+        Trouble::Passing(refusal) => {
+            Error::unavailable(format!("the server does not serve: {}: {}", refusal.code, refusal.message))
+        }
+        Trouble::Refused(refusal) => Error::invalid_request(format!("{}: {}", refusal.code, refusal.message)),
+    };
+    let there = api.describe().await.map_err(said)?;
+    let wanted = options.model.as_ref().map(ModelName::as_str);
+    let collection = match (there, wanted) {
+        (Some(collection), _) => collection,
+        (None, Some(model)) => api.create(model, options.store.as_deref()).await.map_err(said)?,
+        (None, None) => {
+            return Err(Error::invalid_request(format!("there is no collection {name}; --model NAME makes it")));
+        }
+    };
+    let Some(model) = collection.get("model").and_then(Value::as_str) else {
+        return Err(Error::invalid_request(format!(
+            "the collection {name} was made without a model: it takes no pictures"
+        )));
+    };
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {
+        return Err(Error::invalid_request(format!("the collection {name} is of the model {model}, not {wanted}")));
+    }
+    api.limits(model).await.map_err(said)
+}

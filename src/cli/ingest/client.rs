@@ -1,0 +1,267 @@
+//! What the server is asked, and what its answers mean.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{
+    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    multipart::{Form, Part},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{CollectionName, ItemId, Metadata},
+    error::{Error, ErrorKind, Result},
+};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// More than any deadline that a server is likely to have.
+const ANSWER: Duration = Duration::from_secs(120);
+/// Where a busy server does not say how long to wait.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+/// A server may say so, but nobody waits for longer before asking again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// One collection of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    client: Client,
+    base: Url,
+    collection: CollectionName,
+}
+
+/// A picture on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Upload {
+    pub(super) id: ItemId,
+    pub(super) metadata: Metadata,
+    pub(super) bytes: Bytes,
+}
+
+/// Why a request has no result.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server asks to wait this long.
+    Busy(Duration),
+    /// It may well work another time: no answer, or one of a server that is not well.
+    Passing(Refusal),
+    /// What was sent is at fault.
+    Refused(Refusal),
+    /// Nothing else will fare better.
+    Fatal(Error),
+}
+
+/// What the server says of a request or an item that failed.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    #[serde(alias = "detail")]
+    pub(super) message: String,
+}
+
+/// What became of the pictures of one request.
+#[derive(Debug, Deserialize)]
+pub(super) struct Added {
+    pub(super) data: Vec<AddedItem>,
+    pub(super) errors: Vec<ItemError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AddedItem {
+    pub(super) index: usize,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ItemError {
+    pub(super) index: usize,
+    #[serde(flatten)]
+    pub(super) refusal: Refusal,
+}
+
+/// What the server takes in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(super) struct ServerLimits {
+    pub(super) body_bytes: u64,
+    pub(super) images: usize,
+}
+
+impl Api {
+    pub(super) fn new(base: &str, key: Option<&str>, collection: CollectionName) -> Result<Self> {
+        let mut base: Url = base.parse().map_err(|error| Error::invalid_request(format!("--url {base:?}: {error}")))?;
+        if base.scheme() != "http" || base.host().is_none() {
+            return Err(Error::invalid_request(format!("--url {base} is not an http:// address")));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let mut value = HeaderValue::try_from(format!("Bearer {key}"))
+                .map_err(|_| Error::invalid_request("LATENTD_API_KEY has characters that no header takes"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .default_headers(headers)
+            .user_agent(concat!("latentd-ingest/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::internal("cannot make an HTTP client").with_source(error))?;
+        Ok(Self { client, base, collection })
+    }
+
+    fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> Result<RequestBuilder, Trouble> {
+        let mut url =
+            self.base.join(path).map_err(|error| Trouble::Fatal(Error::internal(format!("{path}: {error}"))))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(self.client.request(method, url))
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("v1/collections/{}{rest}", self.collection)
+    }
+
+    /// The collection's description, none if there is no such collection.
+    pub(super) async fn describe(&self) -> Result<Option<Value>, Trouble> {
+        match answer(self.request(Method::GET, &self.path(""), &[])?).await {
+            Ok(description) => Ok(Some(description)),
+            Err(Trouble::Fatal(error)) if error.kind() == ErrorKind::CollectionNotFound => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Makes the collection.
+    pub(super) async fn create(&self, model: &str, store: Option<&str>) -> Result<Value, Trouble> {
+        let mut body = json!({ "model": model });
+        if let Some(store) = store {
+            body["store"] = store.into();
+        }
+        answer(self.request(Method::PUT, &self.path(""), &[])?.json(&body)).await
+    }
+
+    /// The limits of the collection's model.
+    pub(super) async fn limits(&self, model: &str) -> Result<ServerLimits, Trouble> {
+        #[derive(Deserialize)]
+        struct Described {
+            limits: ServerLimits,
+        }
+        let described: Described = answer(self.request(Method::GET, &format!("v1/models/{model}"), &[])?).await?;
+        Ok(described.limits)
+    }
+
+    /// Which of these items are there already.
+    pub(super) async fn present(&self, ids: &[&ItemId]) -> Result<Vec<ItemId>, Trouble> {
+        #[derive(Deserialize)]
+        struct Page {
+            data: Vec<Present>,
+        }
+        #[derive(Deserialize)]
+        struct Present {
+            id: ItemId,
+        }
+        let filter = json!({"must": [{"has_id": ids}]}).to_string();
+        let limit = ids.len().to_string();
+        let query = [("limit", limit.as_str()), ("filter", filter.as_str())];
+        let page: Page = answer(self.request(Method::GET, &self.path("/items"), &query)?).await?;
+        Ok(page.data.into_iter().map(|present| present.id).collect())
+    }
+
+    /// Adds pictures or replaces the items of their ids.
+    pub(super) async fn add(&self, uploads: &[&Upload]) -> Result<Added, Trouble> {
+        let mut form = Form::new();
+        for upload in uploads {
+            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("picture");
+            let metadata = Value::Object(upload.metadata.clone()).to_string();
+            form = form.part("image", part).text("id", upload.id.to_string()).text("metadata", metadata);
+        }
+        answer(self.request(Method::POST, &self.path("/items"), &[])?.multipart(form)).await
+    }
+}
+
+/// Sends a request and reads its result.
+async fn answer<T: for<'de> Deserialize<'de>>(request: RequestBuilder) -> Result<T, Trouble> {
+    let response = request.send().await.map_err(lost)?;
+    if !response.status().is_success() {
+        return Err(trouble(response).await);
+    }
+    let bytes = response.bytes().await.map_err(lost)?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Trouble::Fatal(Error::unavailable(format!("the answer is not that of a latentd server: {error}")))
+    })
+}
+
+fn lost(error: reqwest::Error) -> Trouble {
+    Trouble::Passing(Refusal { code: "unavailable".to_owned(), message: chain(&error) })
+}
+
+/// reqwest keeps what matters in its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+async fn trouble(response: Response) -> Trouble {
+    let (status, wait) = (response.status(), wait(response.headers()));
+    let body = response.bytes().await.unwrap_or_default();
+    let refusal = serde_json::from_slice::<Refusal>(&body).unwrap_or_else(|_| Refusal {
+        code: status.as_str().to_owned(),
+        message: format!("the server answered {status}"),
+    });
+    let fatal = |kind| Trouble::Fatal(Error::new(kind, format!("{}: {}", refusal.code, refusal.message)));
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Trouble::Busy(wait.unwrap_or(DEFAULT_WAIT)),
+        StatusCode::UNAUTHORIZED => fatal(ErrorKind::Unauthorized),
+        StatusCode::FORBIDDEN => fatal(ErrorKind::Forbidden),
+        StatusCode::NOT_FOUND => fatal(ErrorKind::CollectionNotFound),
+        StatusCode::CONFLICT => fatal(ErrorKind::SpaceMismatch),
+        StatusCode::INSUFFICIENT_STORAGE => fatal(ErrorKind::StorageFull),
+        status if status.is_server_error() => Trouble::Passing(refusal),
+        _ => Trouble::Refused(refusal),
+    }
+}
+
+/// How long a busy server says to wait: `retry-after-ms` is the more precise.
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let number = |text: &HeaderValue| text.to_str().ok()?.trim().parse::<u64>().ok();
+    let millis = headers.get("retry-after-ms").and_then(number).map(Duration::from_millis);
+    let seconds = || headers.get(RETRY_AFTER).and_then(number).map(Duration::from_secs);
+    millis.or_else(seconds).map(|wait| wait.min(LONGEST_WAIT))
+}
+
+/// Whether an item that failed for this may fare better another time.
+pub(super) fn is_passing(code: &str) -> bool {
+    matches!(code, "deadline_exceeded" | "overloaded" | "rate_limited" | "unavailable" | "internal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_precise_wait_counts_and_none_is_endless() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            wait(&pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect())
+        };
+        assert_eq!(headers(&[("retry-after", "2"), ("retry-after-ms", "1500")]), Some(Duration::from_millis(1500)));
+        assert_eq!(headers(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
+        assert_eq!(headers(&[("retry-after", "86400")]), Some(LONGEST_WAIT));
+        assert_eq!(headers(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]), None);
+        assert_eq!(headers(&[]), None);
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_asked_are_refused() {
+        let name: CollectionName = "c".parse().unwrap();
+        for bad in ["", "127.0.0.1:80", "ftp://x", "http://"] {
+            assert!(Api::new(bad, None, name.clone()).is_err(), "{bad}");
+        }
+        let api = Api::new("http://h:1/base", Some("key"), name.clone()).unwrap();
+        assert_eq!(api.base.join(&api.path("/items")).unwrap().as_str(), "http://h:1/base/v1/collections/c/items");
+        assert!(Api::new("http://h:1", Some("a\nb"), name).is_err());
+    }
+}

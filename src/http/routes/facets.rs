@@ -1,0 +1,90 @@
+//! How many items there are, and which values their metadata have.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{CollectionName, FieldPath, Filter, SpaceKey, TopK},
+    error::Result,
+    http::{
+        AppState,
+        error::Failure,
+        extract::{OptionsRequest, Sought},
+        found::LIMIT,
+        schema::FilterSchema,
+    },
+    index::Facet,
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CountOptions {
+    /// None counts all.
+    #[schema(value_type = Option<FilterSchema>)]
+    filter: Option<Filter>,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Count {
+    count: u64,
+}
+
+/// How many items pass the filter.
+#[utoipa::path(post, path = "/v1/collections/{collection}/count", tag = "search", operation_id = "count_items",
+    params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
+pub(in crate::http) async fn count(
+    State(state): State<AppState>,
+    Sought(collection): Sought<CollectionName>,
+    OptionsRequest(CountOptions { filter, space_key }): OptionsRequest<CountOptions>,
+) -> Result<Json<Count>, Failure> {
+    Ok(Json(Count { count: state.service.count(&collection, filter, space_key).await? }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct FacetOptions {
+    /// The dotted key of the metadata whose values are counted.
+    #[schema(value_type = String)]
+    key: FieldPath,
+    /// Which items count; all unless given.
+    #[schema(value_type = Option<FilterSchema>)]
+    filter: Option<Filter>,
+    /// 1 to 1,000; 10 unless given.
+    limit: Option<usize>,
+    /// Refuse unless this is the collection's space.
+    #[schema(value_type = Option<String>)]
+    space_key: Option<SpaceKey>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FacetList {
+    key: String,
+    /// The most frequent first.
+    data: Vec<FacetEntry>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FacetEntry {
+    /// A text, a number or a truth value.
+    value: Value,
+    /// Items that have it.
+    count: u64,
+}
+
+/// The values at a key of the metadata with how many items have each, the most frequent first and of equal counts the
+/// lesser value. An array counts for each of its different elements; an item without the key does not count.
+#[utoipa::path(post, path = "/v1/collections/{collection}/facets", tag = "search", operation_id = "count_values",
+    params(("collection" = String, Path)), request_body = FacetOptions, responses((status = 200, body = FacetList)))]
+pub(in crate::http) async fn facets(
+    State(state): State<AppState>,
+    Sought(collection): Sought<CollectionName>,
+    OptionsRequest(FacetOptions { key, filter, limit, space_key }): OptionsRequest<FacetOptions>,
+) -> Result<Json<FacetList>, Failure> {
+    let limit = TopK::new(limit.unwrap_or(LIMIT))?;
+    let facets = state.service.facets(&collection, &key, limit, (filter, space_key)).await?;
+    let entry = |Facet { value, count }| FacetEntry { value: value.to_value(), count };
+    Ok(Json(FacetList { key: key.into(), data: facets.into_iter().map(entry).collect() }))
+}

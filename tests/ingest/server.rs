@@ -1,0 +1,154 @@
+//! A real server as a process, and pictures for it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+pub const MODEL: &str = "tiny-contrastive";
+
+pub struct Server {
+    process: Child,
+    pub url: String,
+    home: tempfile::TempDir,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let model = home.path().join("models").join(MODEL);
+        fs::create_dir_all(&model).unwrap();
+        let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(MODEL);
+        for entry in fs::read_dir(fixture).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+        }
+        let mut process = Command::new(env!("CARGO_BIN_EXE_latentd"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json", "--set", "runtime.sessions=1"])
+            .arg("--models")
+            .arg(home.path().join("models"))
+            .arg("--data")
+            .arg(home.path().join("data"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let url = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("the server ended early:\n{}", seen.join("\n"))).unwrap();
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if entry["message"] == "latentd serves" {
+                break format!("http://{}", entry["addr"].as_str().unwrap());
+            }
+            seen.push(line);
+        };
+        // the pipe must not fill up
+        std::thread::spawn(move || lines.for_each(drop));
+        let server = Self { process, url, home };
+        server.ready().await;
+        server
+    }
+
+    async fn ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while reqwest::get(format!("{}/readyz", self.url)).await.is_ok_and(|answer| answer.status() != 200) {
+            assert!(Instant::now() < deadline, "the server did not become ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A folder that goes with the server.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.home.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = reqwest::get(format!("{}/v1/collections/{path}", self.url)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
+
+    pub async fn count(&self, collection: &str) -> u64 {
+        self.get(collection).await["count"].as_u64().unwrap()
+    }
+
+    /// The metadata of every item, in the order of insertion.
+    pub async fn metadata(&self, collection: &str) -> Vec<Value> {
+        let page = self.get(&format!("{collection}/items?limit=1000")).await;
+        page["data"].as_array().unwrap().iter().map(|item| item["metadata"].clone()).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `latentd ingest --collection c --url URL`, without the environment's settings.
+pub fn ingest(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latentd"));
+    command.args(["ingest", "--collection", "c", "--url", url]).args(arguments);
+    command.env_remove("LATENTD_API_KEY").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end on a thread that may block.
+pub async fn run(mut command: Command) -> Run {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    Run::of(output)
+}
+
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Added, there already, failed: the numbers of the summary.
+    pub fn counts(&self) -> [u64; 3] {
+        let words: Vec<&str> = self.stdout.split_whitespace().collect();
+        let before = |word: &str| {
+            let at = words.iter().position(|found| found.starts_with(word)).unwrap_or_else(|| panic!("{self:?}"));
+            words[at - 1].parse().unwrap_or_else(|_| panic!("{self:?}"))
+        };
+        [before("added"), before("there"), before("failed")]
+    }
+}
+
+/// A small PNG that differs with the seed.
+pub fn png(seed: u32) -> Vec<u8> {
+    let picture = RgbImage::from_fn(16, 16, |x, y| {
+        let [a, b, ..] = seed.to_le_bytes();
+        Rgb([a.wrapping_add((x * 7) as u8), b.wrapping_add((y * 5) as u8), (x * y + seed) as u8])
+    });
+    let mut file = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+/// Pictures by number, in a folder for each of the labels.
+pub fn fill(folder: &Path, labels: &[&str], count: u32) {
+    for number in 0..count {
+        let label = folder.join(labels[number as usize % labels.len()]);
+        fs::create_dir_all(&label).unwrap();
+        fs::write(label.join(format!("{number:04}.png")), png(number)).unwrap();
+    }
+}
