@@ -155,6 +155,9 @@ fn write(text: &mut String, family: Family, guesses: &[&Guess<'_>], picture: &Po
     if family == Family::MaskedAutoencoder {
         let patch = patch(guesses, width * height);
         let _ = writeln!(text, "\n[masked]\npatch = {patch}");
+        if guesses.iter().any(|guess| guess.inputs.iter().any(|(role, _)| *role == "noise")) {
+            text.push_str("ratio = 0.75                # a guess: the share that the graph hides\n");
+        }
     }
     for guess in guesses {
         let table = |ports: &[(&str, &str)]| {

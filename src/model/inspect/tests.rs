@@ -88,6 +88,13 @@ fn graphs_without_a_manifest_get_one_of_their_family() {
 }
 
 #[test]
+fn of_a_graph_with_a_noise_the_share_that_it_hides_is_asked_for() {
+    let inspection = report(bare("tiny-mae-noise").path());
+    assert!(inspection.proposed_manifest().unwrap().contains("ratio = 0.75                # a guess"));
+    assert!(!report(bare("tiny-mae").path()).proposed_manifest().unwrap().contains("ratio"));
+}
+
+#[test]
 fn one_file_gets_a_manifest_too() {
     let inspection = report(&data("models/tiny-tokens/encoder.onnx"));
     assert_says(&inspection, &["input  image float32", "proposed model.toml", "pooling = \"mean\""]);
