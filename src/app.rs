@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 
 use crate::{
     batch::{RunPermits, Watchdog},
-    config::Config,
+    config::{self, Config},
     error::{Error, Result},
     http::{self, AppState},
     image::CpuPool,
-    index::{EmbeddedEngine, EmbeddedOptions},
+    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions},
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, GraphLoader, Runtime},
     service::{Parts, Service},
@@ -124,8 +124,7 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
         metrics: Arc::clone(&metrics),
     });
     let data = Path::new(&config.general.data);
-    let options =
-        EmbeddedOptions { cache_bytes: config.index.cache_bytes, read_threads: or_cores(config.index.read_threads) };
+    let options = embedded_options(&config.index, cores, Arc::clone(&metrics));
     Ok(Parts {
         models: Arc::new(models),
         index: Arc::new(EmbeddedEngine::open(&data.join("index"), options)?),
@@ -134,4 +133,23 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
         limits: config.limits.clone(),
         metrics,
     })
+}
+
+fn embedded_options(index: &config::Index, cores: usize, metrics: Arc<Metrics>) -> EmbeddedOptions {
+    EmbeddedOptions {
+        cache_bytes: index.cache_bytes,
+        read_threads: if index.read_threads == 0 { cores } else { index.read_threads },
+        graph: GraphOptions {
+            scan_items: index.scan_items,
+            filter_scan_items: index.filter_scan_items,
+            connectivity: index.graph_connectivity,
+            expansion_add: index.graph_expansion_add,
+            expansion_search: index.graph_expansion_search,
+            save_operations: index.graph_save_operations,
+            save_interval: Duration::from_secs(index.graph_save_seconds),
+            rebuild_percent: index.graph_rebuild_percent,
+            ..GraphOptions::default()
+        },
+        metrics,
+    }
 }

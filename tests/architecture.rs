@@ -35,12 +35,13 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates that only one room may name.
-const KEPT_INSIDE: [(&str, &str); 6] = [
+const KEPT_INSIDE: [(&str, &str); 7] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
     ("ort", "src/runtime"),
     ("redb", "src/index/embedded"),
+    ("usearch", "src/index/embedded"),
     ("object_store", "src/store"),
 ];
 

@@ -1,5 +1,6 @@
 //! Acknowledged means there after `kill -9`: a real process is killed during writes, again and again, and every
-//! acknowledged write must be found afterwards, every acknowledged deletion stay deleted.
+//! acknowledged write must be found afterwards, every acknowledged deletion stay deleted, whether the collection is
+//! scanned or has a graph. A disk without room refuses writes and loses nothing either.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +8,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -26,15 +27,31 @@ const WRITERS: u64 = 4;
 const IDS: u64 = 24;
 const DIMENSION: usize = 16;
 
+/// Settings under which a few dozen items have a graph that is built, saved and replaced all the time.
+const WITH_GRAPH: [&str; 5] = [
+    "index.scan_items=8",
+    "index.filter_scan_items=2",
+    "index.graph_save_operations=20",
+    "index.graph_save_seconds=1",
+    "index.graph_rebuild_percent=20",
+];
+
 struct Server {
     process: Child,
     base: String,
 }
 
 impl Server {
-    fn start(home: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_latentd"))
+    fn start(home: &Path, settings: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_latentd")), home, settings)
+    }
+
+    /// Starts by a command that takes the arguments of `latentd`.
+    fn start_by(mut command: Command, home: &Path, settings: &[&str]) -> Self {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json"])
+            .args(settings)
             .arg("--models")
             .arg(home.join("models"))
             .arg("--data")
@@ -160,17 +177,45 @@ fn home_with_one_model() -> tempfile::TempDir {
     home
 }
 
+/// Makes the collection `c` of vectors.
+async fn make_collection(client: &reqwest::Client, base: &str, dimension: usize) {
+    let body = json!({"dimension": dimension, "metric": "cosine"});
+    let made = client.put(format!("{base}/v1/collections/c")).json(&body).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+}
+
+async fn describe(client: &reqwest::Client, base: &str) -> Value {
+    client.get(format!("{base}/v1/collections/c")).send().await.unwrap().json().await.unwrap()
+}
+
+/// The ids that a search for everything finds.
+async fn find_all(client: &reqwest::Client, base: &str, query: &[f32], exact: bool) -> BTreeSet<String> {
+    let query = json!({"vector": query, "limit": 1000, "exact": exact});
+    let search = client.post(format!("{base}/v1/collections/c/search")).json(&query);
+    let found: Value = search.send().await.unwrap().json().await.unwrap();
+    found["data"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9() {
+    assert_eq!(kill_again_and_again(&[]).await, 0, "so few items have no graph");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9_with_a_graph() {
+    let by_graph = kill_again_and_again(&WITH_GRAPH).await;
+    assert!(by_graph * 2 > rounds(), "the graph answered after {by_graph} of {} restarts only", rounds());
+}
+
+/// Kills the server during writes and checks what it has after each restart; returns after how many a graph answered.
+async fn kill_again_and_again(settings: &[&str]) -> u64 {
     let home = home_with_one_model();
     let client = reqwest::Client::builder().pool_max_idle_per_host(8).build().unwrap();
-    let mut server = Server::start(home.path());
+    let mut server = Server::start(home.path(), settings);
     server.ready(&client).await;
-    let body = json!({"dimension": DIMENSION, "metric": "cosine"});
-    let made = client.put(format!("{}/v1/collections/c", server.base)).json(&body).send().await.unwrap();
-    assert_eq!(made.status(), 201);
+    make_collection(&client, &server.base, DIMENSION).await;
     let mut states: Vec<(Ledger, u64)> = vec![(Ledger::new(), 0); WRITERS as usize];
-    let mut checked = 0;
+    let (mut checked, mut by_graph) = (0, 0);
     for round in 0..rounds() {
         let writers: Vec<_> = states
             .drain(..)
@@ -185,30 +230,75 @@ async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9() {
         for writer in writers {
             states.push(writer.await.unwrap());
         }
-        server = Server::start(home.path());
+        server = Server::start(home.path(), settings);
         server.ready(&client).await;
-        let mut expected = 0;
+        let mut expected = BTreeSet::new();
         for (ledger, _) in &mut states {
             checked += check(&client, &server.base, ledger).await;
-            expected += ledger.values().filter(|known| known.acknowledged.is_some()).count() as u64;
+            let there = ledger.iter().filter(|(_, known)| known.acknowledged.is_some());
+            expected.extend(there.map(|(id, _)| id.clone()));
         }
-        let info: Value =
-            client.get(format!("{}/v1/collections/c", server.base)).send().await.unwrap().json().await.unwrap();
-        assert_eq!(info["count"], expected, "round {round}: the count after the restart");
-        let query = json!({"vector": vector(1), "limit": 1000, "exact": round % 2 == 0});
-        let search = client.post(format!("{}/v1/collections/c/search", server.base)).json(&query);
-        let found: Value = search.send().await.unwrap().json().await.unwrap();
-        assert_eq!(found["data"].as_array().unwrap().len() as u64, expected, "round {round}: what a search sees");
+        let info = describe(&client, &server.base).await;
+        assert_eq!(info["count"], expected.len(), "round {round}: the count after the restart");
+        by_graph += u64::from(info["form"] == "graph");
+        for exact in [false, true] {
+            let found = find_all(&client, &server.base, &vector(round), exact).await;
+            assert_eq!(found, expected, "round {round}: what a search sees, exact {exact}");
+        }
     }
     server.kill();
     assert!(checked as u64 > rounds() * 10, "only {checked} acknowledged items were checked: the test proved little");
+    by_graph
+}
+
+/// Room for a few megabytes, by the limit on the size of a file: the shell keeps its signal from ending the server.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
+    const WIDE: usize = 2048;
+    let wide = |seed: usize| -> Vec<f32> { (0..WIDE).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect() };
+    let home = home_with_one_model();
+    let client = reqwest::Client::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 12288; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latentd")]);
+    let server = Server::start_by(command, home.path(), &WITH_GRAPH);
+    server.ready(&client).await;
+    make_collection(&client, &server.base, WIDE).await;
+    let url = format!("{}/v1/collections/c/items", server.base);
+    let mut acknowledged = BTreeSet::new();
+    let refused = loop {
+        let ids: Vec<String> = (acknowledged.len()..acknowledged.len() + 16).map(|at| at.to_string()).collect();
+        let item = |id: &String| json!({"id": id, "vector": wide(id.parse().unwrap())});
+        let body = json!({"items": ids.iter().map(item).collect::<Vec<_>>()});
+        let answer = client.post(&url).json(&body).send().await.unwrap();
+        if answer.status() != 200 {
+            break answer;
+        }
+        acknowledged.extend(ids);
+        assert!(acknowledged.len() < 5000, "the disk never became full");
+    };
+    assert_eq!(refused.status(), 507);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "storage_full");
+    assert!(acknowledged.len() > 16);
+    for exact in [false, true] {
+        assert_eq!(find_all(&client, &server.base, &wide(3), exact).await, acknowledged);
+    }
+    assert_eq!(client.get(format!("{url}/0")).send().await.unwrap().status(), 200);
+    server.kill();
+    let server = Server::start(home.path(), &WITH_GRAPH);
+    server.ready(&client).await;
+    assert_eq!(find_all(&client, &server.base, &wide(3), false).await, acknowledged);
+    let url = format!("{}/v1/collections/c/items", server.base);
+    let body = json!({"items": [{"id": "more", "vector": wide(1)}]});
+    assert_eq!(client.post(&url).json(&body).send().await.unwrap().status(), 200, "with room again, writes go on");
+    server.kill();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let home = home_with_one_model();
     let client = reqwest::Client::new();
-    let server = Server::start(home.path());
+    let server = Server::start(home.path(), &[]);
     server.ready(&client).await;
     let url = format!("{}/v1/collections/p", server.base);
     let made = client.put(&url).json(&json!({"model": "tiny-ae", "store": "original"})).send().await.unwrap();
@@ -232,7 +322,7 @@ async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     server.kill();
     let acknowledged = posting.await.unwrap();
     assert!(!acknowledged.is_empty());
-    let server = Server::start(home.path());
+    let server = Server::start(home.path(), &[]);
     server.ready(&client).await;
     for (number, picture) in acknowledged {
         let url = format!("{}/v1/collections/p/items/n{number}/image", server.base);

@@ -85,6 +85,22 @@ section! {
         cache_bytes: usize = 256 << 20,
         /// Reads that run at once; 0: one a core.
         read_threads: usize = 0,
+        /// Items up to which a collection is scanned; above, a graph is built in the background and answers.
+        scan_items: u64 = 200_000,
+        /// Filters that at most so many items pass are answered by a scan of those items.
+        filter_scan_items: u64 = 20_000,
+        /// Neighbours of a node of the graph, and twice as many in its lowest layer. Another value builds it anew.
+        graph_connectivity: usize = 16,
+        /// Candidates kept while a node is added to the graph. Another value builds it anew.
+        graph_expansion_add: usize = 100,
+        /// Candidates kept while the graph is searched: more find more and take longer.
+        graph_expansion_search: usize = 64,
+        /// Writes after which the graph is saved.
+        graph_save_operations: u64 = 5_000,
+        /// Seconds after which the graph is saved if anything has changed.
+        graph_save_seconds: u64 = 30,
+        /// Per cent of the graph's nodes that may be out of date before it is built anew.
+        graph_rebuild_percent: u64 = 25,
     }
 }
 
@@ -129,12 +145,18 @@ impl Config {
             ("runtime.threads", self.runtime.threads as u64),
             ("runtime.max_batch", self.runtime.max_batch as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),
+            ("index.graph_expansion_add", self.index.graph_expansion_add as u64),
+            ("index.graph_expansion_search", self.index.graph_expansion_search as u64),
+            ("index.graph_rebuild_percent", self.index.graph_rebuild_percent),
         ];
         let mut found: Vec<String> = positive
             .iter()
             .filter(|(_, value)| *value == 0)
             .map(|(key, _)| format!("{key} must be at least 1"))
             .collect();
+        if self.index.graph_connectivity < 2 {
+            found.push("index.graph_connectivity must be at least 2".into());
+        }
         if limits.bodies_in_flight_bytes < limits.body_bytes {
             found
                 .push("limits.bodies_in_flight_bytes is less than limits.body_bytes: no body of that size fits".into());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
 pub use terms::check_indexable;
 
 use crate::{
@@ -48,8 +48,10 @@ pub struct CollectionInfo {
     pub count: u64,
     /// The engine's name: `embedded`.
     pub engine: &'static str,
-    /// How searches are answered: `scan`.
+    /// How searches are answered: `scan` or `graph`.
     pub form: &'static str,
+    /// Why so.
+    pub form_reason: String,
     /// Bytes the collection takes in storage, about.
     pub bytes: u64,
 }

@@ -15,6 +15,7 @@ use prometheus_client::{
 
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
+type Share = Gauge<f64, AtomicU64>;
 
 /// Makes histograms of one family; a type, since a family needs to name its constructor.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,8 @@ type Histograms<L> = Family<L, Histogram, Buckets>;
 const SECONDS: Buckets = Buckets(&[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ]);
+/// 10 ms to 3 hours.
+const LONG_SECONDS: Buckets = Buckets(&[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 10_800.0]);
 const SIZES: Buckets = Buckets(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +85,12 @@ pub struct CollectionLabels {
     pub collection: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlanLabels {
+    pub collection: String,
+    pub plan: &'static str,
+}
+
 /// The registry and a handle to each metric in it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -103,6 +112,11 @@ pub struct Metrics {
     pub device_fallback: Family<ModelLabels, Level>,
     pub index_vectors: Family<CollectionLabels, Level>,
     pub index_search_seconds: Histograms<CollectionLabels>,
+    index_searches: Family<PlanLabels, Count>,
+    index_graph_recall: Family<CollectionLabels, Share>,
+    index_graph_pending: Family<CollectionLabels, Level>,
+    index_graph_build_seconds: Histograms<CollectionLabels>,
+    index_graph_save_seconds: Histograms<CollectionLabels>,
 }
 
 impl Default for Metrics {
@@ -131,6 +145,11 @@ impl Default for Metrics {
             device_fallback: family(r, "device_fallback", "1 for a model that device auto put on the CPU"),
             index_vectors: family(r, "index_vectors", "Vectors in a collection"),
             index_search_seconds: timing(r, "index_search", "Time of one search"),
+            index_searches: family(r, "index_searches", "Searches, by the plan that answered them"),
+            index_graph_recall: family(r, "index_graph_recall", "Share of the 10 nearest items that the graph finds"),
+            index_graph_pending: family(r, "index_graph_pending", "Items that are scanned until the graph has them"),
+            index_graph_build_seconds: long_timing(r, "index_graph_build", "Time from a graph's start to its service"),
+            index_graph_save_seconds: long_timing(r, "index_graph_save", "Time to save a graph"),
             registry,
         }
     }
@@ -157,11 +176,60 @@ impl Metrics {
         let labels = CollectionLabels { collection: collection.to_owned() };
         self.index_vectors.remove(&labels);
         self.index_search_seconds.remove(&labels);
+        for plan in SEARCH_PLANS {
+            self.index_searches.remove(&PlanLabels { collection: collection.to_owned(), plan });
+        }
+        self.index_graph_build_seconds.remove(&labels);
+        self.index_graph_save_seconds.remove(&labels);
+        self.forget_graph(collection);
+    }
+
+    /// Counts a search of a collection; `plan` is one of [`SEARCH_PLANS`].
+    pub fn count_search(&self, collection: &str, plan: &'static str) {
+        self.index_searches.get_or_create(&PlanLabels { collection: collection.to_owned(), plan }).inc();
+    }
+
+    pub fn set_graph_recall(&self, collection: &str, recall: f64) {
+        self.index_graph_recall.get_or_create(&of(collection)).set(recall);
+    }
+
+    pub fn set_graph_pending(&self, collection: &str, items: u64) {
+        self.index_graph_pending.get_or_create(&of(collection)).set(i64::try_from(items).unwrap_or(i64::MAX));
+    }
+
+    pub fn observe_graph_build(&self, collection: &str, seconds: f64) {
+        self.index_graph_build_seconds.get_or_create(&of(collection)).observe(seconds);
+    }
+
+    pub fn observe_graph_save(&self, collection: &str, seconds: f64) {
+        self.index_graph_save_seconds.get_or_create(&of(collection)).observe(seconds);
+    }
+
+    /// Drops what is told about a graph that is no longer there.
+    pub fn forget_graph(&self, collection: &str) {
+        self.index_graph_recall.remove(&of(collection));
+        self.index_graph_pending.remove(&of(collection));
     }
 
     pub fn observe_stage(&self, stage: &'static str, seconds: f64) {
         self.stage_seconds.get_or_create(&StageLabels { stage }).observe(seconds);
     }
+}
+
+/// The ways in which a search can be answered.
+pub const SEARCH_PLANS: [&str; 5] = ["exact", "scan", "filter_scan", "graph", "graph_then_scan"];
+
+fn of(collection: &str) -> CollectionLabels {
+    CollectionLabels { collection: collection.to_owned() }
+}
+
+fn long_timing<L>(registry: &mut Registry, name: &str, help: &str) -> Histograms<L>
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+{
+    let histograms = Histograms::new_with_constructor(LONG_SECONDS);
+    registry.register_with_unit(name, help, Unit::Seconds, histograms.clone());
+    histograms
 }
 
 fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>

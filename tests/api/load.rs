@@ -113,7 +113,7 @@ fn composed(folder: &Path) -> (AppState, Router) {
         watchdog: Watchdog::start().unwrap(),
         metrics: Arc::clone(&metrics),
     });
-    let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1 };
+    let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
     let state = AppState::new(Arc::new(Service::new(Parts {
         models: Arc::new(models),
         index: Arc::new(EmbeddedEngine::open(&folder.join("index"), options).unwrap()),

@@ -46,9 +46,12 @@ pub struct CollectionDescription {
     count: u64,
     #[schema(example = "embedded")]
     engine: &'static str,
-    /// How searches are answered.
-    #[schema(example = "scan")]
+    /// How searches are answered: `scan` compares every item, `graph` those that a graph proposes.
+    #[schema(example = "graph")]
     form: &'static str,
+    /// Why so.
+    #[schema(example = "count 250000 is above index.scan_items 200000")]
+    form_reason: String,
     /// What it takes in storage, about.
     bytes: u64,
 }
@@ -71,6 +74,7 @@ impl From<CollectionInfo> for CollectionDescription {
             count: info.count,
             engine: info.engine,
             form: info.form,
+            form_reason: info.form_reason,
             bytes: info.bytes,
         }
     }

@@ -43,7 +43,9 @@ pub(crate) async fn collections_are_listed_by_name_and_independent(home: &dyn Ho
     let list = engine.list().await.unwrap();
     let found: Vec<_> = list.iter().map(|info| (info.spec.name.as_str(), info.spec.dimension, info.count)).collect();
     assert_eq!(found, [("0", 1, 0), ("a", 3, 0), ("b", 2, 1)]);
-    assert_eq!(b.info().await.unwrap(), list[2]);
+    let info = b.info().await.unwrap();
+    // the form may change at any time
+    assert_eq!((&info.spec, info.count, info.bytes), (&list[2].spec, list[2].count, list[2].bytes));
     assert!(list[2].bytes >= 8 && list[1].bytes == 0, "{list:?}");
     assert_eq!(engine.open(&name("a")).await.unwrap().count(None).await.unwrap(), 0);
 }

@@ -34,6 +34,14 @@ pub(super) struct CodeStats {
 
 impl CodeStats {
     pub(super) const ZERO: Self = Self { scale: 0.0, residual: 0.0, norm: 0.0, squares: 0 };
+
+    pub(super) const fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    pub(super) const fn squares(&self) -> u32 {
+        self.squares
+    }
 }
 
 /// A vector's codes.

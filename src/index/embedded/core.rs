@@ -1,17 +1,23 @@
 //! A collection's state and how it is read.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU64},
+};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use roaring::RoaringBitmap;
 
 use super::{
     codes::{Encoded, Probe},
     cursor,
     database::Snapshot,
-    memory::{Change, Chunks, Memory},
+    graph::{Form, GraphView},
+    log,
+    memory::{CHUNK_SLOTS, Change, Chunks, Memory},
+    plan::{self, Ask, Plan},
     rows::{self, Reader, Record, Tables},
-    scan::{self, Best, Ranked, Scope},
+    scan::{Ranked, Scope},
     tasks::Shared,
 };
 use crate::{
@@ -29,7 +35,15 @@ pub(super) struct Core {
     memory: RwLock<Option<Memory>>,
     /// Of memory as it was published last; read without its lock.
     size: ArcSwapOption<Size>,
+    form: ArcSwap<Form>,
+    /// The operation after which the log is kept; `u64::MAX` for no log.
+    pub(super) log_kept_after: AtomicU64,
+    /// Vectors that were searched for last, for the check of the graph.
+    recent: Mutex<VecDeque<Embedding>>,
 }
+
+/// How many of the vectors that are searched for are remembered.
+const RECENT: usize = 8;
 
 /// How large a collection is.
 struct Size {
@@ -49,9 +63,30 @@ pub(super) struct View {
     pub(super) chunks: Chunks,
     /// The slots that pass the filter; none if there was no filter.
     pub(super) allowed: Option<RoaringBitmap>,
+    /// Items, whether they pass or not.
+    pub(super) count: u64,
+    pub(super) graph: Option<GraphView>,
 }
 
 impl View {
+    /// One more than the last slot.
+    pub(super) fn slots(&self) -> u32 {
+        let rows = self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.rows.len());
+        // slots are u32
+        rows as u32
+    }
+
+    /// The key of the item in a slot.
+    pub(super) fn key(&self, slot: u32) -> Option<u64> {
+        let chunk = self.chunks.get(slot as usize / CHUNK_SLOTS)?;
+        chunk.rows.get(slot as usize % CHUNK_SLOTS)?.key
+    }
+
+    /// The exact score of an item.
+    pub(super) fn score(&self, key: u64, probe: &Probe) -> Result<Option<f32>> {
+        self.reader.vector(key, |row| probe.score(row))
+    }
+
     /// The keys that pass the filter, ascending.
     pub(super) fn keys(&self) -> Vec<u64> {
         let scope = Scope { chunks: &self.chunks, allowed: self.allowed.as_ref(), excluded: None };
@@ -62,12 +97,14 @@ impl View {
 }
 
 impl Core {
-    /// Reads everything that memory keeps from the database.
+    /// Reads everything that memory keeps from the database, and the graph if one was saved.
     pub(super) fn load(shared: Arc<Shared>, entry: rows::Entry) -> Result<Self> {
         let tables = Tables::new(entry.number);
-        let reader = Reader::open(&shared.database.snapshot()?, &tables)?;
+        let snapshot = shared.database.snapshot()?;
+        let reader = Reader::open(&snapshot, &tables)?;
         let dimension = entry.spec.dimension;
-        let mut memory = Memory::new(dimension);
+        let sequence = log::last(&snapshot, &tables)?;
+        let mut memory = Memory::new(dimension, sequence);
         let mut records = reader.records_after(0)?;
         reader.for_each_vector(|key, bytes| {
             let vector = Encoded::new(&rows::vector_from_bytes(bytes, dimension)?);
@@ -78,23 +115,40 @@ impl Core {
                 return Err(super::database::corrupt(format!("keys {key} and {record_key} have no counterpart")));
             }
             let bytes = rows::item_bytes(dimension, &record.id, record_bytes) as i64;
-            memory.apply(vec![Change::Add { key, vector, terms: terms(&record.metadata) }], bytes);
+            memory.apply(vec![Change::Add { key, vector, terms: terms(&record.metadata) }], bytes, sequence);
             Ok(())
         })?;
         drop(records);
-        Ok(Self::new(shared, entry, memory))
+        let core = Self::new(shared, entry, memory);
+        core.restore_graph();
+        Ok(core)
     }
 
     /// A collection that was just made, so without reading anything.
     pub(super) fn empty(shared: Arc<Shared>, entry: rows::Entry) -> Self {
-        let memory = Memory::new(entry.spec.dimension);
+        let memory = Memory::new(entry.spec.dimension, 0);
         Self::new(shared, entry, memory)
     }
 
     fn new(shared: Arc<Shared>, entry: rows::Entry, memory: Memory) -> Self {
         let rows::Entry { number, spec } = entry;
         let size = ArcSwapOption::new(Some(Size::of(&memory)));
-        Self { shared, spec, tables: Tables::new(number), number, memory: RwLock::new(Some(memory)), size }
+        Self {
+            shared,
+            spec,
+            tables: Tables::new(number),
+            number,
+            memory: RwLock::new(Some(memory)),
+            size,
+            form: ArcSwap::from_pointee(Form::Scan),
+            log_kept_after: AtomicU64::new(u64::MAX),
+            recent: Mutex::default(),
+        }
+    }
+
+    /// The collection's number, which no other ever had.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
     }
 
     // A panic while memory is written can leave a half-made change of one item behind, which the next start mends;
@@ -112,15 +166,32 @@ impl Core {
         self.shared.database.publish(snapshot);
     }
 
+    /// Looks at memory; none if the collection is dropped.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(&Memory) -> T) -> Option<T> {
+        self.read_memory().as_ref().map(look)
+    }
+
+    /// Changes what memory keeps beside the items; none if the collection is dropped.
+    pub(super) fn alter<T>(&self, step: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner).as_mut().map(step)
+    }
+
+    /// Notes how searches are answered from now on.
+    pub(super) fn show(&self, form: Form) {
+        self.form.store(Arc::new(form));
+    }
+
     /// As of the last write; waits for nothing.
     pub(super) fn info(&self) -> Result<CollectionInfo> {
         let size = self.size.load();
         let size = size.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
+        let form = self.form.load();
         Ok(CollectionInfo {
             spec: self.spec.clone(),
             count: size.count,
             engine: "embedded",
-            form: "scan",
+            form: form.name(),
+            form_reason: form.reason(size.count, &self.shared.graph),
             bytes: size.bytes,
         })
     }
@@ -143,7 +214,8 @@ impl Core {
         let filter = filter.filter(|filter| !filter.is_empty());
         let allowed = filter.map(|filter| memory.passing(filter, &find)).transpose()?;
         let taken = read(memory, allowed.as_ref());
-        Ok((View { reader, chunks: memory.chunks(), allowed }, taken))
+        let (chunks, count, graph) = (memory.chunks(), memory.count(), memory.graphs.view());
+        Ok((View { reader, chunks, allowed, count, graph }, taken))
     }
 
     pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64> {
@@ -180,7 +252,7 @@ impl Core {
         Ok(StoredItem { id: record.id, vector, metadata: record.metadata, picture: record.picture })
     }
 
-    fn vector(&self, reader: &Reader, key: u64) -> Result<Option<Vec<f32>>> {
+    pub(super) fn vector(&self, reader: &Reader, key: u64) -> Result<Option<Vec<f32>>> {
         reader.vector(key, |bytes| rows::vector_from_bytes(bytes, self.spec.dimension))?.transpose()
     }
 
@@ -206,16 +278,17 @@ impl Core {
     }
 
     pub(super) fn search(&self, query: Query) -> Result<Vec<Hit>> {
-        let probe = Probe::new(self.spec.metric, &self.admit(query.vector)?);
+        let vector = self.admit(query.vector)?;
         let view = self.view(query.filter.as_ref())?;
         let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
-        let scope = Scope { chunks: &view.chunks, allowed: view.allowed.as_ref(), excluded };
-        let best = Best::new(query.limit.get(), query.min_score);
-        let found = if query.exact {
-            exact(&view.reader, scope, &probe, best)?
-        } else {
-            scan::scan(scope, &probe, best, |key| view.reader.vector(key, |row| probe.score(row)))?
-        };
+        let options = &self.shared.graph;
+        let ask = Ask { min_score: query.min_score, excluded, ..Ask::new(self.spec.metric, vector, query.limit) };
+        let plan = if query.exact { Plan::Exact } else { plan::choose(&view, options) };
+        let (plan, found) = plan::answer(&view, &ask, plan, options)?;
+        self.shared.metrics.count_search(self.spec.name.as_str(), plan.name());
+        if view.graph.is_some() {
+            self.remember(ask.vector);
+        }
         let mut hits = Vec::with_capacity(found.len());
         for Ranked { score, key } in found {
             let (id, metadata) = if query.with_metadata {
@@ -229,27 +302,19 @@ impl Core {
         }
         Ok(hits)
     }
-}
 
-/// The plain scan: the score of every vector of the scope.
-fn exact(reader: &Reader, scope: Scope<'_>, probe: &Probe, mut best: Best) -> Result<Vec<Ranked>> {
-    if scope.allowed.is_some() {
-        let mut keys = scope.keys();
-        keys.sort_unstable();
-        for key in keys {
-            if let Some(score) = reader.vector(key, |row| probe.score(row))? {
-                best.offer(Ranked { score, key });
-            }
+    /// Keeps a query for the check of the graph; skips it rather than wait.
+    fn remember(&self, vector: Embedding) {
+        if let Ok(mut recent) = self.recent.try_lock() {
+            recent.truncate(RECENT - 1);
+            recent.push_front(vector);
         }
-    } else {
-        reader.for_each_vector(|key, row| {
-            if Some(key) != scope.excluded {
-                best.offer(Ranked { score: probe.score(row), key });
-            }
-            Ok(())
-        })?;
     }
-    Ok(best.into_sorted())
+
+    /// The vectors searched for last.
+    pub(super) fn recent_queries(&self) -> Vec<Embedding> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
 }
 
 pub(super) fn not_found(name: &CollectionName) -> Error {

@@ -11,7 +11,9 @@ use redb::{DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, Wr
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the layout of tables and rows that this build reads and writes.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// As [`SCHEMA`] but for the log, which is made when it is first written.
+const SCHEMA_WITHOUT_LOG: u64 = 1;
 
 const FILE: &str = "index.redb";
 
@@ -205,13 +207,18 @@ fn needs_reopening(error: &Error) -> bool {
 pub(super) fn failure(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let ours = match &error {
-        redb::Error::Io(io) if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+        redb::Error::Io(io) if has_no_room(io.kind()) => {
             Error::new(ErrorKind::StorageFull, "the disk of the index is full; nothing of the request was stored")
         }
         redb::Error::PreviousIo | redb::Error::DatabaseClosed => closed(),
         _ => Error::internal("the index database failed"),
     };
     ours.with_source(error)
+}
+
+/// A full disk, a quota, or a limit on the size of a file.
+const fn has_no_room(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// A row that does not read as what was written.
@@ -252,6 +259,10 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
         Err(error) => return Err(failure(error)),
     };
     match stored {
+        Some((SCHEMA_WITHOUT_LOG, sequence)) => {
+            drop(snapshot);
+            upgrade(database, sequence)
+        }
         Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Some(Arc::new(snapshot)), sequence }),
         Some((schema, _)) => Err(Error::unavailable(format!(
             "the index database {} has schema version {schema}, this build reads {SCHEMA}; run the latentd that wrote it or a newer one",
@@ -274,15 +285,24 @@ fn initialize(database: redb::Database) -> Result<Open> {
     Ok(Open { database, snapshot: Some(snapshot), sequence: 0 })
 }
 
+/// Lets no older build write into the database from now on: it would keep no log.
+fn upgrade(database: redb::Database, sequence: u64) -> Result<Open> {
+    let transaction = database.begin_write().map_err(failure)?;
+    transaction.open_table(META).map_err(failure)?.insert(SCHEMA_KEY, SCHEMA).map_err(failure)?;
+    transaction.commit().map_err(failure)?;
+    let snapshot = Arc::new(database.begin_read().map_err(failure)?);
+    Ok(Open { database, snapshot: Some(snapshot), sequence })
+}
+
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     fs::File::open(folder)?.sync_all()
 }
 
 /// Other systems cannot open folders, nor do they need to.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -303,7 +323,28 @@ mod tests {
             .unwrap();
         drop(database);
         let error = Database::open(folder.path(), 1 << 20).unwrap_err();
-        assert!(error.message().contains("schema version 2, this build reads 1"), "{error}");
+        assert!(error.message().contains("schema version 3, this build reads 2"), "{error}");
+    }
+
+    #[test]
+    fn the_schema_before_the_log_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = |database: &Database| {
+            let snapshot = database.snapshot().unwrap();
+            snapshot.open_table(META).unwrap().get(SCHEMA_KEY).unwrap().unwrap().value()
+        };
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        database
+            .write(|transaction| {
+                let mut meta = transaction.open_table(META).map_err(failure)?;
+                meta.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LOG).map_err(failure)?;
+                Ok(Outcome::Commit(()))
+            })
+            .map(drop)
+            .unwrap();
+        drop(database);
+        let database = Database::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!((schema(&database), database.sequence()), (SCHEMA, 1));
     }
 
     #[test]
@@ -317,7 +358,9 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_from_other_failures() {
         let io = |kind| failure(redb::Error::Io(io::Error::from(kind)));
-        assert_eq!(io(io::ErrorKind::StorageFull).kind(), ErrorKind::StorageFull);
+        for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
+            assert_eq!(io(full).kind(), ErrorKind::StorageFull);
+        }
         assert_eq!(io(io::ErrorKind::PermissionDenied).kind(), ErrorKind::Internal);
         assert!(needs_reopening(&io(io::ErrorKind::StorageFull)));
     }

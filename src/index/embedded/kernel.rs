@@ -30,6 +30,27 @@ fn code_products_plain(query: &[i16], codes: &[i8], products: &mut [i32]) {
     }
 }
 
+/// The integer inner product of two rows of codes of one length, of at most 65,536 codes.
+pub(super) fn code_product(a: &[i8], b: &[i8]) -> i32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { code_product_avx2(a, b) };
+    }
+    code_product_plain(a, b)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn code_product_avx2(a: &[i8], b: &[i8]) -> i32 {
+    code_product_plain(a, b)
+}
+
+#[inline(always)]
+fn code_product_plain(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+}
+
 const LANES: usize = 8;
 
 /// Sums `term(query, number)` over a query and a stored row of little-endian f32, in f64: no sum of squares of f32
@@ -76,6 +97,16 @@ mod tests {
                 assert_eq!(i64::from(product), expected);
             }
         }
+    }
+
+    #[test]
+    fn the_product_of_codes_equals_the_definition_for_every_length() {
+        for length in [1, 31, 32, 65, 65_536_i64] {
+            let a: Vec<i8> = (0..length).map(|i| (i * 31 % 255 - 127) as i8).collect();
+            let expected: i64 = a.iter().map(|&code| i64::from(code).pow(2)).sum();
+            assert_eq!(i64::from(code_product(&a, &a)), expected);
+        }
+        assert_eq!(code_product(&vec![-127; 65_536], &vec![127; 65_536]), -127 * 127 * 65_536);
     }
 
     #[test]

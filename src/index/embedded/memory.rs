@@ -6,6 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     codes::{CodeStats, Encoded},
+    graph::Graphs,
     postings::{FindId, Postings, Tally},
 };
 use crate::{domain::Filter, error::Result, index::terms::Term};
@@ -14,7 +15,7 @@ use crate::{domain::Filter, error::Result, index::terms::Term};
 pub(super) const CHUNK_SLOTS: usize = 256;
 
 /// One slot: the item's key, none if it is free, and what is kept of its vector beside the codes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Row {
     pub(super) key: Option<u64>,
     pub(super) stats: CodeStats,
@@ -62,10 +63,14 @@ pub(super) struct Memory {
     postings: Postings,
     /// Bytes of the collection's rows in the database.
     bytes: u64,
+    /// The last operation of the log that is in here.
+    sequence: u64,
+    pub(super) graphs: Graphs,
 }
 
 impl Memory {
-    pub(super) fn new(dimension: usize) -> Self {
+    /// Of a collection without items, after so many operations.
+    pub(super) fn new(dimension: usize, sequence: u64) -> Self {
         Self {
             dimension,
             chunks: Chunks::default(),
@@ -74,6 +79,8 @@ impl Memory {
             free: Vec::new(),
             postings: Postings::default(),
             bytes: 0,
+            sequence,
+            graphs: Graphs::default(),
         }
     }
 
@@ -83,6 +90,15 @@ impl Memory {
 
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The slots that hold an item.
+    pub(super) const fn used(&self) -> &RoaringBitmap {
+        &self.used
     }
 
     pub(super) fn chunks(&self) -> Chunks {
@@ -103,8 +119,8 @@ impl Memory {
         self.postings.facets(key, allowed, limit)
     }
 
-    /// Follows the database; `bytes` is by how much the rows there have grown.
-    pub(super) fn apply(&mut self, changes: Vec<Change>, bytes: i64) {
+    /// Follows the database up to an operation of the log; `bytes` is by how much the rows there have grown.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, bytes: i64, sequence: u64) {
         for change in changes {
             match change {
                 Change::Add { key, vector, terms } => self.add(key, &vector, terms),
@@ -120,13 +136,14 @@ impl Memory {
             }
         }
         self.bytes = self.bytes.saturating_add_signed(bytes);
+        self.sequence = sequence;
     }
 
     fn add(&mut self, key: u64, vector: &Encoded, terms: Vec<Term>) {
         let slot = self.free.pop().unwrap_or_else(|| self.append());
-        self.write(slot, key, vector);
         self.slots.insert(key, slot);
         self.used.insert(slot);
+        self.write(slot, key, vector);
         self.postings.insert(terms, slot);
     }
 
@@ -135,6 +152,7 @@ impl Memory {
         self.postings.remove(terms, slot);
         self.used.remove(slot);
         self.free.push(slot);
+        self.graphs.each(|tracker| tracker.freed(slot));
         let (chunk, row) = self.place(slot);
         chunk.rows[row].key = None;
     }
@@ -155,8 +173,15 @@ impl Memory {
     fn write(&mut self, slot: u32, key: u64, vector: &Encoded) {
         let dimension = self.dimension;
         let (chunk, row) = self.place(slot);
-        chunk.rows[row] = Row { key: Some(key), stats: vector.stats };
-        chunk.codes[row * dimension..][..dimension].copy_from_slice(&vector.codes);
+        let codes = &mut chunk.codes[row * dimension..][..dimension];
+        let new = Row { key: Some(key), stats: vector.stats };
+        // An item written again as it was keeps its node.
+        if chunk.rows[row] == new && *codes == vector.codes {
+            return;
+        }
+        codes.copy_from_slice(&vector.codes);
+        chunk.rows[row] = new;
+        self.graphs.each(|tracker| tracker.written(slot));
     }
 
     /// The chunk of a slot, for writing: copied if a search is still reading it.
@@ -177,11 +202,11 @@ mod tests {
 
     #[test]
     fn deleted_slots_are_used_again() {
-        let mut memory = Memory::new(2);
-        memory.apply((0..600).map(add).collect(), 600);
-        memory.apply((100..400).map(|key| Change::Remove { key, terms: Vec::new() }).collect(), -300);
+        let mut memory = Memory::new(2, 0);
+        memory.apply((0..600).map(add).collect(), 600, 0);
+        memory.apply((100..400).map(|key| Change::Remove { key, terms: Vec::new() }).collect(), -300, 0);
         assert_eq!((memory.count(), memory.bytes()), (300, 300));
-        memory.apply((600..900).map(add).collect(), 300);
+        memory.apply((600..900).map(add).collect(), 300, 0);
         assert_eq!(memory.count(), 600);
         assert_eq!(memory.chunks().iter().map(|chunk| chunk.rows.len()).sum::<usize>(), 600);
         for key in (0..100).chain(400..900) {
@@ -192,10 +217,10 @@ mod tests {
 
     #[test]
     fn a_search_keeps_the_chunks_it_began_with() {
-        let mut memory = Memory::new(2);
-        memory.apply(vec![add(1)], 0);
+        let mut memory = Memory::new(2, 0);
+        memory.apply(vec![add(1)], 0, 0);
         let before = memory.chunks();
-        memory.apply(vec![Change::Remove { key: 1, terms: Vec::new() }, add(2)], 0);
+        memory.apply(vec![Change::Remove { key: 1, terms: Vec::new() }, add(2)], 0, 0);
         assert_eq!(before[0].rows[0].key, Some(1));
         assert_eq!(memory.chunks()[0].rows[0].key, Some(2));
     }

@@ -5,15 +5,18 @@
 //! Reads take a lock only to pick up the current state and evaluate a filter; scanning holds none.
 //!
 //! Scores are exact: the int8 scan keeps every item whose score its error bound allows into the answer, and those
-//! are compared in f32.
+//! are compared in f32. Above a size, a [`graph`] proposes which items to compare.
 
 mod codes;
 mod core;
 mod cursor;
 mod database;
 mod facets;
+mod graph;
 mod kernel;
+mod log;
 mod memory;
+mod plan;
 mod postings;
 mod rows;
 mod scan;
@@ -32,9 +35,11 @@ use std::{
 
 use async_trait::async_trait;
 
+pub use self::graph::GraphOptions;
 use self::{
     core::{Core, not_found},
     database::{Database, Outcome},
+    graph::keeper::Keeper,
     tasks::Shared,
 };
 use super::{
@@ -44,30 +49,35 @@ use super::{
 use crate::{
     domain::{CollectionName, FieldPath, Filter, ItemId, Metadata, TopK},
     error::{Error, ErrorKind, Result},
+    telemetry::Metrics,
 };
 
 /// The longest vectors a collection takes.
 const MAX_DIMENSION: usize = 65_536;
 
 /// Settings of the embedded engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
     /// Bytes of database pages kept in memory, beside the codes.
     pub cache_bytes: usize,
     /// Reads that may run at once; more wait.
     pub read_threads: usize,
+    pub graph: GraphOptions,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for EmbeddedOptions {
     /// 256 MiB of cache, one read for each core.
     fn default() -> Self {
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { cache_bytes: 256 << 20, read_threads: cores }
+        Self { cache_bytes: 256 << 20, read_threads: cores, graph: GraphOptions::default(), metrics: Arc::default() }
     }
 }
 
 /// The engine in this process, over one database file.
 pub struct EmbeddedEngine {
+    /// First, so that it ends before what it works on.
+    keeper: Option<Keeper>,
     shared: Arc<Shared>,
     collections: Arc<Collections>,
 }
@@ -99,13 +109,23 @@ impl EmbeddedEngine {
     ///
     /// Another process that has it open, a newer schema and an unreadable file are errors that say so.
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self> {
+        let mut engine = Self::open_untended(path, options)?;
+        let (signal, collections) = (Arc::clone(&engine.shared.signal), Arc::clone(&engine.collections));
+        engine.keeper = Some(Keeper::start(signal, collections)?);
+        Ok(engine)
+    }
+
+    /// Without the thread that lets the graphs follow.
+    fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
         let database = Database::open(path, options.cache_bytes)?;
-        let shared = Arc::new(Shared::new(database, options.read_threads));
+        let shared = Arc::new(Shared::new(database, options));
         let collections = Collections::default();
-        for entry in rows::catalogue(&shared.database.snapshot()?)?.into_values() {
+        let entries = rows::catalogue(&shared.database.snapshot()?)?;
+        graph::remove_strangers(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
+        for entry in entries.into_values() {
             collections.add(Core::load(Arc::clone(&shared), entry)?);
         }
-        Ok(Self { shared, collections: Arc::new(collections) })
+        Ok(Self { keeper: None, shared, collections: Arc::new(collections) })
     }
 
     /// The database file.
@@ -148,6 +168,7 @@ fn drop_collection(shared: &Shared, collections: &Collections, name: &Collection
         core.follow(snapshot, |memory| *memory = None);
     }
     collections.remove(name);
+    graph::forget(shared.database.path(), core.number());
     Ok(pictures)
 }
 

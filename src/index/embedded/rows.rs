@@ -1,12 +1,15 @@
-//! Tables and rows. Each collection has three tables under its number, which is never used twice: `vectors` and
-//! `items` by key, and `ids` from id to key. Keys count up from 1, so their order is that of insertion.
+//! Tables and rows. Each collection has its tables under its number, which is never used twice: `vectors` and `items`
+//! by key, `ids` from id to key, and the [`log`]. Keys count up from 1, so their order is that of insertion.
 
 use std::collections::BTreeMap;
 
 use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::database::{Snapshot, corrupt, failure};
+use super::{
+    database::{Snapshot, corrupt, failure},
+    log,
+};
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
@@ -70,12 +73,17 @@ pub(super) struct Tables {
     vectors: String,
     items: String,
     ids: String,
+    log: String,
 }
 
 impl Tables {
     pub(super) fn new(number: u32) -> Self {
         let name = |table| format!("collection/{number}/{table}");
-        Self { number, vectors: name("vectors"), items: name("items"), ids: name("ids") }
+        Self { number, vectors: name("vectors"), items: name("items"), ids: name("ids"), log: name("log") }
+    }
+
+    pub(super) const fn number(&self) -> u32 {
+        self.number
     }
 
     fn vectors(&self) -> TableDefinition<'_, u64, &'static [u8]> {
@@ -88,6 +96,11 @@ impl Tables {
 
     fn ids(&self) -> TableDefinition<'_, &'static str, u64> {
         TableDefinition::new(&self.ids)
+    }
+
+    /// Number of an operation → its key and whether its vector was written.
+    pub(super) fn log(&self) -> TableDefinition<'_, u64, (u64, bool)> {
+        TableDefinition::new(&self.log)
     }
 }
 
@@ -139,6 +152,7 @@ pub(super) fn drop_collection(transaction: &WriteTransaction, spec: &CollectionS
     transaction.delete_table(tables.vectors()).map_err(failure)?;
     transaction.delete_table(tables.items()).map_err(failure)?;
     transaction.delete_table(tables.ids()).map_err(failure)?;
+    log::drop_log(transaction, tables)?;
     transaction.open_table(NEXT).map_err(failure)?.remove(tables.number).map_err(failure)?;
     transaction.open_table(COLLECTIONS).map_err(failure)?.remove(spec.name.as_str()).map_err(failure)?;
     Ok(())

@@ -8,8 +8,15 @@ use tokio::{
 };
 use tracing::{Instrument as _, Span};
 
-use super::database::Database;
-use crate::error::{Error, Result};
+use super::{
+    EmbeddedOptions,
+    database::Database,
+    graph::{GraphOptions, keeper::Signal},
+};
+use crate::{
+    error::{Error, Result},
+    telemetry::Metrics,
+};
 
 /// What all collections of an engine share.
 pub(super) struct Shared {
@@ -18,11 +25,25 @@ pub(super) struct Shared {
     turn: Arc<Mutex<()>>,
     /// One permit for each read that may run at once.
     reads: Arc<Semaphore>,
+    pub(super) read_threads: usize,
+    pub(super) graph: GraphOptions,
+    pub(super) metrics: Arc<Metrics>,
+    /// Tells the keeper of the graphs that something was written.
+    pub(super) signal: Arc<Signal>,
 }
 
 impl Shared {
-    pub(super) fn new(database: Database, read_threads: usize) -> Self {
-        Self { database, turn: Arc::default(), reads: Arc::new(Semaphore::new(read_threads.max(1))) }
+    pub(super) fn new(database: Database, options: EmbeddedOptions) -> Self {
+        let read_threads = options.read_threads.max(1);
+        Self {
+            database,
+            turn: Arc::default(),
+            reads: Arc::new(Semaphore::new(read_threads)),
+            read_threads,
+            graph: options.graph,
+            metrics: options.metrics,
+            signal: Arc::default(),
+        }
     }
 
     /// Runs a read on a blocking thread. A caller that goes while it waits costs nothing.

@@ -6,6 +6,7 @@ use super::{
     codes::Encoded,
     core::{Core, item_not_found},
     database::Outcome,
+    log::{self, Operation},
     memory::Change,
     rows::{Record, Writer},
 };
@@ -98,21 +99,38 @@ impl Core {
         // A dropped collection has no tables, and opening them for writing would make them again.
         self.info()?;
         let mut changes = Vec::new();
-        let mut grown_bytes = 0;
+        let (mut grown_bytes, mut sequence) = (0, 0);
         let written = self.shared.database.write(|transaction| {
             let mut writer = Writer::open(transaction, &self.tables, self.spec.dimension)?;
             let value = work(&mut writer, &mut changes)?;
             grown_bytes = writer.grown_bytes;
-            Ok(if changes.is_empty() { Outcome::Discard(value) } else { Outcome::Commit(value) })
+            if changes.is_empty() {
+                return Ok(Outcome::Discard(value));
+            }
+            let operations: Vec<_> = changes.iter().filter_map(operation).collect();
+            sequence = log::append(transaction, &self.tables, &operations, self.kept_log())?;
+            Ok(Outcome::Commit(value))
         })?;
         if let Some(snapshot) = written.snapshot {
             self.follow(snapshot, |memory| {
                 if let Some(memory) = memory {
-                    memory.apply(changes, grown_bytes);
+                    memory.apply(changes, grown_bytes, sequence);
                 }
             });
+            self.shared.signal.wake();
         }
         Ok(written.value)
+    }
+}
+
+/// What the log says of a change: nothing if no vector is touched.
+fn operation(change: &Change) -> Option<Operation> {
+    match *change {
+        Change::Add { key, .. } | Change::Replace { key, vector: Some(_), .. } => {
+            Some(Operation { key, written: true })
+        }
+        Change::Replace { vector: None, .. } => None,
+        Change::Remove { key, .. } => Some(Operation { key, written: false }),
     }
 }
 

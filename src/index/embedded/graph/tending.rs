@@ -1,0 +1,349 @@
+//! What the keeper does for one collection: a bounded step at a time, none of which a search waits for.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    distance::NodeRow,
+    form::Form,
+    hnsw::{Hnsw, Shape},
+    recall,
+    saved::{self, folder_of},
+    slots::NONE,
+    tracker::{Graphs, Tracker},
+};
+use crate::{
+    error::{Error, Result},
+    index::embedded::{
+        core::Core,
+        log::Keep,
+        memory::{CHUNK_SLOTS, Chunks, Memory},
+    },
+};
+
+/// Items added in one step.
+const STEP: usize = 64;
+/// A growing graph answers as soon as at most one in so many items is pending.
+pub(super) const PENDING_SHARE: u64 = 20;
+/// Fewer nodes out of date are no reason to build anew.
+const FEW: u64 = 64;
+/// The time between two attempts at what has failed.
+const RETRY: Duration = Duration::from_secs(60);
+/// Saving takes at most one part in so many of the time.
+const SAVE_SHARE: u32 = 10;
+
+/// What the keeper remembers of a collection between two steps.
+#[derive(Debug)]
+pub(in super::super) struct Tending {
+    /// When the growing graph was begun.
+    begun: Instant,
+    /// Operations and nodes that the last save held; none before the first.
+    saved: Option<u64>,
+    /// Since when there is something that is not saved.
+    unsaved_since: Option<Instant>,
+    next_save: Instant,
+    next_check: Instant,
+    next_try: Instant,
+}
+
+impl Default for Tending {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { begun: now, saved: None, unsaved_since: None, next_save: now, next_check: now, next_try: now }
+    }
+}
+
+#[cfg(test)]
+impl Tending {
+    /// Lets everything that waits for its time be due.
+    pub(super) fn hurry(&mut self) {
+        let now = Instant::now();
+        (self.next_save, self.next_check, self.next_try) = (now, now, now);
+    }
+}
+
+/// Which of a collection's graphs.
+type Which = fn(&mut Graphs) -> &mut Option<Tracker>;
+const SERVING: Which = |graphs| &mut graphs.serving;
+const GROWING: Which = |graphs| &mut graphs.growing;
+
+impl Core {
+    /// Does the next step for this collection; `true` if there is another one to do at once.
+    pub(in super::super) fn tend(&self, tending: &mut Tending) -> bool {
+        self.step(tending).unwrap_or_else(|error| {
+            self.abandon(&error, tending);
+            false
+        })
+    }
+
+    fn step(&self, tending: &mut Tending) -> Result<bool> {
+        let options = &self.shared.graph;
+        let Some((count, without_graph)) = self.peek(|memory| (memory.count(), memory.graphs.is_empty())) else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        if without_graph {
+            if !options.wants_graph(count) {
+                self.show(Form::Scan);
+            } else if now >= tending.next_try {
+                self.begin(tending)?;
+                return Ok(true);
+            }
+            return Ok(false);
+        }
+        if !options.keeps_graph(count) {
+            self.leave();
+            *tending = Tending::default();
+            return Ok(false);
+        }
+        let busy = self.add_some(SERVING)? | self.add_some(GROWING)?;
+        self.promote(tending);
+        self.renew(tending)?;
+        self.save_if_due(tending);
+        self.check_if_due(tending);
+        self.show_progress();
+        Ok(busy)
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let options = &self.shared.graph;
+        Shape {
+            metric: self.spec.metric,
+            dimension: self.spec.dimension,
+            connectivity: options.connectivity,
+            expansion_add: options.expansion_add,
+            expansion_search: options.expansion_search,
+            searches: self.shared.read_threads + 1,
+        }
+    }
+
+    /// Begins a graph that has none of the items yet.
+    fn begin(&self, tending: &mut Tending) -> Result<()> {
+        let count = self.peek(Memory::count).unwrap_or(0) as usize;
+        let graph = Arc::new(Hnsw::new(self.shape(), count + count / 8 + 1024)?);
+        tending.begun = Instant::now();
+        self.alter(|memory| {
+            if memory.graphs.is_empty() {
+                self.keep_log(Keep::After(memory.sequence()));
+            }
+            memory.graphs.growing = Some(Tracker::new(graph, memory.used()));
+        });
+        self.show_progress();
+        Ok(())
+    }
+
+    /// Adds some of the pending items to a graph; `true` if more are pending.
+    fn add_some(&self, which: Which) -> Result<bool> {
+        let taken = self.alter(|memory| {
+            let chunks = memory.chunks();
+            which(&mut memory.graphs).as_mut().map(|tracker| {
+                tracker.retire();
+                (Arc::clone(tracker.graph()), tracker.take(STEP), chunks)
+            })
+        });
+        let Some((graph, slots, chunks)) = taken.flatten() else { return Ok(false) };
+        if slots.is_empty() {
+            return Ok(false);
+        }
+        let mut added = Vec::with_capacity(slots.len());
+        for &slot in &slots {
+            added.push((slot, graph.add(&row_of(&chunks, slot, self.spec.dimension), slot)?));
+        }
+        let left = self.alter(|memory| {
+            which(&mut memory.graphs).as_mut().map(|tracker| {
+                tracker.added(&added);
+                tracker.pending().len()
+            })
+        });
+        Ok(left.flatten().is_some_and(|left| left > 0))
+    }
+
+    /// Lets the growing graph serve once it has nearly all items, or at least as many as the one that serves.
+    fn promote(&self, tending: &mut Tending) {
+        let old = self.alter(|memory| {
+            let count = memory.count();
+            let serving_pending = memory.graphs.serving.as_ref().map_or(0, |serving| serving.pending().len());
+            let most = (count / PENDING_SHARE).max(serving_pending);
+            let ready = memory.graphs.growing.take_if(|growing| growing.pending().len() <= most)?;
+            Some(memory.graphs.serving.replace(ready))
+        });
+        let Some(old) = old.flatten() else { return };
+        self.shared.metrics.observe_graph_build(self.spec.name.as_str(), tending.begun.elapsed().as_secs_f64());
+        let seconds = tending.begun.elapsed().as_secs_f64();
+        tracing::info!(collection = %self.spec.name, duration_seconds = seconds, "a graph is built and answers searches");
+        // what was saved is older than what serves now
+        tending.saved = None;
+        tending.next_save = Instant::now();
+        tending.next_check = Instant::now();
+        drop(old);
+    }
+
+    /// Begins a new graph when too many nodes of the one that serves are out of date.
+    fn renew(&self, tending: &mut Tending) -> Result<()> {
+        let percent = self.shared.graph.rebuild_percent;
+        let outdated = self.peek(|memory| {
+            let Graphs { serving: Some(serving), growing: None } = &memory.graphs else { return false };
+            let (outdated, nodes) = (serving.outdated(), serving.graph().nodes() as u64);
+            outdated >= FEW && outdated.saturating_mul(100) > nodes.saturating_mul(percent)
+        });
+        if outdated == Some(true) { self.begin(tending) } else { Ok(()) }
+    }
+
+    /// Saves the graph that serves, or else the one that grows, when enough has happened since the last time.
+    fn save_if_due(&self, tending: &mut Tending) {
+        let options = &self.shared.graph;
+        let now = Instant::now();
+        let held = self.peek(|memory| {
+            let Graphs { serving, growing } = &memory.graphs;
+            let tracker = serving.as_ref().or(growing.as_ref())?;
+            let held = memory.sequence() + tracker.graph().nodes() as u64;
+            Some((held, serving.is_some(), tracker.pending().is_empty()))
+        });
+        let Some((held, serves, whole)) = held.flatten() else { return };
+        if tending.saved == Some(held) {
+            tending.unsaved_since = None;
+            return;
+        }
+        let since = *tending.unsaved_since.get_or_insert(now);
+        // The first time as soon as everything is in it, then after so many operations.
+        let much = serves && tending.saved.map_or(whole, |saved| held.saturating_sub(saved) >= options.save_operations);
+        if now < tending.next_save || !(much || now.duration_since(since) >= options.save_interval) {
+            return;
+        }
+        match self.save_graph() {
+            Ok(()) => {
+                let cost = now.elapsed();
+                self.shared.metrics.observe_graph_save(self.spec.name.as_str(), cost.as_secs_f64());
+                tending.saved = Some(held);
+                tending.unsaved_since = None;
+                tending.next_save = Instant::now() + cost * (SAVE_SHARE - 1);
+            }
+            Err(error) => {
+                tracing::warn!(collection = %self.spec.name, reason = error.chain(), "a graph cannot be saved; opening the index again will take longer");
+                tending.next_save = now + RETRY;
+            }
+        }
+    }
+
+    /// Saves a graph as of the last write that memory has followed, and lets go of the log up to there.
+    fn save_graph(&self) -> Result<()> {
+        let captured = self.peek(|memory| {
+            let tracker = memory.graphs.serving.as_ref().or(memory.graphs.growing.as_ref())?;
+            let nodes = tracker.nodes().to_vec();
+            Some((
+                Arc::clone(tracker.graph()),
+                nodes,
+                Arc::clone(tracker.pending()),
+                memory.chunks(),
+                memory.sequence(),
+            ))
+        });
+        let Some((graph, nodes, pending, chunks, sequence)) = captured.flatten() else { return Ok(()) };
+        let mut keys = vec![0; graph.nodes()];
+        for (slot, &node) in (0_u32..).zip(&nodes) {
+            let key = chunks
+                .get(slot as usize / CHUNK_SLOTS)
+                .and_then(|chunk| chunk.rows.get(slot as usize % CHUNK_SLOTS)?.key);
+            if let Some(key) = key.filter(|_| node != NONE && !pending.contains(slot)) {
+                keys[node as usize] = key;
+            }
+        }
+        let folder = folder_of(self.shared.database.path(), self.number());
+        saved::save(&folder, &graph, &keys, sequence)?;
+        self.keep_log(Keep::After(sequence));
+        if self.peek(|_| ()).is_none() {
+            // the collection was dropped meanwhile
+            saved::remove(&folder);
+        }
+        Ok(())
+    }
+
+    /// Compares the graph with the exact scan.
+    fn check_if_due(&self, tending: &mut Tending) {
+        let now = Instant::now();
+        if now < tending.next_check {
+            return;
+        }
+        tending.next_check = now + self.shared.graph.check_interval;
+        match recall::sample(self) {
+            Ok(Some(recall)) => {
+                self.shared.metrics.set_graph_recall(self.spec.name.as_str(), recall);
+                if recall < recall::LOW {
+                    tracing::warn!(collection = %self.spec.name, recall, "the graph misses many nearest items; raise index.graph_expansion_search or index.scan_items");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(collection = %self.spec.name, reason = error.chain(), "the recall of the graph could not be sampled")
+            }
+        }
+    }
+
+    pub(super) fn show_progress(&self) {
+        let form = self.peek(|memory| {
+            let count = memory.count().max(1);
+            let percent = |growing: &Tracker| 100 * (count - growing.pending().len().min(count)) / count;
+            let growing = memory.graphs.growing.as_ref().map(percent);
+            let pending = memory.graphs.serving.as_ref().map_or(0, |serving| serving.pending().len());
+            let form = match (&memory.graphs.serving, growing) {
+                (Some(_), rebuilding) => Form::Graph { pending, rebuilding },
+                (None, Some(percent)) => Form::Building { percent },
+                (None, None) => Form::Scan,
+            };
+            (form, pending)
+        });
+        if let Some((form, pending)) = form {
+            self.shared.metrics.set_graph_pending(self.spec.name.as_str(), pending);
+            self.show(form);
+        }
+    }
+
+    /// Goes back to scanning: the collection has become small.
+    fn leave(&self) {
+        self.forget_graphs();
+        self.show(Form::Scan);
+    }
+
+    /// Goes back to scanning after a failure, for a while.
+    pub(super) fn abandon(&self, error: &Error, tending: &mut Tending) {
+        tracing::error!(collection = %self.spec.name, reason = error.chain(), "a graph failed; the scan answers");
+        self.forget_graphs();
+        self.show(Form::Failed { reason: error.message().to_owned() });
+        *tending = Tending { next_try: Instant::now() + RETRY, ..Tending::default() };
+    }
+
+    fn forget_graphs(&self) {
+        let graphs = self.alter(|memory| {
+            self.keep_log(Keep::Nothing);
+            std::mem::take(&mut memory.graphs)
+        });
+        // outside of the lock, for it takes a while to free one
+        drop(graphs);
+        saved::remove(&folder_of(self.shared.database.path(), self.number()));
+        self.shared.metrics.forget_graph(self.spec.name.as_str());
+    }
+
+    /// What of the log the next write has to keep.
+    pub(in super::super) fn kept_log(&self) -> Keep {
+        match self.log_kept_after.load(Ordering::Acquire) {
+            u64::MAX => Keep::Nothing,
+            sequence => Keep::After(sequence),
+        }
+    }
+
+    pub(super) fn keep_log(&self, keep: Keep) {
+        let after = match keep {
+            Keep::Nothing => u64::MAX,
+            Keep::After(sequence) => sequence,
+        };
+        self.log_kept_after.store(after, Ordering::Release);
+    }
+}
+
+/// The vector in a slot as the graph takes it.
+pub(super) fn row_of(chunks: &Chunks, slot: u32, dimension: usize) -> NodeRow {
+    let (chunk, at) = (&chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
+    NodeRow::new(&chunk.codes[at * dimension..][..dimension], &chunk.rows[at].stats)
+}

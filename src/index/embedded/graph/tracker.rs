@@ -1,0 +1,188 @@
+//! Which item of a collection has which node, and which items the graph does not have as they are now.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
+
+use roaring::RoaringBitmap;
+
+use super::{hnsw::Hnsw, slots::NONE};
+
+/// A graph in a collection's memory, and how far it has followed.
+///
+/// An item's slot is mapped to the node of its vector. A slot whose vector has changed keeps its old node and is
+/// pending, until the new vector has a node of its own: whatever a search began with, it finds the item either through
+/// a node or among the pending ones.
+pub(in super::super) struct Tracker {
+    graph: Arc<Hnsw>,
+    /// Slot → node.
+    nodes: Vec<u32>,
+    /// Slots whose vector has no node. Never one that is free.
+    pending: Arc<RoaringBitmap>,
+    /// Slots that were written or freed while a batch of them was being added.
+    changed: RoaringBitmap,
+    /// Slots with a node.
+    mapped: u64,
+    /// Held by the searches that began since the last nodes were retired.
+    token: Arc<()>,
+    /// Nodes that were replaced, oldest first, each until the searches have ended that began before.
+    retired: VecDeque<(Weak<()>, Vec<u32>)>,
+}
+
+/// A graph as of one moment, for one search.
+pub(in super::super) struct GraphView {
+    pub(in super::super) graph: Arc<Hnsw>,
+    pub(in super::super) pending: Arc<RoaringBitmap>,
+    _token: Arc<()>,
+}
+
+impl Tracker {
+    /// Of a graph that has none of the items in these slots.
+    pub(super) fn new(graph: Arc<Hnsw>, used: &RoaringBitmap) -> Self {
+        Self {
+            graph,
+            nodes: Vec::new(),
+            pending: Arc::new(used.clone()),
+            changed: RoaringBitmap::new(),
+            mapped: 0,
+            token: Arc::default(),
+            retired: VecDeque::new(),
+        }
+    }
+
+    /// Notes that a node of the graph is that of the vector in a slot.
+    pub(super) fn map(&mut self, slot: u32, node: u32) {
+        let before = self.remap(slot, node);
+        debug_assert_eq!(before, NONE, "slot {slot} has one node");
+        self.graph.set_slot(node, slot);
+        Arc::make_mut(&mut self.pending).remove(slot);
+    }
+
+    /// Gives a slot another node, or none; returns the one it had.
+    fn remap(&mut self, slot: u32, node: u32) -> u32 {
+        let slot = slot as usize;
+        if slot >= self.nodes.len() {
+            self.nodes.resize(slot + 1, NONE);
+        }
+        let before = std::mem::replace(&mut self.nodes[slot], node);
+        self.mapped = self.mapped + u64::from(node != NONE) - u64::from(before != NONE);
+        before
+    }
+
+    pub(super) fn graph(&self) -> &Arc<Hnsw> {
+        &self.graph
+    }
+
+    pub(super) fn nodes(&self) -> &[u32] {
+        &self.nodes
+    }
+
+    pub(super) fn pending(&self) -> &Arc<RoaringBitmap> {
+        &self.pending
+    }
+
+    /// Nodes that stand for no vector of the collection.
+    pub(super) fn outdated(&self) -> u64 {
+        let replaced = self.pending.iter().filter(|&slot| self.node(slot) != NONE).count() as u64;
+        (self.graph.nodes() as u64).saturating_sub(self.mapped) + replaced
+    }
+
+    fn node(&self, slot: u32) -> u32 {
+        self.nodes.get(slot as usize).copied().unwrap_or(NONE)
+    }
+
+    /// A slot has another vector.
+    pub(in super::super) fn written(&mut self, slot: u32) {
+        Arc::make_mut(&mut self.pending).insert(slot);
+        self.changed.insert(slot);
+    }
+
+    /// A slot's item is gone.
+    pub(in super::super) fn freed(&mut self, slot: u32) {
+        Arc::make_mut(&mut self.pending).remove(slot);
+        self.changed.insert(slot);
+        let node = self.remap(slot, NONE);
+        if node != NONE {
+            self.graph.clear(node);
+        }
+    }
+
+    /// The next slots to add; what happens to them from now on is noted.
+    pub(super) fn take(&mut self, limit: usize) -> Vec<u32> {
+        self.changed.clear();
+        self.pending.iter().take(limit).collect()
+    }
+
+    /// Maps the nodes that were added for slots that [`take`](Self::take) gave.
+    pub(super) fn added(&mut self, nodes: &[(u32, u32)]) {
+        let mut replaced = Vec::new();
+        for &(slot, node) in nodes {
+            if self.changed.contains(slot) {
+                // The vector it was added for is gone again; the slot, unless freed, is still pending.
+                self.graph.clear(node);
+                continue;
+            }
+            let before = self.remap(slot, node);
+            replaced.extend(Some(before).filter(|&node| node != NONE));
+            Arc::make_mut(&mut self.pending).remove(slot);
+        }
+        if !replaced.is_empty() {
+            let before = std::mem::take(&mut self.token);
+            self.retired.push_back((Arc::downgrade(&before), replaced));
+        }
+    }
+
+    /// Takes the items from replaced nodes, once no search is left that may know an item by such a node only.
+    pub(super) fn retire(&mut self) {
+        while let Some((searches, _)) = self.retired.front()
+            && searches.strong_count() == 0
+        {
+            for node in self.retired.pop_front().map(|(_, nodes)| nodes).unwrap_or_default() {
+                self.graph.clear(node);
+            }
+        }
+    }
+
+    pub(super) fn view(&self) -> GraphView {
+        GraphView {
+            graph: Arc::clone(&self.graph),
+            pending: Arc::clone(&self.pending),
+            _token: Arc::clone(&self.token),
+        }
+    }
+}
+
+/// The graphs of a collection.
+#[derive(Default)]
+pub(in super::super) struct Graphs {
+    /// Answers searches.
+    pub(super) serving: Option<Tracker>,
+    /// Is being built, to answer them then.
+    pub(super) growing: Option<Tracker>,
+}
+
+impl Graphs {
+    /// Tells each graph what became of a slot.
+    pub(in super::super) fn each(&mut self, note: impl FnMut(&mut Tracker)) {
+        self.serving.iter_mut().chain(&mut self.growing).for_each(note);
+    }
+
+    pub(in super::super) fn view(&self) -> Option<GraphView> {
+        self.serving.as_ref().map(Tracker::view)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.serving.is_none() && self.growing.is_none()
+    }
+}
+
+impl std::fmt::Debug for Graphs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pending = |tracker: &Tracker| tracker.pending.len();
+        f.debug_struct("Graphs")
+            .field("serving_pending", &self.serving.as_ref().map(pending))
+            .field("growing_pending", &self.growing.as_ref().map(pending))
+            .finish()
+    }
+}
