@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     batch::{RunPermits, Watchdog},
@@ -30,6 +30,7 @@ pub struct App {
     state: AppState,
     models: Arc<Repository>,
     grace: Duration,
+    health_every: Duration,
 }
 
 impl App {
@@ -58,7 +59,8 @@ impl App {
         let collections = service.collections().await?;
         tracing::info!(collections = collections.len(), "the index is open");
         let state = AppState::new(Arc::new(service));
-        Ok(Self { listener, addr, state, models, grace })
+        let health_every = Duration::from_secs(config.index.health_every_s);
+        Ok(Self { listener, addr, state, models, grace, health_every })
     }
 
     #[must_use]
@@ -80,7 +82,10 @@ impl App {
             stop.await;
             let _ = noted.set(Instant::now());
         };
-        http::serve(self.listener, self.state, stop, self.grace).await?;
+        let watching = self.state.watch_health(self.health_every);
+        let served = http::serve(self.listener, self.state, stop, self.grace).await;
+        watching.inspect(AbortHandle::abort);
+        served?;
         let models = self.models;
         // the workers finish what is queued, on threads that may block
         let closing = tokio::task::spawn_blocking(move || models.shutdown());

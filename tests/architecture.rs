@@ -15,7 +15,7 @@ use std::{
 const LEAVES: [&str; 4] = ["domain", "error", "config", "telemetry"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),
@@ -26,8 +26,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("model", &["batch", "runtime", "image"]),
     ("anomaly", &["image", "batch"]),
     ("index", &[]),
+    ("statistics", &[]),
     ("store", &["index"]),
-    ("service", &["model", "anomaly", "index", "store", "image", "batch"]),
+    ("service", &["model", "anomaly", "index", "statistics", "store", "image", "batch"]),
     ("http", &["service", "model", "anomaly", "index", "image"]),
     ("app", &["http", "service", "model", "index", "store", "image", "batch", "runtime"]),
     ("cli", &["app", "http", "model"]),

@@ -101,6 +101,8 @@ section! {
         graph_save_seconds: u64 = 30,
         /// Per cent of the graph's nodes that may be out of date before it is built anew.
         graph_rebuild_percent: u64 = 25,
+        /// Seconds between two looks at the health of every collection, for the metrics; 0: only when asked.
+        health_every_s: u64 = 300,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What every handler knows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::middleware::BodyBudget;
 use crate::service::Service;
@@ -33,6 +33,12 @@ impl AppState {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Looks at the health of every collection again and again, beside all requests; never if `every` is zero.
+    pub fn watch_health(&self, every: Duration) -> Option<AbortHandle> {
+        let service = Arc::clone(&self.service);
+        (!every.is_zero()).then(|| tokio::spawn(async move { service.watch_health(every).await }).abort_handle())
     }
 
     /// Comes when the server drains, at once if it does already.

@@ -7,6 +7,7 @@ mod catalogue;
 mod facets;
 mod filters;
 mod items;
+mod sample;
 mod search;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-pub(crate) use self::{catalogue::*, facets::*, filters::*, items::*, search::*};
+pub(crate) use self::{catalogue::*, facets::*, filters::*, items::*, sample::*, search::*};
 use super::{Collection, CollectionSpec, IndexEngine, NewItem, PictureRef, StoreMode};
 use crate::domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, TopK};
 
@@ -50,6 +51,8 @@ macro_rules! conformance_suite {
             filters_agree_with_their_definition,
             filters_follow_replaced_patched_and_deleted_items,
             deleting_by_filter_deletes_what_passes,
+            samples_are_items_drawn_without_repeating,
+            the_version_changes_with_every_write_and_with_nothing_else,
             facets_agree_with_their_definition,
             facets_follow_what_is_changed_and_name_long_texts,
             searching_agrees_with_the_exact_scan,

@@ -54,6 +54,9 @@ pub struct CollectionInfo {
     pub form_reason: String,
     /// Bytes the collection takes in storage, about.
     pub bytes: u64,
+    /// Another one after each write of this process, and after those of others as far as the engine can tell. What was
+    /// computed of the whole collection is as good as new while it stays the same.
+    pub version: u64,
 }
 
 /// An entry to write: replaces the item of the same id, metadata and picture included.
@@ -191,6 +194,10 @@ pub trait CollectionRead: Send + Sync {
 
     /// Items after `cursor` that pass the filter, at most `limit` of them.
     async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page>;
+
+    /// Every item if there are no more than `limit`, else `limit` different ones drawn without preference. Without
+    /// metadata, they come empty.
+    async fn sample(&self, limit: usize, with_metadata: bool) -> Result<Vec<StoredItem>>;
 
     /// How many items pass the filter.
     async fn count(&self, filter: Option<Filter>) -> Result<u64>;

@@ -97,15 +97,26 @@ impl Service {
 
     /// Removes a collection, its items and their pictures.
     pub async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
+        self.forget_computed(name);
         let (index, store, metrics) = (Arc::clone(&self.index), Arc::clone(&self.store), Arc::clone(&self.metrics));
-        let name = name.clone();
+        let (name, dropped) = (name.clone(), name.clone());
         to_its_end(async move {
             let pictures = index.drop_collection(&name).await?;
             metrics.forget_collection(name.as_str());
             forget(&store, pictures).await;
             Ok(())
         })
-        .await
+        .await?;
+        // again, for what was asked for while it was dropped
+        self.forget_computed(&dropped);
+        Ok(())
+    }
+
+    fn forget_computed(&self, name: &CollectionName) {
+        self.duplicates.forget(|(about, _)| about == name);
+        self.maps.forget(|(about, _)| about == name);
+        self.healths.forget(|about| about == name);
+        self.queries.forget(name);
     }
 
     pub(super) fn count_vectors(&self, info: &CollectionInfo) {

@@ -1,15 +1,19 @@
 //! Use cases without HTTP: from pictures and options to vectors, pictures, scores and found items.
 
+mod background;
 mod classify;
 mod collections;
 mod context;
 mod decoding;
 mod denoise;
+mod duplicates;
 mod embed;
 mod generate;
+mod health;
 mod inpaint;
 mod interpolate;
 mod items;
+mod map;
 mod models;
 mod passage;
 mod pictures;
@@ -21,15 +25,19 @@ mod search;
 
 use std::sync::Arc;
 
+pub use background::Computed;
 pub use classify::{Classified, ClassifyRequest};
 pub use collections::NewCollection;
 pub use context::{Context, Stage};
 pub use denoise::{DenoiseQuality, Denoised, NoiseRequest};
+pub use duplicates::{DuplicateGroup, Duplicates, DuplicatesRequest};
 pub use embed::Embedded;
 pub use generate::{GenerateRequest, Generated, GeneratedBy};
+pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
 pub use items::{Added, Entry, EntrySource};
+pub use map::{CollectionMap, MAP_POINTS, MapPoint, MapRequest};
 pub use models::ModelSummary;
 pub use pictures::Picture;
 pub use preprocess::Preprocessed;
@@ -38,9 +46,11 @@ pub use reconstruct::Reconstruction;
 pub use score::{MapFormat, Scored};
 pub use search::{Found, QueryBy, SearchRequest};
 
+use background::Background;
+
 use crate::{
     config::Limits,
-    domain::SpaceKey,
+    domain::{CollectionName, FieldPath, SpaceKey},
     error::{Error, Result},
     image::pool::CpuPool,
     index::IndexEngine,
@@ -59,6 +69,10 @@ pub struct Service {
     metrics: Arc<Metrics>,
     decoded: pictures::DecodedBudget,
     decoding: decoding::DecodeGate,
+    duplicates: Background<(CollectionName, u32), Duplicates>,
+    maps: Background<(CollectionName, Option<FieldPath>), CollectionMap>,
+    healths: Background<CollectionName, Health>,
+    queries: health::RecentQueries,
 }
 
 /// The parts a service is put together from.
@@ -77,7 +91,20 @@ impl Service {
         let Parts { models, index, store, pool, limits, metrics } = parts;
         let decoded = pictures::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
         let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
-        Self { models, index, store, pool, limits, metrics, decoded, decoding }
+        Self {
+            models,
+            index,
+            store,
+            pool,
+            limits,
+            metrics,
+            decoded,
+            decoding,
+            duplicates: Background::default(),
+            maps: Background::default(),
+            healths: Background::default(),
+            queries: health::RecentQueries::default(),
+        }
     }
 
     #[must_use]

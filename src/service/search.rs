@@ -118,8 +118,12 @@ impl Service {
         let spec = collection.spec();
         let SearchRequest { mut filter, limit, min_score, exact, .. } = request;
         let mut exclude = None;
+        let mut foreign = false;
         let vector = match request.by {
-            QueryBy::Vector(vector) => vector,
+            QueryBy::Vector(vector) => {
+                foreign = true;
+                vector
+            }
             // what is left of a picture after embedding is why there is no vector
             QueryBy::Picture(picture) => return Err(picture.err().unwrap_or_else(|| Error::internal("not embedded"))),
             QueryBy::Id(id) => {
@@ -145,6 +149,9 @@ impl Service {
             with_vector: request.with_vector,
             with_metadata: request.with_metadata,
         };
+        if foreign {
+            self.queries.note(spec, &query.vector);
+        }
         let started = Instant::now();
         let hits = tokio::time::timeout_at(ctx.deadline.into(), collection.search(query))
             .await

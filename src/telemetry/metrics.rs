@@ -15,7 +15,7 @@ use prometheus_client::{
 
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
-type Share = Gauge<f64, AtomicU64>;
+type Figure = Gauge<f64, AtomicU64>;
 
 /// Makes histograms of one family; a type, since a family needs to name its constructor.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +91,17 @@ pub struct PlanLabels {
     pub plan: &'static str,
 }
 
+/// What is known of the health of a collection's vectors.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HealthFigures {
+    pub norm_mean: Option<f64>,
+    pub norm_std: Option<f64>,
+    pub effective_rank: Option<f64>,
+    pub active_units: Option<f64>,
+    pub nearest_score: Option<f64>,
+    pub query_drift: Option<f64>,
+}
+
 /// The registry and a handle to each metric in it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -113,10 +124,16 @@ pub struct Metrics {
     pub index_vectors: Family<CollectionLabels, Level>,
     pub index_search_seconds: Histograms<CollectionLabels>,
     index_searches: Family<PlanLabels, Count>,
-    index_graph_recall: Family<CollectionLabels, Share>,
+    index_graph_recall: Family<CollectionLabels, Figure>,
     index_graph_pending: Family<CollectionLabels, Level>,
     index_graph_build_seconds: Histograms<CollectionLabels>,
     index_graph_save_seconds: Histograms<CollectionLabels>,
+    pub norm_mean: Family<CollectionLabels, Figure>,
+    pub norm_std: Family<CollectionLabels, Figure>,
+    pub effective_rank: Family<CollectionLabels, Figure>,
+    pub active_units: Family<CollectionLabels, Figure>,
+    pub nearest_score: Family<CollectionLabels, Figure>,
+    pub query_drift: Family<CollectionLabels, Figure>,
 }
 
 impl Default for Metrics {
@@ -150,6 +167,12 @@ impl Default for Metrics {
             index_graph_pending: family(r, "index_graph_pending", "Items that are scanned until the graph has them"),
             index_graph_build_seconds: long_timing(r, "index_graph_build", "Time from a graph's start to its service"),
             index_graph_save_seconds: long_timing(r, "index_graph_save", "Time to save a graph"),
+            norm_mean: family(r, "collection_norm_mean", "Mean length of the stored vectors"),
+            norm_std: family(r, "collection_norm_std", "Standard deviation of the lengths of the stored vectors"),
+            effective_rank: family(r, "collection_effective_rank", "Effective rank of the stored vectors"),
+            active_units: family(r, "collection_active_units", "Dimensions whose variance exceeds the threshold"),
+            nearest_score: family(r, "collection_nearest_score", "Mean score of an item's nearest neighbour"),
+            query_drift: family(r, "collection_query_drift", "How far recent queries lie from what is stored"),
             registry,
         }
     }
@@ -176,6 +199,9 @@ impl Metrics {
         let labels = CollectionLabels { collection: collection.to_owned() };
         self.index_vectors.remove(&labels);
         self.index_search_seconds.remove(&labels);
+        self.health_families().into_iter().for_each(|family| {
+            family.remove(&labels);
+        });
         for plan in SEARCH_PLANS {
             self.index_searches.remove(&PlanLabels { collection: collection.to_owned(), plan });
         }
@@ -209,6 +235,34 @@ impl Metrics {
     pub fn forget_graph(&self, collection: &str) {
         self.index_graph_recall.remove(&of(collection));
         self.index_graph_pending.remove(&of(collection));
+    }
+
+    fn health_families(&self) -> [&Family<CollectionLabels, Figure>; 6] {
+        [
+            &self.norm_mean,
+            &self.norm_std,
+            &self.effective_rank,
+            &self.active_units,
+            &self.nearest_score,
+            &self.query_drift,
+        ]
+    }
+
+    /// What is known now of a collection's vectors; what is not known is not told.
+    pub fn observe_health(&self, collection: &str, figures: HealthFigures) {
+        let HealthFigures { norm_mean, norm_std, effective_rank, active_units, nearest_score, query_drift } = figures;
+        let labels = CollectionLabels { collection: collection.to_owned() };
+        let figures = [norm_mean, norm_std, effective_rank, active_units, nearest_score, query_drift];
+        for (family, figure) in self.health_families().into_iter().zip(figures) {
+            match figure {
+                Some(figure) => {
+                    family.get_or_create(&labels).set(figure);
+                }
+                None => {
+                    family.remove(&labels);
+                }
+            }
+        }
     }
 
     pub fn observe_stage(&self, stage: &'static str, seconds: f64) {

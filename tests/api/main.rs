@@ -14,6 +14,7 @@ mod harness;
 mod health;
 mod inpaint;
 mod inputs;
+mod insight;
 mod interpolate;
 mod items;
 mod limits;

@@ -9,6 +9,7 @@ mod facets;
 mod generate;
 pub(super) mod health;
 mod inpaint;
+mod insight;
 mod interpolate;
 mod items;
 mod models;
@@ -60,6 +61,9 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(classify::classify))
         .routes(routes!(facets::count))
         .routes(routes!(facets::facets))
+        .routes(routes!(insight::duplicates))
+        .routes(routes!(insight::map))
+        .routes(routes!(insight::health))
         .layer(from_fn(json_only));
     negotiated.merge(json)
 }

@@ -49,11 +49,13 @@ const RECENT: usize = 8;
 struct Size {
     count: u64,
     bytes: u64,
+    /// The transaction it is as of.
+    version: u64,
 }
 
 impl Size {
-    fn of(memory: &Memory) -> Arc<Self> {
-        Arc::new(Self { count: memory.count(), bytes: memory.bytes() })
+    fn of(memory: &Memory, version: u64) -> Arc<Self> {
+        Arc::new(Self { count: memory.count(), bytes: memory.bytes(), version })
     }
 }
 
@@ -132,7 +134,7 @@ impl Core {
 
     fn new(shared: Arc<Shared>, entry: rows::Entry, memory: Memory) -> Self {
         let rows::Entry { number, spec } = entry;
-        let size = ArcSwapOption::new(Some(Size::of(&memory)));
+        let size = ArcSwapOption::new(Some(Size::of(&memory, shared.database.sequence())));
         Self {
             shared,
             spec,
@@ -162,7 +164,8 @@ impl Core {
     pub(super) fn follow(&self, snapshot: Snapshot, step: impl FnOnce(&mut Option<Memory>)) {
         let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
         step(&mut memory);
-        self.size.store(memory.as_ref().map(Size::of));
+        let version = self.shared.database.sequence();
+        self.size.store(memory.as_ref().map(|memory| Size::of(memory, version)));
         self.shared.database.publish(snapshot);
     }
 
@@ -193,6 +196,7 @@ impl Core {
             form: form.name(),
             form_reason: form.reason(size.count, &self.shared.graph),
             bytes: size.bytes,
+            version: size.version,
         })
     }
 

@@ -172,7 +172,8 @@ impl Database {
         }
     }
 
-    fn sequence(&self) -> u64 {
+    /// The number of the last transaction.
+    pub(super) fn sequence(&self) -> u64 {
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
             Ok(open) => open.sequence,
             Err(sequence) => *sequence,

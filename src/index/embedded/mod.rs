@@ -19,6 +19,7 @@ mod memory;
 mod plan;
 mod postings;
 mod rows;
+mod sample;
 mod scan;
 mod tasks;
 mod write;
@@ -244,6 +245,10 @@ impl CollectionRead for EmbeddedCollection {
 
     async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page> {
         self.read(move |core| core.page(limit, cursor.as_deref(), filter.as_ref())).await
+    }
+
+    async fn sample(&self, limit: usize, with_metadata: bool) -> Result<Vec<StoredItem>> {
+        self.read(move |core| core.sample(limit, with_metadata)).await
     }
 
     async fn count(&self, filter: Option<Filter>) -> Result<u64> {
