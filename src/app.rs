@@ -1,6 +1,7 @@
 //! The composition root: the only file that names every concrete type.
 
 use std::{
+    io::{BufRead, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -12,13 +13,14 @@ use tokio::{net::TcpListener, task::AbortHandle};
 use crate::{
     batch::{RunPermits, Watchdog},
     config::{self, Config},
+    domain::CollectionName,
     error::{Error, Result},
     http::{self, AppState},
     image::CpuPool,
-    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions},
+    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine as _, TransferReader},
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, GraphLoader, Runtime},
-    service::{Parts, Service},
+    service::{self, Parts, Service},
     store::PictureStore,
     telemetry::Metrics,
 };
@@ -128,16 +130,68 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
         watchdog: Watchdog::start()?,
         metrics: Arc::clone(&metrics),
     });
-    let data = Path::new(&config.general.data);
     let options = embedded_options(&config.index, cores, Arc::clone(&metrics));
     Ok(Parts {
         models: Arc::new(models),
-        index: Arc::new(EmbeddedEngine::open(&data.join("index"), options)?),
-        store: Arc::new(PictureStore::open(&data.join("pictures"))?),
+        index: Arc::new(EmbeddedEngine::open(&index_folder(config), options)?),
+        store: Arc::new(open_store(config)?),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         limits: config.limits.clone(),
         metrics,
     })
+}
+
+fn index_folder(config: &Config) -> PathBuf {
+    Path::new(&config.general.data).join("index")
+}
+
+fn open_store(config: &Config) -> Result<PictureStore> {
+    PictureStore::open(&Path::new(&config.general.data).join("pictures"))
+}
+
+/// The index and the pictures of the data folder, for work on them while no server runs there.
+fn open_data(config: &Config) -> Result<(EmbeddedEngine, PictureStore)> {
+    let options = embedded_options(&config.index, runtime::cores(), Arc::default());
+    Ok((EmbeddedEngine::open_untended(&index_folder(config), options)?, open_store(config)?))
+}
+
+/// Writes a collection with its pictures; returns how many items it has.
+pub async fn export_collection(config: &Config, name: &CollectionName, out: impl Write) -> Result<u64> {
+    if !index_folder(config).exists() {
+        // opening would make an empty index
+        return Err(Error::unavailable(format!("there is no index in the data folder {}", config.general.data)));
+    }
+    let (engine, store) = open_data(config)?;
+    let collection = engine.open(name).await?;
+    service::export_collection(collection.as_ref(), &store, out).await
+}
+
+/// Makes a collection of what was exported, under its name or another; all of it, or none. Returns the name and how
+/// many items it has.
+pub async fn import_collection(
+    config: &Config,
+    input: impl BufRead,
+    name: Option<CollectionName>,
+) -> Result<(CollectionName, u64)> {
+    let mut reader = TransferReader::new(input)?;
+    let mut spec = reader.spec().clone();
+    spec.name = name.unwrap_or(spec.name);
+    let name = spec.name.clone();
+    let (engine, store) = open_data(config)?;
+    let import = engine.begin_import(spec).await?;
+    match service::import_collection(&mut reader, import.collection().as_ref(), &store).await {
+        Ok(items) => {
+            import.finish().await?;
+            Ok((name, items))
+        }
+        Err(error) => {
+            match import.abandon().await {
+                Ok(pictures) => service::forget_pictures(&store, pictures).await,
+                Err(other) => tracing::warn!(reason = other.chain(), "what was imported goes with the next start"),
+            }
+            Err(error)
+        }
+    }
 }
 
 fn embedded_options(index: &config::Index, cores: usize, metrics: Arc<Metrics>) -> EmbeddedOptions {

@@ -1,6 +1,7 @@
 //! The command line. Each command is one file.
 
 mod healthcheck;
+mod index;
 mod ingest;
 mod inspect;
 mod serve;
@@ -64,6 +65,9 @@ enum Command {
     /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some pictures
     /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
     Ingest(ingest::Options),
+    /// Move a collection between data folders
+    #[command(subcommand)]
+    Index(index::Command),
     /// Print the OpenAPI document
     Openapi,
     /// Print the reference of all configuration keys as Markdown
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
                 ExitCode::from(ingest::IN_VAIN)
             });
         }
+        Command::Index(command) => index::run(&flags, &command),
         Command::Openapi => openapi(),
         Command::Config { example: false } => print(&Config::reference()),
         Command::Config { example: true } => print(&Config::example()),

@@ -3,6 +3,7 @@
 
 mod embedded;
 mod terms;
+mod transfer;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
+pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions, Import};
 pub use terms::check_indexable;
+pub use transfer::{TransferItem, TransferPicture, TransferReader, TransferWriter};
 
 use crate::{
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, Scalar, SpaceKey, TopK},

@@ -22,6 +22,7 @@ mod recommend;
 mod reconstruct;
 mod score;
 mod search;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub use generate::{GenerateRequest, Generated, GeneratedBy};
 pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
-pub use items::{Added, Entry, EntrySource};
+pub use items::{Added, Entry, EntrySource, forget as forget_pictures};
 pub use map::{CollectionMap, MAP_POINTS, MapPoint, MapRequest};
 pub use models::ModelSummary;
 pub use pictures::Picture;
@@ -45,6 +46,7 @@ pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
 pub use score::{MapFormat, Scored};
 pub use search::{Found, QueryBy, SearchRequest};
+pub use transfer::{export_collection, import_collection};
 
 use background::Background;
 

@@ -133,7 +133,7 @@ impl Core {
     }
 
     fn new(shared: Arc<Shared>, entry: rows::Entry, memory: Memory) -> Self {
-        let rows::Entry { number, spec } = entry;
+        let rows::Entry { number, spec, .. } = entry;
         let size = ArcSwapOption::new(Some(Size::of(&memory, shared.database.sequence())));
         Self {
             shared,

@@ -232,7 +232,7 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
         let shown = path.display();
         let ours = match &error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                Error::unavailable(format!("the index database {shown} is in use by another process"))
+                Error::unavailable(format!("the index database {shown} is in use by another process, such as a server on this data folder; stop it first"))
             }
             DatabaseError::UpgradeRequired(_) => Error::unavailable(format!(
                 "the index database {shown} has a file format that this build does not read"
@@ -353,7 +353,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = Database::open(folder.path(), 1 << 20).unwrap();
         let error = Database::open(folder.path(), 1 << 20).unwrap_err();
-        assert!(error.message().ends_with("is in use by another process"), "{error}");
+        assert!(
+            error.message().contains("is in use by another process") && error.message().contains("stop it"),
+            "{error}"
+        );
     }
 
     #[test]

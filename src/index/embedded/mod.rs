@@ -13,6 +13,7 @@ mod cursor;
 mod database;
 mod facets;
 mod graph;
+mod import;
 mod kernel;
 mod log;
 mod memory;
@@ -36,13 +37,13 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use self::graph::GraphOptions;
 use self::{
     core::{Core, not_found},
     database::{Database, Outcome},
     graph::keeper::Keeper,
     tasks::Shared,
 };
+pub use self::{graph::GraphOptions, import::Import};
 use super::{
     Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, IndexEngine,
     NewItem, Page, PictureRef, Query, StoredItem, Written,
@@ -95,8 +96,8 @@ impl Collections {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn add(&self, core: Core) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(core.spec.name.clone(), Arc::new(core));
+    fn add(&self, core: Arc<Core>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(core.spec.name.clone(), core);
     }
 
     fn remove(&self, name: &CollectionName) {
@@ -116,15 +117,20 @@ impl EmbeddedEngine {
         Ok(engine)
     }
 
-    /// Without the thread that lets the graphs follow.
-    fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
+    /// As [`open`](Self::open), without the thread that lets the graphs follow: for a piece of work after which the
+    /// index is closed.
+    pub fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
         let database = Database::open(path, options.cache_bytes)?;
         let shared = Arc::new(Shared::new(database, options));
         let collections = Collections::default();
         let entries = rows::catalogue(&shared.database.snapshot()?)?;
         graph::remove_strangers(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
         for entry in entries.into_values() {
-            collections.add(Core::load(Arc::clone(&shared), entry)?);
+            if entry.unfinished {
+                import::remove_unfinished(&shared, &entry)?;
+            } else {
+                collections.add(Arc::new(Core::load(Arc::clone(&shared), entry)?));
+            }
         }
         Ok(Self { keeper: None, shared, collections: Arc::new(collections) })
     }
@@ -134,6 +140,14 @@ impl EmbeddedEngine {
     pub fn path(&self) -> &Path {
         self.shared.database.path()
     }
+}
+
+fn check_dimension(spec: &CollectionSpec) -> Result<()> {
+    let given = spec.dimension;
+    if (1..=MAX_DIMENSION).contains(&given) {
+        return Ok(());
+    }
+    Err(Error::invalid_request(format!("a collection's dimension is 1 to {MAX_DIMENSION}, not {given}")))
 }
 
 fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec) -> Result<bool> {
@@ -151,12 +165,19 @@ fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec)
         shared.database.publish(snapshot);
     }
     // Nothing may fail from here on: the collection is in the catalogue.
-    collections.add(Core::empty(Arc::clone(shared), written.value));
+    collections.add(Arc::new(Core::empty(Arc::clone(shared), written.value)));
     Ok(true)
 }
 
-fn drop_collection(shared: &Shared, collections: &Collections, name: &CollectionName) -> Result<Vec<PictureRef>> {
+fn drop_collection(collections: &Collections, name: &CollectionName) -> Result<Vec<PictureRef>> {
     let core = collections.find(name).ok_or_else(|| not_found(name))?;
+    let pictures = drop_core(&core)?;
+    collections.remove(name);
+    Ok(pictures)
+}
+
+fn drop_core(core: &Core) -> Result<Vec<PictureRef>> {
+    let shared = &core.shared;
     let mut pictures = Vec::new();
     for row in core.view(None)?.reader.records_after(0)? {
         let (_, record, _) = row?;
@@ -168,7 +189,6 @@ fn drop_collection(shared: &Shared, collections: &Collections, name: &Collection
     if let Some(snapshot) = written.snapshot {
         core.follow(snapshot, |memory| *memory = None);
     }
-    collections.remove(name);
     graph::forget(shared.database.path(), core.number());
     Ok(pictures)
 }
@@ -176,12 +196,7 @@ fn drop_collection(shared: &Shared, collections: &Collections, name: &Collection
 #[async_trait]
 impl IndexEngine for EmbeddedEngine {
     async fn create(&self, spec: CollectionSpec) -> Result<bool> {
-        if !(1..=MAX_DIMENSION).contains(&spec.dimension) {
-            let given = spec.dimension;
-            return Err(Error::invalid_request(format!(
-                "a collection's dimension is 1 to {MAX_DIMENSION}, not {given}"
-            )));
-        }
+        check_dimension(&spec)?;
         let (shared, collections) = (Arc::clone(&self.shared), Arc::clone(&self.collections));
         self.shared.write(move || create(&shared, &collections, spec)).await
     }
@@ -197,8 +212,8 @@ impl IndexEngine for EmbeddedEngine {
     }
 
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>> {
-        let (shared, collections, name) = (Arc::clone(&self.shared), Arc::clone(&self.collections), name.clone());
-        self.shared.write(move || drop_collection(&shared, &collections, &name)).await
+        let (collections, name) = (Arc::clone(&self.collections), name.clone());
+        self.shared.write(move || drop_collection(&collections, &name)).await
     }
 
     async fn ready(&self) -> Result<()> {

@@ -25,6 +25,15 @@ const NEXT: TableDefinition<'static, u32, u64> = TableDefinition::new("next");
 pub(super) struct Entry {
     pub(super) number: u32,
     pub(super) spec: CollectionSpec,
+    /// It is being imported, or was when that was interrupted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unfinished: bool,
+}
+
+impl Entry {
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::internal("settings as json").with_source(error))
+    }
 }
 
 /// An item without its vector.
@@ -126,6 +135,29 @@ pub(super) fn catalogue(snapshot: &Snapshot) -> Result<BTreeMap<String, Entry>> 
 
 /// Writes a new collection into the catalogue and makes its tables.
 pub(super) fn create_collection(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
+    create(transaction, spec, false)
+}
+
+/// As [`create_collection`], for an import, which ends with [`finish`].
+pub(super) fn create_unfinished(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
+    create(transaction, spec, true)
+}
+
+/// Notes that an import is complete.
+pub(super) fn finish(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<()> {
+    let mut collections = transaction.open_table(COLLECTIONS).map_err(failure)?;
+    let name = spec.name.as_str();
+    let read = |bytes: &[u8]| serde_json::from_slice::<Entry>(bytes);
+    let entry = collections.get(name).map_err(failure)?.map(|entry| read(entry.value()));
+    let entry = entry.ok_or_else(|| corrupt(format!("the collection {name:?} is not in the catalogue")))?;
+    let entry = entry
+        .map(|entry| Entry { unfinished: false, ..entry })
+        .map_err(|error| corrupt(format!("collection {name:?} has no settings")).with_source(error))?;
+    collections.insert(name, entry.to_bytes()?.as_slice()).map_err(failure)?;
+    Ok(())
+}
+
+fn create(transaction: &WriteTransaction, spec: &CollectionSpec, unfinished: bool) -> Result<Entry> {
     let mut collections = transaction.open_table(COLLECTIONS).map_err(failure)?;
     if collections.get(spec.name.as_str()).map_err(failure)?.is_some() {
         // Writing over its entry would leave its tables behind for good.
@@ -137,9 +169,8 @@ pub(super) fn create_collection(transaction: &WriteTransaction, spec: &Collectio
     next.insert(0, number + 1).map_err(failure)?;
     let number = u32::try_from(number).map_err(|_| Error::internal("no number is left for a collection"))?;
     next.insert(number, 1).map_err(failure)?;
-    let entry = Entry { number, spec: spec.clone() };
-    let bytes = serde_json::to_vec(&entry).map_err(|error| Error::internal("settings as json").with_source(error))?;
-    collections.insert(spec.name.as_str(), bytes.as_slice()).map_err(failure)?;
+    let entry = Entry { number, spec: spec.clone(), unfinished };
+    collections.insert(spec.name.as_str(), entry.to_bytes()?.as_slice()).map_err(failure)?;
     let tables = Tables::new(number);
     transaction.open_table(tables.vectors()).map_err(failure)?;
     transaction.open_table(tables.items()).map_err(failure)?;

@@ -1,0 +1,84 @@
+//! `latentd index export` and `import`: moves a collection between data folders, machines and engines.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Write as _},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    app,
+    config::{self, Config, Flags},
+    error::{Error, Result},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Write a collection into a file of one JSON line an item; no server may run on the data folder
+    Export {
+        collection: String,
+        /// The file; `-` for standard output
+        #[arg(long, short, default_value = "-", value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Read a collection that `export` wrote; no server may run on the data folder
+    Import {
+        /// The file; `-` for standard input
+        file: PathBuf,
+        /// Another name for the collection than it had
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+}
+
+pub(super) fn run(flags: &Flags, command: &Command) -> Result<()> {
+    let config = config::load(flags, std::env::vars_os())?.config;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("cannot start the async threads").with_source(error))?;
+    match command {
+        Command::Export { collection, output } => runtime.block_on(export(&config, collection, output)),
+        Command::Import { file, name } => runtime.block_on(import(&config, file, name.as_deref())),
+    }
+}
+
+/// The file appears under its name when it is whole.
+async fn export(config: &Config, collection: &str, output: &Path) -> Result<()> {
+    let collection = collection.parse()?;
+    if output == Path::new("-") {
+        app::export_collection(config, &collection, io::stdout().lock()).await?;
+        return Ok(());
+    }
+    let cannot = |error: io::Error| Error::unavailable(format!("cannot write {}: {error}", output.display()));
+    let mut partial = output.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let mut out = BufWriter::new(File::create(&partial).map_err(cannot)?);
+    let written = app::export_collection(config, &collection, &mut out).await;
+    let written = written.and_then(|items| {
+        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(cannot)?;
+        fs::rename(&partial, output).map_err(cannot)?;
+        Ok(items)
+    });
+    match written {
+        Ok(items) => super::print(&format!("{items} items of {collection} are in {}\n", output.display())),
+        Err(error) => {
+            // what is left of it would only mislead
+            let _ = fs::remove_file(&partial);
+            Err(error)
+        }
+    }
+}
+
+async fn import(config: &Config, file: &Path, name: Option<&str>) -> Result<()> {
+    let name = name.map(str::parse).transpose()?;
+    let (name, items) = if file == Path::new("-") {
+        app::import_collection(config, io::stdin().lock(), name).await?
+    } else {
+        let opened = File::open(file)
+            .map_err(|error| Error::invalid_request(format!("cannot read {}: {error}", file.display())))?;
+        app::import_collection(config, BufReader::with_capacity(1 << 20, opened), name).await?
+    };
+    super::print(&format!("{items} items are in the collection {name}\n"))
+}

@@ -1,0 +1,160 @@
+//! Filling a new collection from elsewhere, so that it is there as a whole or not at all.
+//!
+//! A collection that is being imported stands in the catalogue as unfinished and nowhere else: nobody can open it.
+//! Finishing takes that mark away in one transaction; what an interruption leaves unfinished goes when the index is
+//! opened next.
+
+use std::sync::Arc;
+
+use super::{
+    Collections, EmbeddedCollection, EmbeddedEngine,
+    core::Core,
+    database::Outcome,
+    rows::{self, Entry, Tables},
+    tasks::Shared,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    index::{Collection, CollectionSpec, PictureRef},
+};
+
+/// A collection that only this import sees.
+pub struct Import {
+    core: Arc<Core>,
+    collections: Arc<Collections>,
+}
+
+impl EmbeddedEngine {
+    /// Begins a new collection, or `already_exists`.
+    pub async fn begin_import(&self, spec: CollectionSpec) -> Result<Import> {
+        super::check_dimension(&spec)?;
+        let (shared, collections) = (Arc::clone(&self.shared), Arc::clone(&self.collections));
+        self.shared
+            .write(move || {
+                if collections.find(&spec.name).is_some() {
+                    let text = format!("a collection {:?} is there already", spec.name.as_str());
+                    return Err(Error::new(ErrorKind::AlreadyExists, text));
+                }
+                let begin = |transaction: &_| rows::create_unfinished(transaction, &spec).map(Outcome::Commit);
+                let written = shared.database.write(begin)?;
+                if let Some(snapshot) = written.snapshot {
+                    shared.database.publish(snapshot);
+                }
+                let core = Arc::new(Core::empty(Arc::clone(&shared), written.value));
+                Ok(Import { core, collections })
+            })
+            .await
+    }
+}
+
+impl Import {
+    /// Where the items go.
+    #[must_use]
+    pub fn collection(&self) -> Arc<dyn Collection> {
+        Arc::new(EmbeddedCollection { core: Arc::clone(&self.core) })
+    }
+
+    /// Makes the collection one like any other.
+    pub async fn finish(self) -> Result<()> {
+        let shared = Arc::clone(&self.core.shared);
+        shared
+            .write(move || {
+                let finish = |transaction: &_| rows::finish(transaction, &self.core.spec).map(Outcome::Commit);
+                let written = self.core.shared.database.write(finish)?;
+                if let Some(snapshot) = written.snapshot {
+                    self.core.shared.database.publish(snapshot);
+                }
+                self.collections.add(self.core);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Removes what has been imported so far. Returns the pictures its items named.
+    pub async fn abandon(self) -> Result<Vec<PictureRef>> {
+        let shared = Arc::clone(&self.core.shared);
+        shared.write(move || super::drop_core(&self.core)).await
+    }
+}
+
+/// Removes what an interrupted import has left.
+pub(super) fn remove_unfinished(shared: &Shared, entry: &Entry) -> Result<()> {
+    tracing::warn!(collection = %entry.spec.name, "an interrupted import is removed; import again");
+    let tables = Tables::new(entry.number);
+    let drop = |transaction: &_| rows::drop_collection(transaction, &entry.spec, &tables).map(Outcome::Commit);
+    if let Some(snapshot) = shared.database.write(drop)?.snapshot {
+        shared.database.publish(snapshot);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Embedding, Metric},
+        index::{EmbeddedOptions, IndexEngine as _, NewItem, StoreMode},
+    };
+
+    fn open(folder: &tempfile::TempDir) -> EmbeddedEngine {
+        let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
+        EmbeddedEngine::open_untended(folder.path(), options).unwrap()
+    }
+
+    fn spec() -> CollectionSpec {
+        CollectionSpec {
+            name: "c".parse().unwrap(),
+            model: None,
+            space_key: None,
+            dimension: 1,
+            metric: Metric::Dot,
+            store: StoreMode::None,
+        }
+    }
+
+    async fn begin(engine: &EmbeddedEngine) -> Import {
+        let import = engine.begin_import(spec()).await.unwrap();
+        let picture = PictureRef { key: "pictures/p".to_owned(), media_type: "image/png".to_owned() };
+        let item = NewItem {
+            id: "a".parse().unwrap(),
+            vector: Embedding::new(vec![1.0]).unwrap(),
+            metadata: Default::default(),
+            picture: Some(picture),
+        };
+        import.collection().upsert(vec![item]).await.unwrap();
+        import
+    }
+
+    #[tokio::test]
+    async fn an_import_is_seen_once_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = open(&folder);
+        let import = begin(&engine).await;
+        assert!(engine.list().await.unwrap().is_empty());
+        assert_eq!(engine.open(&spec().name).await.err().unwrap().kind(), ErrorKind::CollectionNotFound);
+        import.finish().await.unwrap();
+        assert_eq!(engine.open(&spec().name).await.unwrap().count(None).await.unwrap(), 1);
+        assert_eq!(engine.begin_import(spec()).await.err().unwrap().kind(), ErrorKind::AlreadyExists);
+        drop(engine);
+        assert_eq!(open(&folder).list().await.unwrap()[0].count, 1);
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_import_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = open(&folder);
+        drop(begin(&engine).await);
+        drop(engine);
+        let engine = open(&folder);
+        assert!(engine.list().await.unwrap().is_empty());
+        begin(&engine).await.finish().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_import_returns_its_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = open(&folder);
+        assert_eq!(begin(&engine).await.abandon().await.unwrap()[0].key, "pictures/p");
+        assert!(engine.create(spec()).await.unwrap(), "the name is free");
+    }
+}

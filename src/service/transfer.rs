@@ -1,0 +1,102 @@
+//! Moving a collection between engines and machines, while nobody serves it.
+
+use std::io::{BufRead, Write};
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{Embedding, TopK},
+    error::{Error, Result},
+    index::{Collection, NewItem, TransferItem, TransferPicture, TransferReader, TransferWriter},
+    store::PictureStore,
+};
+
+/// Items written at a time.
+const BATCH: usize = 512;
+
+/// Writes a collection with its pictures; returns how many items it has.
+///
+/// # Errors
+/// Also if an item's picture cannot be read: an export is whole or none.
+pub async fn export_collection(collection: &dyn Collection, store: &PictureStore, out: impl Write) -> Result<u64> {
+    let mut writer = TransferWriter::new(out, collection.spec())?;
+    let mut cursor = None;
+    loop {
+        let page = collection.page(TopK::new(TopK::MAX)?, cursor, None).await?;
+        for item in page.items {
+            let item = collection.get(&item.id).await?;
+            let picture = match item.picture {
+                Some(picture) => {
+                    let bytes = store.get(&picture).await.map_err(|error| {
+                        let text = format!("the picture of the item {:?} cannot be read", item.id.as_str());
+                        Error::unavailable(text).with_source(error)
+                    })?;
+                    Some(TransferPicture { media_type: picture.media_type, bytes: bytes.to_vec() })
+                }
+                None => None,
+            };
+            let vector = Embedding::new(item.vector)?;
+            writer.item(&TransferItem { id: item.id, vector, metadata: item.metadata, picture })?;
+        }
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return writer.finish();
+        }
+    }
+}
+
+/// Writes every item of a stream into a new collection; returns how many there were.
+///
+/// # Errors
+/// The collection holds some of the items then, and is to be dropped.
+pub async fn import_collection<R: BufRead>(
+    reader: &mut TransferReader<R>,
+    collection: &dyn Collection,
+    store: &PictureStore,
+) -> Result<u64> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let filled = fill(reader, collection, store, &mut batch).await;
+    if filled.is_err() {
+        // pictures that were stored and whose items were not
+        super::forget_pictures(store, batch.into_iter().filter_map(|item| item.picture).collect()).await;
+    }
+    filled
+}
+
+async fn fill<R: BufRead>(
+    reader: &mut TransferReader<R>,
+    collection: &dyn Collection,
+    store: &PictureStore,
+    batch: &mut Vec<NewItem>,
+) -> Result<u64> {
+    let mut count = 0;
+    loop {
+        let item = reader.next_item()?;
+        let ended = item.is_none();
+        if let Some(item) = item {
+            batch.push(stored(item, collection, store).await?);
+        }
+        if batch.len() == BATCH || ended {
+            let written = collection.upsert(batch.clone()).await?;
+            if !written.iter().all(|written| written.created) {
+                return Err(Error::invalid_request("the export has an item twice"));
+            }
+            count += batch.len() as u64;
+            batch.clear();
+        }
+        if ended {
+            return Ok(count);
+        }
+    }
+}
+
+/// An item whose picture is in the store.
+async fn stored(item: TransferItem, collection: &dyn Collection, store: &PictureStore) -> Result<NewItem> {
+    let picture = match item.picture {
+        Some(TransferPicture { media_type, bytes }) => {
+            Some(store.put(&collection.spec().name, &item.id, Bytes::from(bytes), &media_type).await?)
+        }
+        None => None,
+    };
+    Ok(NewItem { id: item.id, vector: item.vector, metadata: item.metadata, picture })
+}
