@@ -22,13 +22,14 @@ TRAINING := .venv-training
 # Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
 DATA ?=
 
-.PHONY: help tools python onnxruntime build run test test-rust test-clients soak lint docs openapi docs-reference \
+.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench-index lint docs openapi docs-reference \
         fixtures models model docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
 	@echo 'make test       Rust tests, then real clients against the real binary'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
+	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256'); docs/BENCHMARKS.md"
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
@@ -68,6 +69,9 @@ test-rust: tools onnxruntime
 KILLS ?= 200
 soak: tools onnxruntime
 	LATENTD_TEST_KILLS=$(KILLS) cargo test --locked --test durability -- --nocapture
+
+bench-index: tools
+	cargo bench --locked --bench index -- $(ARGS)
 
 # `cargo test --no-run` and not `cargo build`: it is what test-rust has built, with the same features.
 test-clients: tools onnxruntime $(CLIENTS)/installed
