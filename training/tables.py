@@ -61,7 +61,7 @@ VARIATIONAL_TEXT = """
 0 to 1), β, latents, optimiser, epochs and seed; the contrastive term alone differs. Active: the variance of a
 unit's mean over the pictures is above 0.01. I(x; z) is the difference between the mean KL and the KL
 of the aggregate posterior, estimated with one sample a picture; with 5,000 pictures it cannot be more than
-log 5000 = 8.517. KL of each unit: `metrics.json`.
+log 5000 = 8.517, and tells little where it comes near that. KL of each unit: `metrics.json`.
 """
 
 DENOISING_TEXT = """
