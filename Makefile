@@ -23,7 +23,7 @@ TRAINING := .venv-training
 DATA ?=
 
 .PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench-index lint docs openapi docs-reference \
-        fixtures models model docker clean
+        fixtures models model model-name docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
@@ -121,10 +121,13 @@ models:
 	$(TRAINING)/bin/python -m training.compare $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.evaluate --tables
 
-model: $(TRAINING)/installed
-	@test -n '$(NAME)' || { echo 'make: say which model: make model NAME=simclr-cifar10 (the recipes are in training/recipes)' >&2; exit 1; }
+model: model-name $(TRAINING)/installed
 	$(TRAINING)/bin/python -m training.train '$(NAME)' $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)')
+
+# Before an environment of several gigabytes is made for nothing.
+model-name:
+	@test -n '$(NAME)' || { echo 'make: say which model: make model NAME=simclr-cifar10 (the recipes are in training/recipes)' >&2; exit 1; }
 
 $(TRAINING)/installed: training/requirements.txt | python
 	$(PYTHON) -m venv --clear $(TRAINING)
