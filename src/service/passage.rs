@@ -141,18 +141,15 @@ impl Redrawn {
         }
     }
 
-    /// How far it is from the original; of predictions, where they were made.
-    pub(super) fn score(&self, metric: ErrorMetric, original: &Plane) -> f64 {
+    /// How far it is from the original, and where if that is asked for; of predictions, where they were made, which
+    /// takes the map in any case.
+    pub(super) fn score(&self, metric: ErrorMetric, original: &Plane, with_map: bool) -> (f64, Option<ErrorMap>) {
         match self {
-            Self::Whole(picture) => metric.score(original, picture),
-            Self::Filled(_) => self.map(metric, original).mean(),
-        }
-    }
-
-    pub(super) fn map(&self, metric: ErrorMetric, original: &Plane) -> ErrorMap {
-        match self {
-            Self::Whole(picture) => metric.map(original, picture),
-            Self::Filled(predictions) => metric.map_hidden(original, predictions),
+            Self::Whole(picture) => (metric.score(original, picture), with_map.then(|| metric.map(original, picture))),
+            Self::Filled(predictions) => {
+                let map = metric.map_hidden(original, predictions);
+                (map.mean(), with_map.then_some(map))
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl Evidence {
         let (score, map) = match self {
             Self::Redrawn(redrawn) => {
                 let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no pictures"))?;
-                (redrawn.score(metric, original), with_map.then(|| redrawn.map(metric, original)))
+                redrawn.score(metric, original, with_map)
             }
             Self::Divergence(divergence) => (*divergence, None),
             Self::Bound(picture, divergence) => (
