@@ -15,6 +15,8 @@ use ::image::{
 use super::{
     complete, header, jpeg,
     pool::panic_message,
+    resize::Size,
+    shrink::Shrink,
     sniff::{Format, sniff},
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -72,9 +74,15 @@ pub fn decoded_bytes(header: &Header) -> u64 {
 }
 
 /// A picture as stored: 8-bit grey, grey and alpha, RGB, or RGBA, with an orientation that is not yet applied.
+///
+/// Of a JPEG there may be fewer pixels than the file has ([`decode_shrunk`]).
 pub struct Decoded {
+    /// Of the pixels in `data`.
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Of the picture in the file.
+    pub(super) stored: Size,
+    pub(super) shrink: Shrink,
     /// 1…4.
     pub(super) channels: u8,
     pub(super) orientation: Orientation,
@@ -85,13 +93,19 @@ impl Decoded {
     /// As stored, before orientation.
     #[must_use]
     pub const fn width(&self) -> u32 {
-        self.width
+        self.stored.width
     }
 
     /// As stored, before orientation.
     #[must_use]
     pub const fn height(&self) -> u32 {
-        self.height
+        self.stored.height
+    }
+
+    /// By how much it was decoded smaller than it is.
+    #[must_use]
+    pub const fn shrink(&self) -> Shrink {
+        self.shrink
     }
 
     /// The memory of the pixels.
@@ -108,24 +122,29 @@ impl Decoded {
 /// # Errors
 /// Those of [`probe`], and `invalid_image` for a file that is truncated or corrupt.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
+    decode_shrunk(bytes, max_pixels, Shrink::NONE)
+}
+
+/// [`decode`] for a picture that will be resized to a size of which [`Shrink::between`] made `shrink`. Formats other
+/// than JPEG are decoded as they are.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_shrunk(bytes: &[u8], max_pixels: u64, shrink: Shrink) -> Result<Decoded> {
     let header = probe(bytes, max_pixels)?;
     let bytes = complete::require(&header, bytes)?;
     // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt picture.
-    catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes))).unwrap_or_else(|payload| {
+    catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes, shrink))).unwrap_or_else(|payload| {
         let reason = panic_message(payload.as_ref()).to_owned();
         Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
     })
 }
 
-fn decode_format(header: &Header, bytes: &[u8]) -> Result<Decoded> {
+fn decode_format(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
     let reader = Cursor::new(bytes);
     let limits = limits(header);
     let decoded = match header.format {
-        Format::Jpeg => {
-            let (data, orientation) = jpeg::decode(bytes)?;
-            let channels = if data.len() as u64 == u64::from(header.width) * u64::from(header.height) { 1 } else { 3 };
-            return Ok(Decoded { width: header.width, height: header.height, channels, orientation, data });
-        }
+        Format::Jpeg => return jpeg::decode(bytes, shrink),
         Format::Png => {
             PngDecoder::with_limits(reader, limits.clone()).and_then(|decoder| read(decoder, header, limits))
         }
@@ -178,7 +197,8 @@ fn read<D: ImageDecoder>(mut decoder: D, header: &Header, limits: Limits) -> Ima
     if wide {
         keep_upper_bytes(&mut data);
     }
-    Ok(Decoded { width: header.width, height: header.height, channels, orientation, data })
+    let Header { width, height, .. } = *header;
+    Ok(Decoded { width, height, stored: Size { width, height }, shrink: Shrink::NONE, channels, orientation, data })
 }
 
 /// 16-bit samples in the machine's byte order → their upper 8 bits, in place.

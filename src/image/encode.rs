@@ -12,9 +12,10 @@ use ::image::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    decode::Decoded,
+    decode::{Decoded, Header},
     pixels::{Pixels, Plane},
     resize::{Region, Size, fit, resize},
+    shrink::Shrink,
     spec::{Background, Channels, FilterKind, InputSpec},
 };
 use crate::error::{Error, Result};
@@ -54,10 +55,9 @@ pub fn thumbnail(decoded: &Decoded, max_edge: u32) -> Result<Vec<u8>> {
         background: Background::WHITE,
         orientation: true,
     };
-    let (from, full) = decoded.view(&input);
-    let longer = from.width.max(from.height);
-    let to = if longer <= input.width { from } else { fit(from, Size { width: input.width, height: input.height }) };
-    let data = resize(&full, from, (to, Region::all(to)), input.channels, FilterKind::Bicubic);
+    let view = decoded.view(&input);
+    let to = thumbnail_size(view.upright, input.width);
+    let data = resize(&view.data, view.source, (to, Region::all(to)), input.channels, FilterKind::Bicubic);
     let mut file = Vec::new();
     encoded(
         JpegEncoder::new_with_quality(Cursor::new(&mut file), THUMBNAIL_QUALITY).write_image(
@@ -69,6 +69,17 @@ pub fn thumbnail(decoded: &Decoded, max_edge: u32) -> Result<Vec<u8>> {
         "encode a thumbnail",
     )?;
     Ok(file)
+}
+
+/// By how much a file may be decoded smaller for its [`thumbnail`].
+#[must_use]
+pub fn thumbnail_shrink(header: &Header, max_edge: u32) -> Shrink {
+    Shrink::of_file(header, |from| thumbnail_size(from, max_edge.max(1)))
+}
+
+fn thumbnail_size(from: Size, max_edge: u32) -> Size {
+    let longer = from.width.max(from.height);
+    if longer <= max_edge { from } else { fit(from, Size { width: max_edge, height: max_edge }) }
 }
 
 /// A PNG as a `data:` URI.

@@ -10,7 +10,7 @@ use std::{
 use ::image::metadata::Orientation;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Channels, Decoded, InputSpec, Pixels, Plane, spec::Background};
+use super::{Channels, Decoded, InputSpec, Pixels, Plane, Shrink, resize::Size, spec::Background};
 
 /// As the default of `limits.image_pixels`.
 pub(crate) const MAX_PIXELS: u64 = 50_000_000;
@@ -117,6 +117,8 @@ pub(crate) fn picture(width: u32, height: u32, channels: u8, seed: u32) -> Decod
     Decoded {
         width,
         height,
+        stored: Size { width, height },
+        shrink: Shrink::NONE,
         channels,
         orientation: Orientation::NoTransforms,
         data: pattern(width, height, u32::from(channels), seed),

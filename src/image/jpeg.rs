@@ -4,14 +4,13 @@
 //! that claim a large picture at their word. So the segments are walked first: the file must reach the end marker
 //! of its own scans, and hold at least as many bits as its blocks need.
 
-use ::image::metadata::Orientation;
-use zune_jpeg::{
-    JpegDecoder,
-    errors::DecodeErrors,
-    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
-};
+mod pixels;
+#[cfg(not(feature = "turbojpeg"))]
+mod scaled;
+#[cfg(feature = "turbojpeg")]
+mod turbo;
 
-use super::{header::broken, sniff::Format};
+use super::{decode::Decoded, header::broken, shrink::Shrink, sniff::Format};
 use crate::error::{Error, ErrorKind, Result};
 
 const SOI: u8 = 0xd8;
@@ -82,36 +81,10 @@ pub(super) fn frame(bytes: &[u8]) -> Result<Frame> {
 ///
 /// # Errors
 /// `invalid_image` when the file is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
-pub(super) fn decode(bytes: &[u8]) -> Result<(Vec<u8>, Orientation)> {
+pub(super) fn decode(bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
     let frame = frame(bytes)?;
     require_complete(bytes, &frame)?;
-    decode_frame(bytes, &frame)
-}
-
-/// Decodes a file whose frame this is; if the decoder finds another one, it is refused before its pixels exist.
-fn decode_frame(bytes: &[u8], frame: &Frame) -> Result<(Vec<u8>, Orientation)> {
-    let colour = if frame.channels() == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(frame.width as usize)
-        .set_max_height(frame.height as usize)
-        .jpeg_set_out_colorspace(colour);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(explain)?;
-    let seen = decoder.info().is_some_and(|info| {
-        (u32::from(info.width), u32::from(info.height)) == (frame.width, frame.height)
-            && (info.components, info.sof.is_progressive()) == (frame.components, frame.progressive)
-    });
-    if !seen {
-        return Err(broken(Format::Jpeg));
-    }
-    let pixels = decoder.decode().map_err(explain)?;
-    let expected = frame.width as usize * frame.height as usize * usize::from(frame.channels());
-    if pixels.len() != expected {
-        return Err(Error::invalid_image("the JPEG is corrupt: its data do not fit its header"));
-    }
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    Ok((pixels, orientation.unwrap_or(Orientation::NoTransforms)))
+    pixels::decode(bytes, &frame, shrink)
 }
 
 fn frame_of(marker: u8, payload: &[u8]) -> Result<Frame> {
@@ -240,15 +213,6 @@ impl<'a> Segments<'a> {
         }
         self.at = self.bytes.len();
         self.at - start
-    }
-}
-
-fn explain(error: DecodeErrors) -> Error {
-    match error {
-        DecodeErrors::Unsupported(scheme) => {
-            Error::new(ErrorKind::UnsupportedMediaType, format!("a JPEG of this kind is not read: {scheme:?}"))
-        }
-        error => Error::invalid_image("the JPEG is corrupt").with_source(format!("{error:?}")),
     }
 }
 

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `spec` | what a model asks of its pictures, as plain data |
 //! | `sniff`, `header` | which format the bytes are and how large a picture they claim, without decoding |
-//! | `decode`, `jpeg` | bytes → 8-bit pixels as stored |
+//! | `decode`, `jpeg` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
+//! | `shrink` | by how much a JPEG is decoded smaller |
 //! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
 //! | `resize` | Pillow's resampling, bit for bit |
 //! | `preprocess` | pixels → tensor in the order of Hugging Face processors, and back to 0…1 |
@@ -26,18 +27,20 @@ pub mod pool;
 pub mod preprocess;
 pub mod quality;
 pub mod resize;
+mod shrink;
 pub mod sniff;
 pub mod spec;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 
-pub use decode::{Decoded, Header, decode, decoded_bytes, probe};
+pub use decode::{Decoded, Header, decode, decode_shrunk, decoded_bytes, probe};
 pub use mask::{Grid, Mask};
 pub use noise::Noise;
 pub use pixels::{Pixels, Plane};
 pub use pool::CpuPool;
 pub use preprocess::Preprocessor;
+pub use shrink::Shrink;
 pub use sniff::Format;
 pub use spec::{
     Background, Channels, Crop, FilterKind, InputSpec, PREPROCESSING_VERSION, PreprocessSpec, Resize, Values,

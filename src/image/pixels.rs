@@ -6,7 +6,7 @@ use ::image::metadata::Orientation;
 
 use super::{
     decode::Decoded,
-    resize::Size,
+    resize::{Area, Size, Source},
     spec::{Background, Channels, InputSpec},
 };
 
@@ -45,26 +45,61 @@ impl Plane {
 
 impl Decoded {
     /// The picture at its own size as a model's input describes it: transparent pixels flattened on the
-    /// background, in the channels asked for, upright (if the input wants that).
+    /// background, in the channels asked for, upright (if the input wants that). Shrunk, if it was decoded so.
     #[must_use]
     pub fn to_pixels(&self, input: &InputSpec) -> Pixels {
-        let (size, data) = self.view(input);
+        let View { source: Source { size, .. }, data, .. } = self.view(input);
         Pixels { width: size.width, height: size.height, channels: input.channels, data: data.into_owned() }
     }
 
     /// What [`to_pixels`](Self::to_pixels) holds, borrowed where nothing has to change.
-    pub(super) fn view(&self, input: &InputSpec) -> (Size, Cow<'_, [u8]>) {
+    pub(super) fn view(&self, input: &InputSpec) -> View<'_> {
         let size = Size { width: self.width, height: self.height };
         let data = coloured(&self.data, self.channels, input.channels, input.background);
         if !input.orientation || self.orientation == Orientation::NoTransforms {
-            return (size, data);
+            let source = Source { size, area: self.area(Orientation::NoTransforms) };
+            return View { upright: self.stored, source, data };
         }
         let upright = match input.channels {
             Channels::Rgb => oriented::<3>(&data, size, self.orientation),
             Channels::Gray => oriented::<1>(&data, size, self.orientation),
         };
-        (turned(size, self.orientation), Cow::Owned(upright))
+        let source = Source { size: turned(size, self.orientation), area: self.area(self.orientation) };
+        View { upright: turned(self.stored, self.orientation), source, data: Cow::Owned(upright) }
     }
+
+    /// Where the stored picture lies in the pixels, once they are turned: all of them, but for the pixels at the far
+    /// edges of a shrunk picture, which may stand for fewer of the file's than the others do.
+    fn area(&self, orientation: Orientation) -> Area {
+        let side = |stored: u32| f64::from(stored) / f64::from(self.shrink.factor());
+        let (width, height) = (side(self.stored.width), side(self.stored.height));
+        let spare = (f64::from(self.width) - width, f64::from(self.height) - height);
+        let (flipped_x, flipped_y, swapped) = match orientation {
+            Orientation::NoTransforms => (false, false, false),
+            Orientation::FlipHorizontal => (true, false, false),
+            Orientation::FlipVertical => (false, true, false),
+            Orientation::Rotate180 => (true, true, false),
+            Orientation::Rotate90FlipH => (false, false, true),
+            Orientation::Rotate90 => (false, true, true),
+            Orientation::Rotate270FlipH => (true, true, true),
+            Orientation::Rotate270 => (true, false, true),
+        };
+        let left = if flipped_x { spare.0 } else { 0.0 };
+        let top = if flipped_y { spare.1 } else { 0.0 };
+        if swapped {
+            Area { left: top, top: left, width: height, height: width }
+        } else {
+            Area { left, top, width, height }
+        }
+    }
+}
+
+/// A picture as a model's input describes it, before it is resized.
+pub(super) struct View<'a> {
+    /// The size of the picture in the file, turned upright.
+    pub(super) upright: Size,
+    pub(super) source: Source,
+    pub(super) data: Cow<'a, [u8]>,
 }
 
 /// Rec. 601 luma in 16-bit fixed point, rounded: Pillow's conversion to mode L.

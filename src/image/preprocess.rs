@@ -1,10 +1,11 @@
 //! Pixels → tensor in the order of Hugging Face processors (resize, crop, rescale, normalise), and back to 0…1.
 
 use super::{
-    decode::Decoded,
+    decode::{Decoded, Header},
     pixels::{Pixels, Plane, background},
     resize::{Region, Size, fit, resize},
-    spec::{Crop, InputSpec, PreprocessSpec, Resize, Values},
+    shrink::Shrink,
+    spec::{Crop, FilterKind, InputSpec, PreprocessSpec, Resize, Values},
 };
 use crate::error::{Error, Result};
 
@@ -51,18 +52,27 @@ impl Preprocessor {
         self.input.channels.count() * self.area()
     }
 
+    /// By how much a file may be decoded smaller for this model. Not at all where single pixels are picked.
+    #[must_use]
+    pub fn shrink(&self, header: &Header) -> Shrink {
+        match self.spec.filter {
+            FilterKind::Nearest => Shrink::NONE,
+            _ => Shrink::of_file(header, |from| self.resized_to(from)),
+        }
+    }
+
     /// The picture at the model's size, as the model will see it.
     ///
     /// # Errors
     /// `invalid_image` when the model takes pictures of its own size only and this one has another.
     pub fn pixels(&self, decoded: &Decoded) -> Result<Pixels> {
-        let (from, data) = decoded.view(&self.input);
-        let (to, channels) = (self.resized_to(from), self.input.channels);
+        let view = decoded.view(&self.input);
+        let (to, channels) = (self.resized_to(view.upright), self.input.channels);
         let (left, top) = self.offset(to)?;
         let (columns, rows) = (Span::of(left, self.input.width, to.width), Span::of(top, self.input.height, to.height));
         let covered =
             Region { left: columns.first, top: rows.first, size: Size { width: columns.count, height: rows.count } };
-        let data = resize(&data, from, (to, covered), channels, self.spec.filter);
+        let data = resize(&view.data, view.source, (to, covered), channels, self.spec.filter);
         let data = if covered.size == self.size() { data.into_owned() } else { self.placed(&data, &columns, &rows) };
         Ok(Pixels { width: self.input.width, height: self.input.height, channels, data })
     }

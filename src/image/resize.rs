@@ -19,6 +19,29 @@ pub struct Size {
     pub height: u32,
 }
 
+/// Samples, and where among them the picture lies that is to be resized.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Source {
+    pub size: Size,
+    pub area: Area,
+}
+
+impl From<Size> for Source {
+    fn from(size: Size) -> Self {
+        let (width, height) = (f64::from(size.width), f64::from(size.height));
+        Self { size, area: Area { left: 0.0, top: 0.0, width, height } }
+    }
+}
+
+/// A rectangle that may begin and end within a pixel: Pillow's `box`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
+}
+
 /// A rectangle of a picture, in its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
@@ -38,20 +61,36 @@ impl Region {
 /// Interleaved 8-bit samples at another size, of which only `region` is computed: its samples are those that
 /// resizing as a whole and cropping would give, at the cost of the region alone.
 ///
-/// `data` holds `from.width · from.height · channels` samples, and `region` lies within `to`.
+/// `data` holds `width · height · channels` samples of the source's size, its area lies within that, and `region`
+/// lies within `to`. `nearest` picks from all samples, whatever the area.
 #[must_use]
 pub fn resize(
     data: &[u8],
-    from: Size,
+    from: impl Into<Source>,
     (to, region): (Size, Region),
     channels: Channels,
     filter: FilterKind,
 ) -> Cow<'_, [u8]> {
-    if from == to && region == Region::all(to) {
+    let from = from.into();
+    if from == to.into() && region == Region::all(to) {
         return Cow::Borrowed(data);
     }
-    let columns = Line { from: from.width, to: to.width, first: region.left, count: region.size.width };
-    let rows = Line { from: from.height, to: to.height, first: region.top, count: region.size.height };
+    let columns = Line {
+        from: from.size.width,
+        start: from.area.left,
+        span: from.area.width,
+        to: to.width,
+        first: region.left,
+        count: region.size.width,
+    };
+    let rows = Line {
+        from: from.size.height,
+        start: from.area.top,
+        span: from.area.height,
+        to: to.height,
+        first: region.top,
+        count: region.size.height,
+    };
     Cow::Owned(match channels {
         Channels::Rgb => resample::<3>(data, columns, rows, filter),
         Channels::Gray => resample::<1>(data, columns, rows, filter),
@@ -75,13 +114,23 @@ pub fn fit(from: Size, within: Size) -> Size {
     }
 }
 
-/// One dimension of a resize: `count` samples from `first` on, of `to` samples made of `from`.
+/// One dimension of a resize: `count` samples from `first` on, of `to` samples made of what lies within `span` from
+/// `start` on, of `from` samples.
 #[derive(Clone, Copy)]
 struct Line {
     from: u32,
+    start: f64,
+    span: f64,
     to: u32,
     first: u32,
     count: u32,
+}
+
+impl Line {
+    /// Whether every sample is one of the source's.
+    fn is_copy(&self) -> bool {
+        self.from == self.to && self.start == 0.0 && self.span == f64::from(self.from)
+    }
 }
 
 fn resample<const N: usize>(data: &[u8], columns: Line, rows: Line, filter: FilterKind) -> Vec<u8> {
@@ -91,7 +140,7 @@ fn resample<const N: usize>(data: &[u8], columns: Line, rows: Line, filter: Filt
     let needed = vertical.rebase();
     let stride = columns.from as usize * N;
     let data = across::<N>(&data[needed.start * stride..needed.end * stride], columns.from as usize, &horizontal);
-    if rows.from == rows.to { data } else { down(&data, columns.count as usize * N, &vertical) }
+    if rows.is_copy() { data } else { down(&data, columns.count as usize * N, &vertical) }
 }
 
 /// A filter's weight at a distance, 0 beyond its support, in pixels of the coarser picture.
@@ -152,11 +201,11 @@ struct Window {
 impl Taps {
     fn new(line: Line, kernel: &Kernel) -> Self {
         let wanted = line.first..line.first + line.count;
-        if line.from == line.to {
+        if line.is_copy() {
             let windows = wanted.map(|first| Window { first: first as usize, count: 1 }).collect();
             return Self { windows, weights: vec![1 << PRECISION; line.count as usize], most: 1 };
         }
-        let scale = f64::from(line.from) / f64::from(line.to);
+        let scale = line.span / f64::from(line.to);
         let stretch = scale.max(1.0);
         let support = kernel.support * stretch;
         let most = support.ceil() as usize * 2 + 1;
@@ -164,7 +213,7 @@ impl Taps {
         let mut weights = vec![0; line.count as usize * most];
         let mut exact = Vec::with_capacity(most);
         for (i, rounded) in wanted.zip(weights.chunks_exact_mut(most)) {
-            let center = (f64::from(i) + 0.5) * scale;
+            let center = line.start + (f64::from(i) + 0.5) * scale;
             // The casts cut off, and at 0, as C's do here.
             let first = (center - support + 0.5) as usize;
             let end = ((center + support + 0.5) as usize).min(line.from as usize);

@@ -72,9 +72,9 @@ impl Service {
         let mut admitted = self.admit_pictures(vec![picture], StoreMode::None, ctx.deadline)?;
         let from = admitted.pop().ok_or_else(|| Error::internal("no mask was admitted"))?;
         let for_model = Arc::clone(model);
-        let bring = move |opened: super::pictures::Opened| {
+        let bring = move |opened: &mut super::pictures::Opened| {
             let preprocessor = masking(&for_model)?.painted()?;
-            Ok(preprocessor.unit(&preprocessor.pixels(&opened.decoded)?))
+            Ok(preprocessor.unit(&opened.pixels(preprocessor)?))
         };
         self.open(ctx, from, side(model), bring).await.map_err(named)
     }

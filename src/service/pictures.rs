@@ -12,7 +12,7 @@ use super::{Context, Service, Stage, decoding::DecodeTicket, passage::side};
 use crate::{
     batch::{Row, Ticket},
     error::{Error, ErrorKind, Result},
-    image::{self, Pixels},
+    image::{self, Pixels, Preprocessor, Shrink},
     index::StoreMode,
     model::{Graph, Model},
     telemetry::Metrics,
@@ -116,20 +116,47 @@ pub(super) struct Undecoded {
     pub(super) keep: StoreMode,
 }
 
-/// A decoded picture beside the bytes it came in.
+/// A picture that has been admitted and has room to be decoded.
 pub(super) struct Opened {
-    pub(super) decoded: image::Decoded,
     bytes: Bytes,
-    media_type: &'static str,
+    header: image::Header,
+    max_pixels: u64,
+    /// As it was last decoded: models that shrink it alike share that.
+    decoded: Option<image::Decoded>,
+    /// What decoding has taken so far.
+    took: Duration,
 }
 
 impl Opened {
-    fn kept(self, keep: StoreMode) -> Result<Option<Kept>> {
+    /// The picture as a model sees it.
+    pub(super) fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
+        let shrink = preprocessor.shrink(&self.header);
+        preprocessor.pixels(self.decode(|had| had == shrink, shrink)?)
+    }
+
+    fn decode(&mut self, enough: impl Fn(Shrink) -> bool, shrink: Shrink) -> Result<&image::Decoded> {
+        let decoded = match self.decoded.take().filter(|decoded| enough(decoded.shrink())) {
+            Some(decoded) => decoded,
+            None => {
+                let started = Instant::now();
+                let decoded = image::decode_shrunk(&self.bytes, self.max_pixels, shrink)?;
+                self.took += started.elapsed();
+                decoded
+            }
+        };
+        Ok(self.decoded.insert(decoded))
+    }
+
+    fn kept(&mut self, keep: StoreMode) -> Result<Option<Kept>> {
         Ok(match keep {
             StoreMode::None => None,
-            StoreMode::Original => Some(Kept { bytes: self.bytes, media_type: self.media_type }),
+            StoreMode::Original => {
+                Some(Kept { bytes: self.bytes.clone(), media_type: self.header.format.media_type() })
+            }
             StoreMode::Thumbnail => {
-                let bytes = image::encode::thumbnail(&self.decoded, THUMBNAIL_EDGE)?;
+                let shrink = image::encode::thumbnail_shrink(&self.header, THUMBNAIL_EDGE);
+                let decoded = self.decode(|had| had <= shrink, shrink)?;
+                let bytes = image::encode::thumbnail(decoded, THUMBNAIL_EDGE)?;
                 let media_type = image::sniff::sniff(&bytes)?.media_type();
                 Some(Kept { bytes: bytes.into(), media_type })
             }
@@ -169,22 +196,19 @@ impl Service {
     pub(super) async fn prepare(&self, ctx: &Context, from: Undecoded, models: Vec<Arc<Model>>) -> Result<Decoded> {
         let keep = from.keep;
         let longest = models.iter().map(|model| side(model)).max().unwrap_or(0);
-        let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
-        let prepare = move |opened: Opened| {
-            let started = Instant::now();
-            let prepared = models.iter().map(|model| prepare_for(&opened.decoded, model)).collect::<Result<_>>()?;
-            note(&noted, &metrics, Stage::Preprocess, started.elapsed());
+        let prepare = move |opened: &mut Opened| {
+            let prepared = models.iter().map(|model| prepare_for(opened, model)).collect::<Result<_>>()?;
             Ok(Decoded { prepared, kept: opened.kept(keep)? })
         };
         self.open(ctx, from, longest, prepare).await
     }
 
-    /// Decodes a picture and does `work` with it, whose results have this longer side; off the async threads unless
-    /// both are small.
+    /// Makes room for a picture and does `work` with it, whose results have this longer side; off the async threads
+    /// unless both are small.
     pub(super) async fn open<T, F>(&self, ctx: &Context, from: Undecoded, side: u32, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(Opened) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Opened) -> Result<T> + Send + 'static,
     {
         let Undecoded { picture, ticket, spread, keep: _ } = from;
         let bytes = picture?;
@@ -199,10 +223,12 @@ impl Service {
         let open = move || {
             let _room = room;
             let started = Instant::now();
-            let decoded = image::decode(&bytes, max_pixels)?;
-            note(&noted, &metrics, Stage::Decode, started.elapsed());
-            let result = work(Opened { decoded, bytes, media_type: header.format.media_type() })?;
-            ticket.done(started.elapsed());
+            let mut opened = Opened { bytes, header, max_pixels, decoded: None, took: Duration::ZERO };
+            let result = work(&mut opened)?;
+            let took = started.elapsed();
+            note(&noted, &metrics, Stage::Decode, opened.took);
+            note(&noted, &metrics, Stage::Preprocess, took.saturating_sub(opened.took));
+            ticket.done(took);
             Ok(result)
         };
         if spread.inline && small {
@@ -244,9 +270,9 @@ impl Service {
     }
 }
 
-fn prepare_for(decoded: &image::Decoded, model: &Model) -> Result<Prepared> {
+fn prepare_for(opened: &mut Opened, model: &Model) -> Result<Prepared> {
     let preprocessor = model.preprocessor();
-    let pixels = preprocessor.pixels(decoded)?;
+    let pixels = opened.pixels(preprocessor)?;
     let mut data = vec![0.0; preprocessor.tensor_len()];
     preprocessor.write_tensor(&pixels, &mut data);
     let shape = vec![pixels.channels.count(), pixels.height as usize, pixels.width as usize];

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::image::{
-    decode::{decode, decoded_bytes, probe},
+    decode::{decode, decode_shrunk, decoded_bytes, probe},
     fixtures::{MAX_PIXELS, sample},
 };
 
@@ -33,7 +33,7 @@ fn a_small_picture_that_hides_a_huge_one_from_the_decoder_is_refused_before_its_
         assert_eq!(kind(probe(&bytes, MAX_PIXELS)), Some(ErrorKind::InvalidImage), "{marker:02x}");
         assert_eq!(kind(decode(&bytes, MAX_PIXELS)), Some(ErrorKind::InvalidImage), "{marker:02x}");
         // Even if it had been admitted: the decoder comes upon the other one.
-        let error = decode_frame(&bytes, &small).unwrap_err();
+        let error = pixels::decode(&bytes, &small, Shrink::NONE).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidImage);
         assert!(error.chain().contains("65000 greater than width limit"), "{marker:02x}: {}", error.chain());
         assert!(start.elapsed() < Duration::from_millis(200));
@@ -44,14 +44,14 @@ fn a_small_picture_that_hides_a_huge_one_from_the_decoder_is_refused_before_its_
 fn a_frame_other_than_the_admitted_one_is_refused_even_if_it_is_smaller() {
     let bytes = sample("420.jpg");
     let frame = super::frame(&bytes).unwrap();
-    assert!(decode_frame(&bytes, &frame).is_ok());
+    assert!(pixels::decode(&bytes, &frame, Shrink::NONE).is_ok());
     for other in [
         Frame { width: frame.width + 1, ..frame },
         Frame { height: frame.height + 1, ..frame },
         Frame { components: 1, ..frame },
         Frame { progressive: true, ..frame },
     ] {
-        assert_eq!(kind(decode_frame(&bytes, &other)), Some(ErrorKind::InvalidImage), "{other:?}");
+        assert_eq!(kind(pixels::decode(&bytes, &other, Shrink::NONE)), Some(ErrorKind::InvalidImage), "{other:?}");
     }
 }
 
@@ -89,4 +89,102 @@ fn a_first_scan_of_some_components_weighs_what_keeping_all_coefficients_takes() 
     partial[sos + 4] = 1;
     let weigh = |bytes: &[u8]| decoded_bytes(&probe(bytes, MAX_PIXELS).unwrap());
     assert_eq!(weigh(&partial), 3 * weigh(&bytes));
+}
+
+/// A JPEG with structure at every scale, as the encoder of `image` writes it.
+fn drawn(width: u32, height: u32, colour: ::image::ExtendedColorType) -> Vec<u8> {
+    let channels = u32::from(colour.channel_count());
+    let mut data = Vec::new();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        for channel in 0..channels {
+            let wave = |period: f32, along: u32| (along as f32 * std::f32::consts::TAU / period).sin();
+            let edge = 40.0 * (4.0 * wave(157.0, x + channel * 20) * wave(98.0, y)).tanh();
+            data.push((128.0 + 40.0 * wave(90.0, x + channel * 9) + 25.0 * wave(31.0, y) + edge) as u8);
+        }
+    }
+    let mut file = Vec::new();
+    ::image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 90).encode(&data, width, height, colour).unwrap();
+    file
+}
+
+/// The largest and the mean difference. Of the drawn pictures at 64 × 64, half a pixel too far makes a mean above 5.
+fn differences(a: &[u8], b: &[u8]) -> (u8, f64) {
+    assert_eq!(a.len(), b.len());
+    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    (crate::image::fixtures::furthest(a, b), sum as f64 / a.len() as f64)
+}
+
+#[test]
+fn a_shrunk_picture_gives_a_model_nearly_the_pixels_of_the_whole_one_whichever_way_up_it_is() {
+    for colour in [::image::ExtendedColorType::Rgb8, ::image::ExtendedColorType::L8] {
+        for (width, height, factor) in [(403, 301, 2), (667, 513, 4), (1027, 1101, 8)] {
+            let file = drawn(width, height, colour);
+            for (filter, ways_up) in [("bilinear", 1), ("bicubic", 8), ("lanczos", 1)] {
+                let spec = serde_json::json!({ "resize": "exact", "filter": filter });
+                let preprocessor = crate::image::Preprocessor::new(
+                    crate::image::fixtures::input(64, 64, crate::image::Channels::Rgb),
+                    serde_json::from_value(spec).unwrap(),
+                )
+                .unwrap();
+                let shrink = preprocessor.shrink(&probe(&file, MAX_PIXELS).unwrap());
+                assert_eq!(shrink.factor(), factor);
+                let (mut whole, mut shrunk) =
+                    (decode(&file, MAX_PIXELS).unwrap(), decode_shrunk(&file, MAX_PIXELS, shrink).unwrap());
+                assert_eq!((shrunk.width(), shrunk.height(), shrunk.shrink()), (width, height, shrink));
+                assert!(shrunk.bytes() * 2 < whole.bytes());
+                for exif in 1..=ways_up {
+                    let orientation = ::image::metadata::Orientation::from_exif(exif).unwrap();
+                    (whole.orientation, shrunk.orientation) = (orientation, orientation);
+                    let [whole, shrunk] = [&whole, &shrunk].map(|decoded| preprocessor.pixels(decoded).unwrap().data);
+                    let (furthest, mean) = differences(&whole, &shrunk);
+                    assert!(furthest <= 12 && mean <= 2.0, "{width} × {height}, {filter}, {exif}: {furthest}, {mean}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thumbnail_of_a_shrunk_picture_has_the_size_of_that_of_the_whole_one() {
+    let file = drawn(1027, 601, ::image::ExtendedColorType::Rgb8);
+    let shrink = crate::image::encode::thumbnail_shrink(&probe(&file, MAX_PIXELS).unwrap(), 128);
+    assert_eq!(shrink.factor(), 4);
+    let [whole, shrunk] = [Shrink::NONE, shrink].map(|shrink| {
+        let decoded = decode_shrunk(&file, MAX_PIXELS, shrink).unwrap();
+        decode(&crate::image::encode::thumbnail(&decoded, 128).unwrap(), MAX_PIXELS).unwrap()
+    });
+    assert_eq!((whole.width(), whole.height()), (shrunk.width(), shrunk.height()));
+    let (_, mean) = differences(&whole.data, &shrunk.data);
+    assert!(mean <= 2.5, "{mean}");
+}
+
+#[test]
+fn a_file_that_breaks_off_or_lies_is_refused_at_every_size() {
+    let file = drawn(640, 480, ::image::ExtendedColorType::Rgb8);
+    for shrink in [2, 4, 8].map(|factor| {
+        let size = |side| crate::image::resize::Size { width: side, height: side };
+        Shrink::between(size(2 * factor), size(1))
+    }) {
+        assert!(decode_shrunk(&file, MAX_PIXELS, shrink).is_ok());
+        for cut in [file.len() / 3, file.len() / 2, file.len() - 2] {
+            let found = kind(decode_shrunk(&file[..cut], MAX_PIXELS, shrink));
+            assert_eq!(found, Some(ErrorKind::InvalidImage), "cut at {cut}");
+        }
+        let frame = super::frame(&file).unwrap();
+        let other = Frame { width: frame.width + 1, ..frame };
+        assert_eq!(kind(pixels::decode(&file, &other, shrink)), Some(ErrorKind::InvalidImage));
+    }
+}
+
+#[test]
+fn cmyk_is_decoded_whole() {
+    let name = crate::image::fixtures::samples().into_keys().find(|name| name.contains("cmyk")).unwrap();
+    let file = sample(&name);
+    let eighth = Shrink::between(
+        crate::image::resize::Size { width: 16, height: 16 },
+        crate::image::resize::Size { width: 1, height: 1 },
+    );
+    let decoded = decode_shrunk(&file, MAX_PIXELS, eighth).unwrap();
+    assert_eq!(decoded.shrink(), Shrink::NONE);
+    assert_eq!(decoded.data, decode(&file, MAX_PIXELS).unwrap().data);
 }

@@ -3,7 +3,7 @@ use crate::image::fixtures::{input, picture};
 
 fn stored(channels: u8, data: &[u8]) -> Decoded {
     let width = u32::try_from(data.len() / usize::from(channels)).unwrap();
-    Decoded { width, height: 1, channels, orientation: Orientation::NoTransforms, data: data.to_vec() }
+    Decoded { data: data.to_vec(), ..picture(width, 1, channels, 0) }
 }
 
 #[test]
