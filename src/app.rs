@@ -112,15 +112,17 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
     let metrics = Arc::new(Metrics::default());
     let cores = runtime::cores();
     let or_cores = |count: usize| if count == 0 { cores } else { count };
+    let (sessions, threads) = config.runtime.plan(cores);
     let defaults = ModelDefaults {
         device: config.runtime.device,
-        max_batch: config.runtime.max_batch,
-        sessions: or_cores(config.runtime.sessions),
-        threads: config.runtime.threads,
+        max_batch: Some(config.runtime.max_batch).filter(|batch| *batch > 0),
+        sessions,
+        threads,
         queue_items: config.limits.queue_items,
         run_limit: Duration::from_millis(config.runtime.run_limit_ms),
     };
-    tracing::info!(cores, sessions = defaults.sessions, threads = defaults.threads, "cores are planned");
+    let profile = config.runtime.profile;
+    tracing::info!(cores, ?profile, sessions, threads, "cores are planned");
     let loader: Arc<dyn GraphLoader> = Arc::new(runtime);
     let models = Repository::new(RepositoryParts {
         folder: PathBuf::from(&config.general.models),
@@ -136,6 +138,7 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
         index: Arc::new(EmbeddedEngine::open(&index_folder(config), options)?),
         store: Arc::new(open_store(config)?),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
+        cache_bytes: config.cache.bytes,
         limits: config.limits.clone(),
         metrics,
     })

@@ -2,12 +2,14 @@
 //!
 //! A batch is what gathered while the workers were busy; there is no timer, so an idle server adds no delay. One
 //! semaphore is the only bound, and its permit travels inside the job ([`Ticket`]), so the queue cannot overflow. A
-//! request's items are admitted whole or not at all, and only if their estimated wait fits the deadline.
+//! request's items are admitted whole or not at all, and only if their estimated wait fits the deadline. How large a
+//! batch may be is measured for each graph while it is idle, unless somebody has said it.
 
 mod admission;
 mod job;
 mod permits;
 mod queue;
+mod tuning;
 mod watchdog;
 mod worker;
 

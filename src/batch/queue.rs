@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -11,11 +14,12 @@ use super::{
     RunPermits, Watchdog,
     admission::{Gate, Ticket},
     job::{Job, Pending, Row},
+    tuning::Tuning,
     worker,
 };
 use crate::{
     error::{Error, Result},
-    runtime::Runner,
+    runtime::{Runner, Tensor},
     telemetry::metrics::{GraphLabels, Metrics, RejectLabels},
 };
 
@@ -28,7 +32,7 @@ pub struct QueueOptions {
     pub labels: GraphLabels,
     /// Items admitted and not yet finished, at most.
     pub capacity: usize,
-    /// Items in one run, at most.
+    /// Items in one run, at most; until it is measured, if [`GraphQueue::tune`] is called.
     pub max_batch: usize,
     /// Threads inside one run: the cores it takes.
     pub threads: usize,
@@ -47,6 +51,7 @@ pub(super) struct Shared {
     pub(super) permits: RunPermits,
     pub(super) watchdog: Watchdog,
     pub(super) metrics: Arc<Metrics>,
+    max_batch: AtomicUsize,
     state: Mutex<State>,
     filled: Condvar,
 }
@@ -54,7 +59,16 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// A search for the best batch, while no worker makes one of its runs.
+    tuning: Option<Tuning>,
     closed: bool,
+}
+
+/// What a worker does next.
+pub(super) enum Duty {
+    Batch,
+    Tune(Tuning),
+    End,
 }
 
 /// The threads of one graph; dropping it closes the queue and waits until what was admitted is done.
@@ -74,7 +88,9 @@ impl GraphQueue {
     ) -> Result<(Self, Workers)> {
         let gate = Gate::new(options.labels.clone(), options.capacity, runners.len(), Arc::clone(metrics));
         let name: String = format!("{}/{}", options.labels.model, options.labels.graph);
+        metrics.max_batch.get_or_create(&options.labels).set(i64::try_from(options.max_batch).unwrap_or(i64::MAX));
         let queue = Self(Arc::new(Shared {
+            max_batch: AtomicUsize::new(options.max_batch),
             options,
             gate: Arc::new(gate),
             permits: permits.clone(),
@@ -105,6 +121,19 @@ impl GraphQueue {
     #[must_use]
     pub fn estimated_wait(&self) -> Duration {
         self.0.gate.estimated_wait(1)
+    }
+
+    /// Has the batch measured with runs of this item, one for each input with a batch axis of 1, from `due` on and while
+    /// nothing else waits.
+    pub fn tune(&self, item: Vec<Tensor>, due: Instant) {
+        self.0.lock().tuning = Some(Tuning::new(item, due));
+        self.0.filled.notify_one();
+    }
+
+    /// Items in one run, at most.
+    #[must_use]
+    pub fn max_batch(&self) -> usize {
+        self.0.max_batch.load(Ordering::Relaxed)
     }
 
     /// Queues an admitted item: one row for each input of the graph.
@@ -142,21 +171,44 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until there is a job; `false` once the queue is closed and every admitted item is done: one that is
-    /// still being decoded will come.
-    pub(super) fn wait(&self) -> bool {
+    /// Blocks until there is something to do; the end comes once the queue is closed and every admitted item is done:
+    /// one that is still being decoded will come.
+    pub(super) fn wait(&self) -> Duty {
         let mut state = self.lock();
         while state.jobs.is_empty() {
-            if !state.closed {
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else if self.gate.inside() == 0 {
-                return false;
-            } else {
-                let waited = self.filled.wait_timeout(state, CLOSING_TICK);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.closed && self.gate.inside() == 0 {
+                return Duty::End;
             }
+            let wait = match &state.tuning {
+                _ if state.closed => CLOSING_TICK,
+                Some(tuning) => {
+                    let wait = tuning.due.saturating_duration_since(Instant::now());
+                    if wait.is_zero() {
+                        return state.tuning.take().map_or(Duty::Batch, Duty::Tune);
+                    }
+                    wait
+                }
+                None => {
+                    state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+            };
+            state = self.filled.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        Duty::Batch
+    }
+
+    /// Goes on with a search, at once or after the jobs that have come meanwhile.
+    pub(super) fn resume(&self, tuning: Tuning) {
+        self.lock().tuning = Some(tuning);
+    }
+
+    /// The result of a search.
+    pub(super) fn settle(&self, batch: usize, told: &str) {
+        let GraphLabels { model, graph } = &self.options.labels;
+        tracing::info!(model, graph, batch, measured = told, "the batch is measured");
+        self.max_batch.store(batch, Ordering::Relaxed);
+        self.metrics.max_batch.get_or_create(&self.options.labels).set(i64::try_from(batch).unwrap_or(i64::MAX));
     }
 
     /// Answers a job that nobody waits for any more, without its run.
@@ -170,8 +222,9 @@ impl Shared {
     pub(super) fn take(&self) -> Vec<Job> {
         let now = Instant::now();
         let mut batch: Vec<Job> = Vec::new();
+        let most = self.max_batch.load(Ordering::Relaxed);
         let mut state = self.lock();
-        while batch.len() < self.options.max_batch {
+        while batch.len() < most {
             let Some(job) = state.jobs.pop_front() else { break };
             match job.fate.lost(now) {
                 None => {

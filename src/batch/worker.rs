@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     job::{Answer, Job, Row},
-    queue::Shared,
+    queue::{Duty, Shared},
+    tuning::Tuning,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -17,7 +18,15 @@ use crate::{
 /// Serves the queue until it is closed and empty.
 pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
     let mut worker = Worker { shared, runner: runner.as_mut(), buffers: Vec::new() };
-    while shared.wait() {
+    loop {
+        match shared.wait() {
+            Duty::Batch => {}
+            Duty::Tune(tuning) => {
+                worker.tune(tuning);
+                continue;
+            }
+            Duty::End => break,
+        }
         let since = Instant::now();
         // cores first, jobs second: while this waits for its turn, the batch grows
         let permit = shared.permits.acquire(shared.options.threads);
@@ -41,6 +50,23 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Makes one run of a search for the best batch. If it fails, the batch stays what it is.
+    fn tune(&mut self, mut tuning: Tuning) {
+        let _permit = self.shared.permits.acquire(self.shared.options.threads);
+        let runner = &mut *self.runner;
+        let step = catch_unwind(AssertUnwindSafe(|| tuning.step(runner)))
+            .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))));
+        match step {
+            Ok(None) => self.shared.resume(tuning),
+            Ok(Some(batch)) => self.shared.settle(batch, &tuning.told()),
+            Err(error) => {
+                let labels = &self.shared.options.labels;
+                let (model, graph) = (&labels.model, labels.graph);
+                tracing::warn!(model, graph, reason = %error.chain(), "the batch could not be measured");
+            }
+        }
+    }
+
     /// Runs a batch and answers it; the worker has been busy with it since `since`.
     fn serve(&mut self, batch: Vec<Job>, since: Instant) {
         let span = batch[0].span.clone();

@@ -16,7 +16,8 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 pub(super) fn run(flags: &Flags) -> Result<()> {
     let loaded = config::load(flags, std::env::vars_os())?;
-    logging::start(&loaded.config.log.level, loaded.config.log.format)?;
+    // lives until the last line is written
+    let _log = logging::start(&loaded.config.log.level, loaded.config.log.format)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -8,7 +8,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, General, Index, Key, Limits, Log, Runtime, Server, refuse};
+use super::{Cache, Config, General, Index, Key, Limits, Log, Runtime, Server, refuse};
 use crate::error::{Error, Result};
 
 /// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
@@ -141,6 +141,7 @@ fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
         general: General::read(merged, violations),
         limits: Limits::read(section("limits"), violations),
         runtime: Runtime::read(section("runtime"), violations),
+        cache: Cache::read(section("cache"), violations),
         server: Server::read(section("server"), violations),
         index: Index::read(section("index"), violations),
         log: Log::read(section("log"), violations),

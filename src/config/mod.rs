@@ -9,6 +9,8 @@ pub use section::Key;
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     domain::Device,
     error::{Error, Result},
@@ -52,21 +54,60 @@ section! {
     }
 }
 
+/// What the cores are planned for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    #[default]
+    Throughput,
+    Latency,
+}
+
+impl Runtime {
+    /// Sessions of each graph and threads inside one run, on so many cores.
+    #[must_use]
+    pub fn plan(&self, cores: usize) -> (usize, usize) {
+        let planned = |count: usize, otherwise: usize| if count == 0 { otherwise.max(1) } else { count };
+        match self.profile {
+            Profile::Throughput => {
+                let threads = planned(self.threads, 1);
+                (planned(self.sessions, cores / threads), threads)
+            }
+            Profile::Latency => {
+                let sessions = planned(self.sessions, 1);
+                (sessions, planned(self.threads, cores / sessions))
+            }
+        }
+    }
+}
+
 section! {
     /// How graphs run; a model's manifest may say otherwise for itself.
     pub struct Runtime in "runtime" {
         /// `cpu`, `cuda`, `cuda:N` or `auto`. Only `auto` may fall back to the CPU; else a missing device is an error.
         device: Device = Device::Cpu,
-        /// Sessions of each graph, each with a thread of its own; 0: one a core.
+        /// What `sessions` and `threads` are planned for: `throughput` (as many sessions as cores, of one thread each) or
+        /// `latency` (one session that spreads a run over all cores).
+        profile: Profile = Profile::Throughput,
+        /// Sessions of each graph, each with a thread of its own; 0: by the profile.
         sessions: usize = 0,
-        /// Threads inside one run. Sessions × threads in use never exceed the cores.
-        threads: usize = 1,
-        /// Items in one run.
-        max_batch: usize = 8,
+        /// Threads inside one run; 0: by the profile. Sessions × threads in use never exceed the cores.
+        threads: usize = 0,
+        /// Items in one run; 0: for each graph the smallest batch that is within 3 % of the best throughput, measured
+        /// for a second while the graph is idle.
+        max_batch: usize = 0,
         /// Milliseconds after which a run is ended.
         run_limit_ms: u64 = 60_000,
         /// Threads that decode and prepare pictures; 0: one a core.
         decode_threads: usize = 0,
+    }
+}
+
+section! {
+    /// Vectors of pictures that come again, byte for byte, are not computed again.
+    pub struct Cache in "cache" {
+        /// Bytes of vectors kept, the least recently used going first; 0: none.
+        bytes: u64 = 0,
     }
 }
 
@@ -122,6 +163,7 @@ pub struct Config {
     pub general: General,
     pub limits: Limits,
     pub runtime: Runtime,
+    pub cache: Cache,
     pub server: Server,
     pub index: Index,
     pub log: Log,
@@ -131,7 +173,8 @@ impl Config {
     /// Every key there is, for the reference and for the check of unknown ones.
     #[must_use]
     pub fn keys() -> Vec<Key> {
-        [General::keys(), Limits::keys(), Runtime::keys(), Server::keys(), Index::keys(), Log::keys()].concat()
+        [General::keys(), Limits::keys(), Runtime::keys(), Cache::keys(), Server::keys(), Index::keys(), Log::keys()]
+            .concat()
     }
 
     /// Contradictions and values out of range.
@@ -144,8 +187,6 @@ impl Config {
             ("limits.queue_items", limits.queue_items as u64),
             ("limits.deadline_ms", limits.deadline_ms),
             ("limits.metadata_bytes", limits.metadata_bytes as u64),
-            ("runtime.threads", self.runtime.threads as u64),
-            ("runtime.max_batch", self.runtime.max_batch as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),
             ("index.graph_expansion_add", self.index.graph_expansion_add as u64),
             ("index.graph_expansion_search", self.index.graph_expansion_search as u64),

@@ -88,7 +88,8 @@ impl Vector {
 }
 
 fn little_endian(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let words: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
+    words.into_flattened()
 }
 
 /// An array of f32 on its way out.

@@ -1,6 +1,6 @@
 //! The routes with their layers.
 
-use axum::{Router, middleware::from_fn, middleware::from_fn_with_state};
+use axum::{Router, middleware::from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -8,7 +8,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     AppState,
     error::Failure,
-    middleware::{authorise, gate, observe, panicked, receive},
+    middleware::{gate, observe, panicked},
     openapi::document,
     routes,
 };
@@ -24,11 +24,7 @@ pub fn router(state: AppState) -> Router {
     let (health, v1) = documented();
     let (health, health_api) = health.split_for_parts();
     let (v1, v1_api) = v1.split_for_parts();
-    // the outermost is last: whose request it is, then whether it is worked on, then its body
-    let v1 = v1
-        .layer(from_fn_with_state(state.clone(), receive))
-        .layer(from_fn_with_state(state.clone(), gate))
-        .layer(from_fn(authorise));
+    let v1 = v1.layer(from_fn_with_state(state.clone(), gate));
     // the page asks nobody outside whether the document is valid
     let page = Config::new(["/openapi.json"]).validator_url("none");
     let docs = SwaggerUi::new("/docs").url("/openapi.json", document(health_api, v1_api)).config(page);

@@ -31,7 +31,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) device: Device,
-    pub(super) max_batch: usize,
+    /// None: to be measured.
+    pub(super) max_batch: Option<usize>,
     pub(super) sessions: usize,
     pub(super) threads: usize,
     pub(super) run_limit: Duration,
@@ -166,7 +167,8 @@ impl Examination {
         for (&role, graph) in &mut self.graphs {
             let Some(runner) = graph.runner.as_deref_mut() else { continue };
             graph.warm_up = warm_up_inputs(manifest, role, &graph.info, self.latent.as_deref());
-            let max_batch = if checks::is_frozen_at_one(&graph.info) { 1 } else { settings.max_batch };
+            let frozen = checks::is_frozen_at_one(&graph.info);
+            let max_batch = if frozen { 1 } else { settings.max_batch.unwrap_or(usize::MAX) };
             let outputs = match (golden.filter(|golden| golden.covers(role)), &graph.warm_up) {
                 (Some(golden), _) => {
                     self.golden.push(role);

@@ -18,19 +18,18 @@ pub struct Graph {
     inputs: Vec<String>,
     /// The place of each output among the graph's.
     outputs: BTreeMap<String, usize>,
-    max_batch: usize,
 }
 
 impl Graph {
     /// The names of `spec` are all in `info`, and every input of `info` has a role: the checks at load saw to it.
-    pub(super) fn new(role: GraphRole, spec: &GraphSpec, info: GraphInfo, queue: GraphQueue, max_batch: usize) -> Self {
+    pub(super) fn new(role: GraphRole, spec: &GraphSpec, info: GraphInfo, queue: GraphQueue) -> Self {
         let inputs = info.inputs.iter().map(|port| role_of(&spec.inputs, &port.name).to_owned()).collect();
         let outputs = spec
             .outputs
             .iter()
             .filter_map(|(part, name)| Some((part.clone(), info.outputs.iter().position(|port| port.name == *name)?)))
             .collect();
-        Self { info, queue, role, inputs, outputs, max_batch }
+        Self { info, queue, role, inputs, outputs }
     }
 
     #[must_use]
@@ -40,8 +39,8 @@ impl Graph {
 
     /// Items in one run, at most.
     #[must_use]
-    pub const fn max_batch(&self) -> usize {
-        self.max_batch
+    pub fn max_batch(&self) -> usize {
+        self.queue.max_batch()
     }
 
     /// One item's inputs in the order the graph takes them.

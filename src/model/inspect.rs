@@ -199,7 +199,7 @@ fn relative(folder: &Path, file: &Path) -> String {
 fn settings() -> Settings {
     Settings {
         device: Device::Cpu,
-        max_batch: 16,
+        max_batch: Some(16),
         sessions: 1,
         threads: 1,
         run_limit: RUN_LIMIT,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -27,12 +27,18 @@ use crate::{
     telemetry::metrics::{GraphLabels, Metrics},
 };
 
+/// Items in one run until the best batch is measured.
+const UNTUNED_BATCH: usize = 8;
+
+/// How long after a graph is loaded its batch is measured: the other models of a start come first.
+const TUNING_DELAY: Duration = Duration::from_secs(2);
+
 /// What models are loaded with, unless their manifests say otherwise.
 #[derive(Debug, Clone)]
 pub struct ModelDefaults {
     pub device: Device,
-    /// Items in one run, at most.
-    pub max_batch: usize,
+    /// Items in one run, at most; none: measured for each graph.
+    pub max_batch: Option<usize>,
     /// Sessions of each graph.
     pub sessions: usize,
     /// Threads inside one run.
@@ -63,7 +69,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let asked = manifest.runtime.device.unwrap_or(shared.defaults.device);
     let settings = Settings {
         device: asked,
-        max_batch: manifest.runtime.max_batch.unwrap_or(shared.defaults.max_batch).max(1),
+        max_batch: manifest.runtime.max_batch.or(shared.defaults.max_batch).map(|batch| batch.max(1)),
         sessions: manifest.runtime.sessions.unwrap_or(shared.defaults.sessions).max(1),
         // a run must not start more threads than the permits it can hold
         threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).clamp(1, cores()),
@@ -145,11 +151,12 @@ impl Start<'_> {
         let mut all_workers = Vec::new();
         for (role, examined) in examined {
             let Some(spec) = self.manifest.graphs.get(&role) else { continue };
-            let max_batch = if checks::is_frozen_at_one(&examined.info) { 1 } else { self.settings.max_batch };
+            let frozen = checks::is_frozen_at_one(&examined.info);
+            let pinned = if frozen { Some(1) } else { self.settings.max_batch };
             let options = QueueOptions {
                 labels: GraphLabels { model: self.name.to_string(), graph: role.as_str() },
                 capacity: self.shared.defaults.queue_items,
-                max_batch,
+                max_batch: pinned.unwrap_or(UNTUNED_BATCH),
                 threads: self.settings.threads,
                 run_limit: self.shared.defaults.run_limit,
             };
@@ -158,7 +165,10 @@ impl Start<'_> {
             let Shared { permits, watchdog, metrics, .. } = self.shared;
             let (queue, workers) =
                 GraphQueue::start(options, runners, permits, watchdog, metrics).map_err(|error| vec![error.chain()])?;
-            graphs.insert(role, Graph::new(role, spec, examined.info, queue, max_batch));
+            if let (None, Some(item)) = (pinned, examined.warm_up) {
+                queue.tune(item, Instant::now() + TUNING_DELAY);
+            }
+            graphs.insert(role, Graph::new(role, spec, examined.info, queue));
             all_workers.push(workers);
         }
         Ok((graphs, all_workers))

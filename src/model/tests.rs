@@ -28,7 +28,7 @@ pub(super) fn data(folder: &str) -> PathBuf {
 pub(super) fn defaults() -> ModelDefaults {
     ModelDefaults {
         device: Device::Cpu,
-        max_batch: 8,
+        max_batch: Some(8),
         sessions: 2,
         threads: 1,
         queue_items: 64,

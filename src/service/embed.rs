@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 
 use super::{
     ByModel, Context, Picture, Service,
+    cache::CacheKey,
     pictures::{Decoded, Kept, Undecoded},
 };
 use crate::{
     batch::Ticket,
-    domain::ModelName,
+    domain::{ModelName, SpaceKey},
     error::{Error, Result},
     index::StoreMode,
     model::{Capability, EmbeddingHead, Graph, GraphRole, Model, VectorOptions},
@@ -49,14 +50,38 @@ impl Service {
         (pictures, keep): (Vec<Picture>, StoreMode),
         options: &VectorOptions,
     ) -> Result<Vec<Result<Made>>> {
-        let (graph, _) = encoder(model)?;
-        let tickets = graph.queue.admit(pictures.len(), ctx.deadline)?;
-        let undecoded = self.admit_pictures(pictures, keep, ctx.deadline)?;
-        let work = undecoded
-            .into_iter()
-            .zip(tickets)
-            .map(|(picture, ticket)| self.embed_one(ctx, model, picture, (options, ticket)));
+        let (graph, head) = encoder(model)?;
+        let space = head.space_key(model.space_key(), options)?;
+        let sought: Vec<Sought> =
+            pictures.into_iter().map(|picture| self.seek(picture, keep, (model, &space))).collect();
+        let missing: Vec<Picture> = sought.iter().filter_map(Sought::missing).collect();
+        let tickets = graph.queue.admit(missing.len(), ctx.deadline)?;
+        let undecoded = self.admit_pictures(missing, keep, ctx.deadline)?;
+        let mut admitted = undecoded.into_iter().zip(tickets);
+        let work = sought.into_iter().map(|sought| {
+            let admitted = if let Sought::Missing(..) = sought { admitted.next() } else { None };
+            async move {
+                let (key, (picture, ticket)) = match (sought, admitted) {
+                    (Sought::Found(vector), _) => return Ok(Made { vector, kept: None }),
+                    (Sought::Missing(_, key), Some(admitted)) => (key, admitted),
+                    (Sought::Missing(..), None) => return Err(Error::internal("a picture was not admitted")),
+                };
+                let made = self.embed_one(ctx, model, picture, (options, ticket)).await?;
+                if let Some(key) = key {
+                    self.cache.put(key, &made.vector);
+                }
+                Ok(made)
+            }
+        });
         Ok(join_all(work).await)
+    }
+
+    /// Looks for the vector of a picture of which nothing is to be stored.
+    fn seek(&self, picture: Picture, keep: StoreMode, (model, space): (&Model, &SpaceKey)) -> Sought {
+        let bytes = picture.as_ref().ok().filter(|_| keep == StoreMode::None);
+        let key = bytes.and_then(|bytes| self.cache.key(bytes, space));
+        let found = key.as_ref().and_then(|key| self.cache.get(key, model.name().as_str()));
+        found.map_or(Sought::Missing(picture, key), Sought::Found)
     }
 
     async fn embed_one(
@@ -71,6 +96,22 @@ impl Service {
         let prepared = prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))?;
         let rows = self.run_graph(ctx, graph, vec![("image", prepared.tensor)], ticket).await?;
         Ok(Made { vector: head.apply(&rows, options)?, kept })
+    }
+}
+
+/// A picture whose vector is there already, or one that has to be embedded, with the key its vector is kept under.
+enum Sought {
+    Found(Vec<f32>),
+    Missing(Picture, Option<CacheKey>),
+}
+
+impl Sought {
+    fn missing(&self) -> Option<Picture> {
+        match self {
+            Self::Found(_) => None,
+            Self::Missing(Ok(bytes), _) => Some(Ok(bytes.clone())),
+            Self::Missing(Err(error), _) => Some(Err(error.duplicate())),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Use cases without HTTP: from pictures and options to vectors, pictures, scores and found items.
 
 mod background;
+mod cache;
 mod classify;
 mod collections;
 mod context;
@@ -67,6 +68,7 @@ pub struct Service {
     index: Arc<dyn IndexEngine>,
     store: Arc<PictureStore>,
     pool: CpuPool,
+    cache: cache::VectorCache,
     limits: Limits,
     metrics: Arc<Metrics>,
     decoded: pictures::DecodedBudget,
@@ -83,6 +85,8 @@ pub struct Parts {
     pub index: Arc<dyn IndexEngine>,
     pub store: Arc<PictureStore>,
     pub pool: CpuPool,
+    /// Of vectors kept for pictures that come again; 0: none.
+    pub cache_bytes: u64,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
 }
@@ -90,7 +94,7 @@ pub struct Parts {
 impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { models, index, store, pool, limits, metrics } = parts;
+        let Parts { models, index, store, pool, cache_bytes, limits, metrics } = parts;
         let decoded = pictures::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
         let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
         Self {
@@ -98,6 +102,7 @@ impl Service {
             index,
             store,
             pool,
+            cache: cache::VectorCache::new(cache_bytes, Arc::clone(&metrics)),
             limits,
             metrics,
             decoded,

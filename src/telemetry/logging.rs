@@ -1,8 +1,9 @@
 //! The log: lines on standard error, as text or JSON.
 
-use std::io::IsTerminal as _;
+use std::io::{BufWriter, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::error::{Error, Result};
@@ -16,18 +17,28 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for the process; `level` is a filter as `info` or `latentd=debug,ort=warn`.
-pub fn start(level: &str, format: LogFormat) -> Result<()> {
+/// Lines that wait to be written, at most; whoever logs more waits, so that none is lost.
+const LINES: usize = 4096;
+
+/// Starts logging for the process; `level` is a filter as `info` or `latentd=debug,ort=warn`. Lines are written by a
+/// thread of their own, several at a time while they come quickly; when the guard goes, what waits is written.
+pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
     // ONNX Runtime tells much at info; warnings and errors are what an operator wants of it
     let filter = EnvFilter::builder()
         .parse(format!("ort=warn,{level}"))
         .map_err(|error| Error::invalid_request(format!("log.level {level:?} is not a log filter: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::stderr().is_terminal();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let (lines, guard) = NonBlockingBuilder::default()
+        .lossy(false)
+        .buffered_lines_limit(LINES)
+        .thread_name("log")
+        .finish(BufWriter::with_capacity(64 << 10, std::io::stderr()));
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(colours);
     let started = match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
-    started.map_err(|error| Error::internal("logging was started twice").with_source(error))
+    started.map_err(|error| Error::internal("logging was started twice").with_source(error))?;
+    Ok(guard)
 }

@@ -99,7 +99,7 @@ fn composed(folder: &Path) -> (AppState, Router) {
     std::fs::create_dir(folder.join("models")).unwrap();
     let defaults = ModelDefaults {
         device: latentd::domain::Device::Cpu,
-        max_batch: 1,
+        max_batch: Some(1),
         sessions: 1,
         threads: 1,
         queue_items: 64,
@@ -119,6 +119,7 @@ fn composed(folder: &Path) -> (AppState, Router) {
         index: Arc::new(EmbeddedEngine::open(&folder.join("index"), options).unwrap()),
         store: Arc::new(PictureStore::open(&folder.join("pictures")).unwrap()),
         pool: CpuPool::new(1).unwrap(),
+        cache_bytes: 0,
         limits: Limits::default(),
         metrics,
     })));

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     body::{Body, BodyDataStream, HttpBody as _},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -119,7 +119,7 @@ impl Drop for Share {
 }
 
 /// Reads the body before the handler runs, which then finds it whole. Its share of the budget lasts until the answer.
-pub(in crate::http) async fn receive(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn receive(state: AppState, request: Request, next: Next) -> Response {
     let mut share = state.bodies.share();
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {

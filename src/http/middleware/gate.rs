@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::body::discard;
+use super::body::{discard, receive};
 use crate::{
     error::{Error, Result},
     http::{
@@ -25,12 +25,17 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 const GRACE: Duration = Duration::from_millis(100);
 
 /// The place where a caller's key will be checked. There are no keys yet: every request passes.
-pub(in crate::http) async fn authorise(request: Request, next: Next) -> Response {
-    next.run(request).await
+fn authorise(_request: &Request) -> Result<()> {
+    Ok(())
 }
 
-/// Refuses work while the server drains; else gives the request its [`Context`] and ends it at its deadline.
+/// Whose request it is, then whether it is worked on, then its body: one layer, since each one costs every request a
+/// boxed future. Refuses work while the server drains; else gives the request its [`Context`] and ends it at its
+/// deadline.
 pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if let Err(error) = authorise(&request) {
+        return refuse(&state, request, error);
+    }
     if state.is_draining() {
         return refuse(&state, request, Error::unavailable("the server is shutting down"));
     }
@@ -41,7 +46,7 @@ pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Re
     let context = Context::new(Instant::now() + time);
     request.extensions_mut().insert(context.clone());
     let end = tokio::time::Instant::from_std(context.deadline + GRACE);
-    let mut response = tokio::time::timeout_at(end, next.run(request)).await.unwrap_or_else(|_| {
+    let mut response = tokio::time::timeout_at(end, receive(state, request, next)).await.unwrap_or_else(|_| {
         let text = format!("the request took longer than {} ms", time.as_millis());
         Failure::from(Error::deadline_exceeded(text)).into_response()
     });

@@ -13,6 +13,5 @@ mod observe;
 mod trace_context;
 
 pub use body::BodyBudget;
-pub(super) use body::receive;
-pub(super) use gate::{authorise, gate, json_only};
+pub(super) use gate::{gate, json_only};
 pub(super) use observe::{observe, panicked};

@@ -13,9 +13,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use tracing::Instrument as _;
-use uuid::Uuid;
 
-use super::trace_context::TraceContext;
+use super::trace_context::{TraceContext, random_id};
 use crate::{
     error::Error,
     http::{
@@ -47,6 +46,7 @@ pub(in crate::http) async fn observe(State(state): State<AppState>, request: Req
     let took = started.elapsed();
     let timing = server_timing(response.extensions().get::<Context>(), took);
     let headers = response.headers_mut();
+    headers.reserve(4);
     for (name, value) in [(REQUEST_ID, &id), (TRACEPARENT, &trace.header()), (SERVER_TIMING, &timing)] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
@@ -88,7 +88,7 @@ fn request_id(headers: &HeaderMap) -> String {
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(plain))
-        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+        .map_or_else(|| random_id().hyphenated().to_string(), str::to_owned)
 }
 
 /// The labels of a request, from closed sets: a caller cannot make up new ones.
@@ -119,6 +119,8 @@ fn server_timing(context: Option<&Context>, total: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::service::Stage;
 

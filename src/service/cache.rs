@@ -1,0 +1,131 @@
+//! Vectors of pictures that come again, byte for byte.
+//!
+//! A vector is known by the BLAKE3 hash of the picture's bytes and by the space key, which names everything that makes
+//! it: the graph, the preprocessing and the options of the request. So nothing kept here can be out of date.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use crate::{
+    domain::SpaceKey,
+    telemetry::{Metrics, metrics::ModelLabels},
+};
+
+/// What an entry takes beside its vector: its key, its place in the map and in the order of use.
+const ENTRY_BYTES: u64 = 160;
+
+/// Names one vector.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CacheKey {
+    picture: [u8; 32],
+    space: SpaceKey,
+}
+
+/// The vectors used last, within a number of bytes.
+pub(super) struct VectorCache {
+    limit: u64,
+    kept: Mutex<Kept>,
+    metrics: Arc<Metrics>,
+}
+
+struct Kept {
+    vectors: LruCache<CacheKey, Arc<[f32]>>,
+    bytes: u64,
+}
+
+impl VectorCache {
+    pub(super) fn new(limit: u64, metrics: Arc<Metrics>) -> Self {
+        Self { limit, kept: Mutex::new(Kept { vectors: LruCache::unbounded(), bytes: 0 }), metrics }
+    }
+
+    /// The key of a picture's vector; none while nothing is kept.
+    pub(super) fn key(&self, picture: &[u8], space: &SpaceKey) -> Option<CacheKey> {
+        (self.limit > 0).then(|| CacheKey { picture: *blake3::hash(picture).as_bytes(), space: space.clone() })
+    }
+
+    /// The vector of a key, which counts as used now.
+    pub(super) fn get(&self, key: &CacheKey, model: &str) -> Option<Vec<f32>> {
+        let found = self.lock().vectors.get(key).cloned();
+        let counts = if found.is_some() { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
+        counts.get_or_create(&ModelLabels { model: model.to_owned() }).inc();
+        found.map(|vector| vector.to_vec())
+    }
+
+    /// Keeps a vector; what has not been used for longest goes. One that is larger than the whole is not kept.
+    pub(super) fn put(&self, key: CacheKey, vector: &[f32]) {
+        let bytes = size(vector);
+        if bytes > self.limit {
+            return;
+        }
+        let vector: Arc<[f32]> = vector.into();
+        let mut kept = self.lock();
+        if let Some((_, replaced)) = kept.vectors.push(key, vector) {
+            kept.bytes -= size(&replaced);
+        }
+        kept.bytes += bytes;
+        while kept.bytes > self.limit {
+            let Some((_, oldest)) = kept.vectors.pop_lru() else { break };
+            kept.bytes -= size(&oldest);
+        }
+        self.metrics.cache_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Nothing that runs under this lock can panic half-way.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn size(vector: &[f32]) -> u64 {
+    ENTRY_BYTES + size_of_val(vector) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(vectors: u64) -> VectorCache {
+        VectorCache::new(vectors * size(&[0.0; 4]), Arc::default())
+    }
+
+    fn key(cache: &VectorCache, picture: u8, space: &str) -> CacheKey {
+        cache.key(&[picture], &space.parse().unwrap()).unwrap()
+    }
+
+    const SPACE: &str = "m@0123456789ab";
+
+    #[test]
+    fn what_was_used_last_is_kept_within_the_bytes() {
+        let cache = cache(2);
+        let keys: Vec<_> = (0..3).map(|picture| key(&cache, picture, SPACE)).collect();
+        cache.put(keys[0].clone(), &[0.0; 4]);
+        cache.put(keys[1].clone(), &[1.0; 4]);
+        assert!(cache.get(&keys[0], "m").is_some());
+        cache.put(keys[2].clone(), &[2.0; 4]);
+        assert_eq!(cache.get(&keys[1], "m"), None);
+        assert_eq!(cache.get(&keys[2], "m"), Some(vec![2.0; 4]));
+        assert_eq!(cache.get(&keys[0], "m"), Some(vec![0.0; 4]));
+        assert_eq!(cache.metrics.cache_bytes.get(), 2 * size(&[0.0; 4]) as i64);
+        let text = cache.metrics.render();
+        assert!(text.contains("latentd_cache_hits_total{model=\"m\"} 3"), "{text}");
+        assert!(text.contains("latentd_cache_misses_total{model=\"m\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn another_space_is_another_vector_and_the_same_key_twice_takes_no_more_room() {
+        let cache = cache(3);
+        cache.put(key(&cache, 1, SPACE), &[1.0; 4]);
+        cache.put(key(&cache, 1, SPACE), &[1.0; 4]);
+        assert_eq!(cache.get(&key(&cache, 1, "m@0123456789ab;dim=2"), "m"), None);
+        assert_eq!(cache.metrics.cache_bytes.get(), size(&[0.0; 4]) as i64);
+    }
+
+    #[test]
+    fn without_room_nothing_is_hashed_and_what_is_too_large_is_not_kept() {
+        assert_eq!(cache(0).key(&[1], &SPACE.parse().unwrap()), None);
+        let cache = cache(1);
+        cache.put(key(&cache, 1, SPACE), &[1.0; 5]);
+        assert_eq!(cache.get(&key(&cache, 1, SPACE), "m"), None);
+    }
+}
