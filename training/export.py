@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-from training import objective, pictures
+from training import objective, pictures, quantise
 
 OPSET = 20
 GOLDEN_BATCH = 3
@@ -70,6 +70,7 @@ def manifest_text(settings, graphs):
         if section in settings:
             lines += ["", f"[{section}]"]
             lines += [f"{key} = {quote(value)}" for key, value in settings[section].items()]
+    lines += quantise.manifest_lines(settings)
     return "\n".join(lines) + "\n"
 
 
@@ -107,6 +108,7 @@ def write(name, settings, model, models):
         export_graph(graph, example, folder / f"{graph.role}.onnx")
     np.savez_compressed(folder / "golden.npz", **golden)
     check(folder, manifest, golden)
+    quantise.write(folder, settings)
 
 
 def check(folder, manifest, golden):

@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_nl_means
 
-from training import metrics
+from training import metrics, quantise
 from training.served import random_masks, unit
 
 SIGMAS = (15, 25, 50)
@@ -29,6 +29,8 @@ def measure(model, val, train, raw):
         figures |= denoising_figures(model, val[0])
     if "embedding" in model.manifest:
         figures |= embedding_figures(model, val, train) | raw
+    for variant, found in quantise.figures(model.folder, val[0]).items():
+        figures |= {f"{variant}_{key}": value for key, value in found.items()}
     return {k: rounded(v) for k, v in figures.items()}
 
 

@@ -20,13 +20,17 @@ def unit(data):
 
 
 class Model:
-    """A model folder: its manifest, and its graphs by role."""
+    """A model folder, or a variant of it: its manifest, and its graphs by role."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, variant=None, threads=None):
         self.folder = folder
         self.manifest = tomllib.loads((folder / "model.toml").read_text())
         self.family = self.manifest["family"]
-        self.sessions = {role: session(folder / g["file"]) for role, g in self.manifest["graphs"].items()}
+        changed = self.manifest.get("variants", {}).get(variant, {}).get("graphs", {})
+        self.sessions = {
+            role: session(folder / changed.get(role, graph)["file"], threads)
+            for role, graph in self.manifest["graphs"].items()
+        }
 
     def has(self, *roles):
         return all(role in self.sessions for role in roles)
@@ -94,9 +98,9 @@ class Model:
         return self.run("autoencoder", {"image": self.tensors(data)}, ["image"])[0].clip(0, 1)
 
 
-def session(path):
+def session(path, threads=None):
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

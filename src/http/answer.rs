@@ -13,7 +13,7 @@ use super::{accept::Media, error::public_message};
 use crate::{
     domain::SpaceKey,
     error::{Error, ErrorKind, Result},
-    image::npy::npy_f32,
+    image::npy::{little_endian, npy_f32},
 };
 
 const SHAPE: HeaderName = HeaderName::from_static("x-latentd-shape");
@@ -85,11 +85,6 @@ impl Vector {
             EncodingFormat::Base64 => Self::Base64(STANDARD.encode(little_endian(&values))),
         }
     }
-}
-
-fn little_endian(values: &[f32]) -> Vec<u8> {
-    let words: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
-    words.into_flattened()
 }
 
 /// An array of f32 on its way out.

@@ -105,3 +105,22 @@ async fn an_autoencoders_latent_is_a_vector() {
     let dimension = server.get("/v1/models/tiny-ae").await.ok()["embedding"]["dimension"].as_u64().unwrap();
     assert_eq!(floats(&list["data"][0]["embedding"]).len() as u64, dimension);
 }
+
+#[tokio::test]
+async fn a_picture_that_comes_again_is_not_computed_again_where_a_cache_is_set() {
+    let server = Server::with(&[CONTRASTIVE], |config| config.cache.bytes = 1 << 20).await;
+    let body = |pictures: Vec<String>| json!({"model": CONTRASTIVE, "images": pictures});
+    let first = server.post("/v1/embeddings", body(vec![uri(1), uri(2)])).await.ok();
+    let again = server.post("/v1/embeddings", body(vec![uri(2), data_uri(b"no picture"), uri(1), uri(3)])).await.ok();
+    assert_eq!(again["data"][0]["embedding"], first["data"][1]["embedding"]);
+    assert_eq!(again["data"][1]["embedding"], first["data"][0]["embedding"]);
+    let places: Vec<_> = again["data"].as_array().unwrap().iter().map(|entry| entry["index"].clone()).collect();
+    assert_eq!(places, [0, 2, 3]);
+    assert_eq!(again["errors"][0]["index"], 1);
+    // other numbers of the same picture are another vector
+    let scaled = json!({"model": CONTRASTIVE, "images": [uri(1)], "dimensions": 2});
+    assert_eq!(floats(&server.post("/v1/embeddings", scaled).await.ok()["data"][0]["embedding"]).len(), 2);
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("latentd_cache_hits_total{model=\"tiny-contrastive\"} 2"), "{metrics}");
+    assert!(metrics.contains("latentd_cache_misses_total{model=\"tiny-contrastive\"} 5"), "{metrics}");
+}

@@ -27,6 +27,17 @@ def test_the_tensor_equals_pillows_within_one_level(http, pictures, model):
         assert levels.max() <= 1.001, f"{picture.mode} {picture.size}: {levels.max():.3f} levels"
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"grey": True}], ids=str)
+@pytest.mark.parametrize("model", [model for model in MODELS if model.manifest["preprocess"].get("resize") != "none"], ids=str)
+def test_a_large_jpeg_gives_the_tensor_of_the_whole_picture_though_less_of_it_is_decoded(http, model, options):
+    picture = draw(1603, 1201, 11).convert("L" if options.get("grey") else "RGB")
+    body = encoded(picture, "JPEG", quality=90, **{key: value for key, value in options.items() if key != "grey"})
+    whole = model.tensor(Image.open(io.BytesIO(body)))
+    levels = np.abs(preprocessed(http, model, body, "image/jpeg") - whole) / model.level.reshape(1, -1, 1, 1)
+    # Edges drawn to the pixel differ most; half a pixel of displacement would make a mean of several levels.
+    assert levels.mean() <= 0.6 and levels.max() <= 12, f"mean {levels.mean():.3f}, most {levels.max():.1f} levels"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(http, orientation):
     [model] = [model for model in MODELS if model.name == "tiny-contrastive"]
