@@ -57,16 +57,20 @@ section! {
     pub struct Runtime in "runtime" {
         /// `cpu`, `cuda`, `cuda:N` or `auto`. Only `auto` may fall back to the CPU; else a missing device is an error.
         device: Device = Device::Cpu,
-        /// Sessions of each graph, each with a thread of its own; 0: one a core.
+        /// Sessions of each graph, each with a thread of its own; 0: one a core, on CUDA one.
         sessions: usize = 0,
         /// Threads inside one run. Sessions × threads in use never exceed the cores.
         threads: usize = 1,
-        /// Items in one run.
-        max_batch: usize = 8,
+        /// Items in one run; 0: 8 on the CPU, 32 on CUDA.
+        max_batch: usize = 0,
         /// Milliseconds after which a run is ended.
         run_limit_ms: u64 = 60_000,
         /// Threads that decode and prepare pictures; 0: one a core.
         decode_threads: usize = 0,
+        /// Bytes of a CUDA device's memory that one session may take for its tensors; 0: as many as there are.
+        cuda_memory_bytes: usize = 0,
+        /// Whether CUDA may round the factors of products to TF32: faster, with three digits instead of seven.
+        cuda_tf32: bool = false,
     }
 }
 
@@ -145,7 +149,6 @@ impl Config {
             ("limits.deadline_ms", limits.deadline_ms),
             ("limits.metadata_bytes", limits.metadata_bytes as u64),
             ("runtime.threads", self.runtime.threads as u64),
-            ("runtime.max_batch", self.runtime.max_batch as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),
             ("index.graph_expansion_add", self.index.graph_expansion_add as u64),
             ("index.graph_expansion_search", self.index.graph_expansion_search as u64),

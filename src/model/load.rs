@@ -31,9 +31,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ModelDefaults {
     pub device: Device,
-    /// Items in one run, at most.
+    /// Items in one run, at most; 0: as suits the device.
     pub max_batch: usize,
-    /// Sessions of each graph.
+    /// Sessions of each graph; 0: as suits the device.
     pub sessions: usize,
     /// Threads inside one run.
     pub threads: usize,
@@ -41,6 +41,25 @@ pub struct ModelDefaults {
     pub queue_items: usize,
     /// A run that takes longer is ended.
     pub run_limit: Duration,
+}
+
+impl ModelDefaults {
+    fn max_batch_on(&self, device: Device) -> usize {
+        match (self.max_batch, device) {
+            (0, Device::Cuda(_)) => 32,
+            (0, _) => 8,
+            (items, _) => items,
+        }
+    }
+
+    /// A GPU runs one batch after the other, and each further session would hold the weights once more.
+    fn sessions_on(&self, device: Device) -> usize {
+        match (self.sessions, device) {
+            (0, Device::Cuda(_)) => 1,
+            (0, _) => cores(),
+            (sessions, _) => sessions,
+        }
+    }
 }
 
 /// What every model of the process shares.
@@ -61,10 +80,11 @@ type Reasons = Vec<String>;
 pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<Model, Reasons> {
     let manifest = read_manifest(folder, name)?;
     let asked = manifest.runtime.device.unwrap_or(shared.defaults.device);
+    let likely = shared.loader.device(asked);
     let settings = Settings {
         device: asked,
-        max_batch: manifest.runtime.max_batch.unwrap_or(shared.defaults.max_batch).max(1),
-        sessions: manifest.runtime.sessions.unwrap_or(shared.defaults.sessions).max(1),
+        max_batch: manifest.runtime.max_batch.unwrap_or_else(|| shared.defaults.max_batch_on(likely)).max(1),
+        sessions: manifest.runtime.sessions.unwrap_or_else(|| shared.defaults.sessions_on(likely)).max(1),
         // a run must not start more threads than the permits it can hold
         threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).clamp(1, cores()),
         run_limit: shared.defaults.run_limit,
