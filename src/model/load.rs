@@ -228,3 +228,24 @@ fn measured(folder: &Path, name: &ModelName) -> Option<serde_json::Value> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_and_batches_left_open_suit_the_device() {
+        let open = ModelDefaults {
+            device: Device::Auto,
+            max_batch: 0,
+            sessions: 0,
+            threads: 1,
+            queue_items: 64,
+            run_limit: Duration::from_secs(1),
+        };
+        assert_eq!((open.max_batch_on(Device::Cpu), open.sessions_on(Device::Cpu)), (8, cores()));
+        assert_eq!((open.max_batch_on(Device::Cuda(1)), open.sessions_on(Device::Cuda(1))), (32, 1));
+        let said = ModelDefaults { max_batch: 5, sessions: 3, ..open };
+        assert_eq!((said.max_batch_on(Device::Cuda(0)), said.sessions_on(Device::Cuda(0))), (5, 3));
+    }
+}

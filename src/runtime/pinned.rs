@@ -20,6 +20,7 @@ pub(super) struct Pinned {
     memory: MemoryInfo<'static>,
     input_names: Vec<String>,
     output_names: Vec<String>,
+    worked: bool,
 }
 
 impl Pinned {
@@ -47,7 +48,13 @@ impl Pinned {
             memory,
             input_names: names(inputs),
             output_names: names(outputs),
+            worked: false,
         })
+    }
+
+    /// Whether any run has gone through.
+    pub(super) const fn has_worked(&self) -> bool {
+        self.worked
     }
 
     /// Runs the graph on one tensor for each of its inputs, in the graph's order.
@@ -75,13 +82,16 @@ impl Pinned {
         }
         let outputs = session.run_binding_with_options(&self.binding, options)?;
         self.binding.synchronize_outputs()?;
-        self.output_names
+        let outputs = self
+            .output_names
             .iter()
             .map(|name| {
                 let (shape, data) = outputs[name.as_str()].try_extract_tensor::<f32>()?;
                 let shape = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
                 Ok(Tensor { shape, data: data.to_vec() })
             })
-            .collect()
+            .collect::<ort::Result<_>>()?;
+        self.worked = true;
+        Ok(outputs)
     }
 }

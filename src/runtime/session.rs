@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::Device,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// What sessions are made with.
@@ -184,7 +184,13 @@ impl Runner for SessionRunner {
             None => Arc::new(RunOptions::new().map_err(|error| from_ort("cannot prepare a run", &error))?),
         };
         if let Some(pinned) = &mut self.pinned {
-            return pinned.run(&mut self.session, inputs, &options).map_err(|error| run_error(&error));
+            match pinned.run(&mut self.session, inputs, &options).map_err(|error| run_error(&error)) {
+                Err(error) if !pinned.has_worked() && error.kind() != ErrorKind::DeadlineExceeded => {
+                    tracing::warn!(reason = error.chain(), "runs in pinned memory fail: copies will be slower");
+                    self.pinned = None;
+                }
+                result => return result,
+            }
         }
         let mut values = Vec::with_capacity(inputs.len());
         for (name, view) in self.inputs.iter().zip(inputs) {

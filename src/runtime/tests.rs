@@ -16,6 +16,15 @@ fn graph(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name)
 }
 
+/// The shape of one item of the first input, its batch axis included.
+fn item(info: &GraphInfo) -> Vec<usize> {
+    let size = |axis: &Axis| match axis {
+        Axis::Fixed(size) => *size,
+        Axis::Dynamic(_) => 1,
+    };
+    info.inputs[0].shape.iter().map(size).collect()
+}
+
 const CPU: SessionOptions = SessionOptions { device: Device::Cpu, threads: 1 };
 
 #[test]
@@ -67,16 +76,10 @@ fn bound_runs_give_what_plain_ones_give_whatever_the_batch() {
     let (mut plain, info) = open().unwrap();
     let (mut bound, _) = open().unwrap();
     bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
-    let item: Vec<usize> = info.inputs[0].shape[1..]
-        .iter()
-        .map(|axis| match axis {
-            Axis::Fixed(size) => *size,
-            Axis::Dynamic(_) => 1,
-        })
-        .collect();
+    let item = item(&info);
     let values = item.iter().product::<usize>();
     for (round, rows) in [3, 3, 1, 5, 3].into_iter().enumerate() {
-        let shape: Vec<usize> = [rows].iter().chain(&item).copied().collect();
+        let shape: Vec<usize> = [rows].iter().chain(&item[1..]).copied().collect();
         let data: Vec<f32> = (0..rows * values).map(|at| ((at + round) % 17) as f32 / 17.0).collect();
         let view = TensorView { shape: &shape, data: &data };
         let expected = plain.run(&[view]).unwrap();
@@ -92,17 +95,25 @@ fn a_bound_run_that_is_stopped_says_so_and_the_next_one_runs() {
     let (mut bound, info) =
         session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
     bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
-    let shape: Vec<usize> = info.inputs[0]
-        .shape
-        .iter()
-        .map(|axis| match axis {
-            Axis::Fixed(size) => *size,
-            Axis::Dynamic(_) => 1,
-        })
-        .collect();
+    let shape = item(&info);
     let data = vec![0.5; shape.iter().product()];
     let view = TensorView { shape: &shape, data: &data };
     bound.prepare().unwrap().stop();
     assert_eq!(bound.run(&[view]).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     bound.run(&[view]).unwrap();
+}
+
+#[test]
+fn a_session_that_cannot_run_bound_runs_plainly() {
+    let runtime = runtime();
+    let file = graph("tiny-vae/encoder.onnx");
+    let (mut runner, info) =
+        session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
+    let mut unknown = info.outputs.clone();
+    unknown[0].name = "no such output".to_owned();
+    runner.bind(|session| Pinned::on_cpu(session, (&info.inputs, &unknown)).unwrap());
+    let shape = item(&info);
+    let data = vec![0.5; shape.iter().product()];
+    let view = TensorView { shape: &shape, data: &data };
+    assert_eq!(runner.run(&[view]).unwrap().len(), info.outputs.len());
 }
