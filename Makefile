@@ -1,7 +1,7 @@
 # Everything a checkout needs. `make run` serves, `make test` tests; both set up what they use.
 #
 #   make run ARGS='--listen 127.0.0.1:9000'    flags for `latentd serve`
-#   make run DEVICE=cpu                        which build of ONNX Runtime (cpu)
+#   make run DEVICE=cuda                       on an NVIDIA GPU; cuda:N: on that one (1.6 GB to download)
 #   CARGO_TARGET_DIR                           is honoured, as cargo does
 
 .DEFAULT_GOAL := help
@@ -53,8 +53,13 @@ onnxruntime:
 build: tools onnxruntime
 	cargo build --release --locked
 
+# What DEVICE=cuda tells the server; flags in ARGS have the last word. Without it, its own configuration says all.
+ifneq ($(DEVICE),cpu)
+RUN_ENV := LATENTD_ONNXRUNTIME='$(abspath .ort/lib-cuda/libonnxruntime.so)' LATENTD_RUNTIME__DEVICE='$(DEVICE)'
+endif
+
 run: build
-	@exec '$(TARGET)/release/latentd' serve $(ARGS)
+	@exec env $(RUN_ENV) '$(TARGET)/release/latentd' serve $(ARGS)
 
 test: test-rust test-clients
 

@@ -19,7 +19,7 @@ use crate::{
     image::CpuPool,
     index::{EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine as _, TransferReader},
     model::{ModelDefaults, Repository, RepositoryParts},
-    runtime::{self, GraphLoader, Runtime},
+    runtime::{self, CudaOptions, GraphLoader, Runtime},
     service::{self, Parts, Service},
     store::PictureStore,
     telemetry::Metrics,
@@ -40,6 +40,7 @@ impl App {
     /// load in the background: until they are there, `/readyz` says so.
     pub async fn build(config: Config) -> Result<Self> {
         let runtime = load_runtime(&config)?;
+        runtime.check(config.runtime.device)?;
         let parts = compose(&config, runtime)?;
         let listener = TcpListener::bind(config.general.listen)
             .await
@@ -103,7 +104,8 @@ impl App {
 /// Loads the ONNX Runtime library that the configuration names or the usual places hold.
 pub fn load_runtime(config: &Config) -> Result<Runtime> {
     let named = Some(config.general.onnxruntime.as_str()).filter(|path| !path.is_empty());
-    let runtime = Runtime::load(named.map(Path::new))?;
+    let cuda = CudaOptions { memory_bytes: config.runtime.cuda_memory_bytes, tf32: config.runtime.cuda_tf32 };
+    let runtime = Runtime::load(named.map(Path::new))?.with_cuda(cuda);
     tracing::info!(library = %runtime.path().display(), build = runtime.build(), "onnx runtime is loaded");
     Ok(runtime)
 }
@@ -116,13 +118,14 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
     let defaults = ModelDefaults {
         device: config.runtime.device,
         max_batch: Some(config.runtime.max_batch).filter(|batch| *batch > 0),
-        sessions,
+        sessions: Some(config.runtime.sessions).filter(|sessions| *sessions > 0),
+        cpu_sessions: sessions,
         threads,
         queue_items: config.limits.queue_items,
         run_limit: Duration::from_millis(config.runtime.run_limit_ms),
     };
     let profile = config.runtime.profile;
-    tracing::info!(cores, ?profile, sessions, threads, "cores are planned");
+    tracing::info!(cores, device = %defaults.device, ?profile, sessions, threads, "cores are planned");
     let loader: Arc<dyn GraphLoader> = Arc::new(runtime);
     let models = Repository::new(RepositoryParts {
         folder: PathBuf::from(&config.general.models),

@@ -89,7 +89,7 @@ section! {
         /// What `sessions` and `threads` are planned for: `throughput` (as many sessions as cores, of one thread each) or
         /// `latency` (one session that spreads a run over all cores).
         profile: Profile = Profile::Throughput,
-        /// Sessions of each graph, each with a thread of its own; 0: by the profile.
+        /// Sessions of each graph, each with a thread of its own; 0: by the profile, on CUDA one.
         sessions: usize = 0,
         /// Threads inside one run; 0: by the profile. Sessions × threads in use never exceed the cores.
         threads: usize = 0,
@@ -100,6 +100,10 @@ section! {
         run_limit_ms: u64 = 60_000,
         /// Threads that decode and prepare pictures; 0: one a core.
         decode_threads: usize = 0,
+        /// Bytes of a CUDA device's memory that one session may take for its tensors; 0: as many as there are.
+        cuda_memory_bytes: usize = 0,
+        /// Whether CUDA may round the factors of products to TF32: faster, with three digits instead of seven.
+        cuda_tf32: bool = false,
     }
 }
 

@@ -27,9 +27,6 @@ use crate::{
     telemetry::metrics::{GraphLabels, Metrics},
 };
 
-/// Items in one run until the best batch is measured.
-const UNTUNED_BATCH: usize = 8;
-
 /// How long after a graph is loaded its batch is measured: the other models of a start come first.
 const TUNING_DELAY: Duration = Duration::from_secs(2);
 
@@ -39,14 +36,32 @@ pub struct ModelDefaults {
     pub device: Device,
     /// Items in one run, at most; none: measured for each graph.
     pub max_batch: Option<usize>,
-    /// Sessions of each graph.
-    pub sessions: usize,
+    /// Sessions of each graph; none: as suits the device.
+    pub sessions: Option<usize>,
+    /// What suits the processor.
+    pub cpu_sessions: usize,
     /// Threads inside one run.
     pub threads: usize,
     /// Items of one graph that are admitted and not yet finished, at most.
     pub queue_items: usize,
     /// A run that takes longer is ended.
     pub run_limit: Duration,
+}
+
+impl ModelDefaults {
+    /// A GPU runs one batch after the other, and each further session would hold the weights once more.
+    fn sessions_on(&self, device: Device) -> usize {
+        match (self.sessions, device) {
+            (Some(sessions), _) => sessions,
+            (None, Device::Cuda(_)) => 1,
+            (None, _) => self.cpu_sessions,
+        }
+    }
+}
+
+/// Items in one run until the best batch is measured.
+const fn untuned_batch(device: Device) -> usize {
+    if matches!(device, Device::Cuda(_)) { 32 } else { 8 }
 }
 
 /// What every model of the process shares.
@@ -67,10 +82,11 @@ type Reasons = Vec<String>;
 pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<Model, Reasons> {
     let manifest = read_manifest(folder, name)?;
     let asked = manifest.runtime.device.unwrap_or(shared.defaults.device);
+    let likely = shared.loader.device(asked);
     let settings = Settings {
         device: asked,
         max_batch: manifest.runtime.max_batch.or(shared.defaults.max_batch).map(|batch| batch.max(1)),
-        sessions: manifest.runtime.sessions.unwrap_or(shared.defaults.sessions).max(1),
+        sessions: manifest.runtime.sessions.unwrap_or_else(|| shared.defaults.sessions_on(likely)).max(1),
         // a run must not start more threads than the permits it can hold
         threads: manifest.runtime.threads.unwrap_or(shared.defaults.threads).clamp(1, cores()),
         run_limit: shared.defaults.run_limit,
@@ -156,7 +172,7 @@ impl Start<'_> {
             let options = QueueOptions {
                 labels: GraphLabels { model: self.name.to_string(), graph: role.as_str() },
                 capacity: self.shared.defaults.queue_items,
-                max_batch: pinned.unwrap_or(UNTUNED_BATCH),
+                max_batch: pinned.unwrap_or(untuned_batch(examined.info.device)),
                 threads: self.settings.threads,
                 run_limit: self.shared.defaults.run_limit,
             };
@@ -216,5 +232,27 @@ fn measured(folder: &Path, name: &ModelName) -> Option<serde_json::Value> {
             tracing::warn!(model = %name, file = FILE, reason = %error.chain(), "a model's measurements are left out");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_and_batches_left_open_suit_the_device() {
+        let open = ModelDefaults {
+            device: Device::Auto,
+            max_batch: None,
+            sessions: None,
+            cpu_sessions: 6,
+            threads: 1,
+            queue_items: 64,
+            run_limit: Duration::from_secs(1),
+        };
+        assert_eq!((untuned_batch(Device::Cpu), open.sessions_on(Device::Cpu)), (8, 6));
+        assert_eq!((untuned_batch(Device::Cuda(1)), open.sessions_on(Device::Cuda(1))), (32, 1));
+        let said = ModelDefaults { sessions: Some(3), ..open };
+        assert_eq!((said.sessions_on(Device::Cuda(0)), said.sessions_on(Device::Cpu)), (3, 3));
     }
 }

@@ -29,7 +29,8 @@ pub(super) fn defaults() -> ModelDefaults {
     ModelDefaults {
         device: Device::Cpu,
         max_batch: Some(8),
-        sessions: 2,
+        sessions: Some(2),
+        cpu_sessions: 2,
         threads: 1,
         queue_items: 64,
         run_limit: Duration::from_millis(500),

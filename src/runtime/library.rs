@@ -2,11 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
-use super::{GraphInfo, GraphLoader, Runner, SessionOptions, session};
-use crate::error::{Error, Result};
+use super::{
+    CudaOptions, GraphInfo, GraphLoader, Runner, SessionOptions, probe,
+    session::{self, Place},
+};
+use crate::{
+    domain::Device,
+    error::{Error, Result},
+};
 
 /// The file name the platform's linker gives the library.
 const FILE_NAME: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
@@ -20,9 +26,10 @@ static LOADED: OnceLock<Result<Runtime, String>> = OnceLock::new();
 /// A loaded ONNX Runtime library.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    environment: ort::environment::Environment,
-    path: PathBuf,
+    place: Place,
     build: String,
+    /// What `auto` stands for, found out once.
+    automatic: Arc<OnceLock<Device>>,
 }
 
 impl Runtime {
@@ -39,10 +46,31 @@ impl Runtime {
             .map_err(Error::unavailable)
     }
 
+    /// The same library, using CUDA devices in another way.
+    #[must_use]
+    pub fn with_cuda(mut self, options: CudaOptions) -> Self {
+        self.place.cuda = options;
+        self.automatic = Arc::default();
+        self
+    }
+
+    /// Runs one small convolution on a device that was asked for by name.
+    ///
+    /// # Errors
+    /// `unavailable`, with the library or the device that is missing.
+    pub fn check(&self, device: Device) -> Result<()> {
+        if device == Device::Auto { Ok(()) } else { probe::run(&self.place, device) }
+    }
+
     /// The file that was loaded.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.place.library
+    }
+
+    #[cfg(test)]
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The library's own words on its version and build.
@@ -54,7 +82,28 @@ impl Runtime {
 
 impl GraphLoader for Runtime {
     fn open(&self, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)> {
-        session::open(&self.environment, file, options)
+        let device = self.device(options.device);
+        let opened = session::open(&self.place, file, SessionOptions { device, ..options });
+        match (options.device, device) {
+            (Device::Auto, Device::Cuda(_)) => opened.or_else(|error| {
+                tracing::warn!(file = %file.display(), reason = %error.chain(), "device auto falls back to the cpu");
+                session::open(&self.place, file, SessionOptions { device: Device::Cpu, ..options })
+            }),
+            _ => opened,
+        }
+    }
+
+    fn device(&self, asked: Device) -> Device {
+        if asked != Device::Auto {
+            return asked;
+        }
+        *self.automatic.get_or_init(|| match self.check(Device::Cuda(0)) {
+            Ok(()) => Device::Cuda(0),
+            Err(error) => {
+                tracing::warn!(reason = %error.chain(), "device auto falls back to the cpu");
+                Device::Cpu
+            }
+        })
     }
 }
 
@@ -92,7 +141,8 @@ fn load_from(path: &Path) -> Result<Runtime, String> {
         .with_telemetry(false)
         .build()
         .map_err(|error| format!("onnx runtime at {} did not start: {error}", path.display()))?;
-    Ok(Runtime { environment, path: path.to_path_buf(), build: ort::info().to_owned() })
+    let place = Place { environment, library: path.to_path_buf(), cuda: CudaOptions::default() };
+    Ok(Runtime { place, build: ort::info().to_owned(), automatic: Arc::default() })
 }
 
 /// One line: what is wrong with the library, and what to do.

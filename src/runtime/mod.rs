@@ -1,13 +1,18 @@
 //! ONNX Runtime: finding its library, opening sessions on a device, running them. `ort` is named in this room and
 //! nowhere else; the other rooms see [`Runtime`], [`Runner`] and plain tensors.
 
+mod cuda;
 mod library;
+mod pinned;
 mod placement;
+mod probe;
 mod provider;
 mod session;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -100,6 +105,15 @@ impl GraphInfo {
     }
 }
 
+/// How CUDA devices are used, by every session on one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CudaOptions {
+    /// What one session may take of the device's memory for its tensors; 0: as much as there is.
+    pub memory_bytes: usize,
+    /// Whether products may be rounded to TF32.
+    pub tf32: bool,
+}
+
 /// How a session is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionOptions {
@@ -127,6 +141,11 @@ pub trait Runner: Send {
 pub trait GraphLoader: Send + Sync {
     /// Opens a graph file once; `Err` says what is wrong with the file or the device.
     fn open(&self, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)>;
+
+    /// The device that `asked` stands for here: what it says, unless it is [`Device::Auto`].
+    fn device(&self, asked: Device) -> Device {
+        if asked == Device::Auto { Device::Cpu } else { asked }
+    }
 }
 
 /// Cores that this process may use: cgroup limits and affinity counted in.

@@ -2,20 +2,22 @@
 
 #![expect(unsafe_code, reason = "the assignment is reachable through the C interface only")]
 
-use std::{collections::BTreeMap, ffi::CStr};
+use std::ffi::CStr;
 
 use ort::{AsPointer, ortsys, session::Session};
+
+use super::provider::Placement;
 
 /// Session configuration without which ONNX Runtime does not record the assignment.
 pub(super) const RECORD: (&str, &str) = ("session.record_ep_graph_assignment_info", "1");
 
-/// Provider → operator → number of nodes.
-pub(super) fn assignment(session: &Session) -> ort::Result<BTreeMap<String, BTreeMap<String, usize>>> {
+/// Where the nodes of a session are.
+pub(super) fn assignment(session: &Session) -> ort::Result<Placement> {
     let mut subgraphs: *const *const ort::sys::OrtEpAssignedSubgraph = std::ptr::null();
     let mut subgraph_count = 0usize;
     // SAFETY: the session is alive; the arrays it hands out live as long as it does and are only read here
     ortsys![unsafe Session_GetEpGraphAssignmentInfo(session.ptr(), &mut subgraphs, &mut subgraph_count)?];
-    let mut placed: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut placed = Placement::new();
     for at in 0..subgraph_count {
         // SAFETY: `at` is within the count given with the array
         let subgraph = unsafe { *subgraphs.add(at) };

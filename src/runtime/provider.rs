@@ -3,10 +3,9 @@
 //! Three levels guard it: the library must be built with the provider; its libraries must load when the session is
 //! made; and after that no heavy operator may have been left on the CPU.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use ort::ep::ExecutionProvider;
-
+use super::{CudaOptions, cuda};
 use crate::{
     domain::Device,
     error::{Error, Result},
@@ -36,32 +35,23 @@ const HEAVY: [&str; 20] = [
     "GRU",
 ];
 
+/// Provider → operator → number of nodes.
+pub(super) type Placement = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// The provider that `device` stands for, to be appended to a session; none for the CPU.
-pub(super) fn dispatch(device: Device) -> Result<Option<ort::ep::ExecutionProviderDispatch>> {
+pub(super) fn dispatch(
+    device: Device,
+    library: &Path,
+    options: CudaOptions,
+) -> Result<Option<ort::ep::ExecutionProviderDispatch>> {
     match device {
         Device::Cpu | Device::Auto => Ok(None),
-        Device::Cuda(number) => {
-            if !cuda_is_built_in() {
-                return Err(Error::unavailable(format!(
-                    "device cuda:{number} was asked for, but this onnx runtime library is built without cuda; install \
-                     onnxruntime-gpu, or set device = \"cpu\" or \"auto\""
-                )));
-            }
-            let number = i32::try_from(number)
-                .map_err(|_| Error::invalid_request(format!("there is no cuda device {number}")))?;
-            // TF32 would silently round every product to 10 bits of mantissa
-            let provider = ort::ep::CUDA::default().with_device_id(number).with_tf32(false).build();
-            Ok(Some(provider.error_on_failure()))
-        }
+        Device::Cuda(number) => cuda::provider(number, library, options).map(Some),
     }
 }
 
-pub(super) fn cuda_is_built_in() -> bool {
-    ort::ep::CUDA::is_available().unwrap_or(false)
-}
-
-/// Refuses a session on `device` that left heavy operators on the CPU. `placed` maps provider → operator → count.
-pub(super) fn check_placement(device: Device, placed: &BTreeMap<String, BTreeMap<String, usize>>) -> Result<()> {
+/// Refuses a session on `device` that left heavy operators on the CPU.
+pub(super) fn check_placement(device: Device, placed: &Placement) -> Result<()> {
     let Device::Cuda(number) = device else { return Ok(()) };
     let Some(on_cpu) = placed.get("CPUExecutionProvider") else { return Ok(()) };
     let heavy: Vec<String> = HEAVY
@@ -78,11 +68,22 @@ pub(super) fn check_placement(device: Device, placed: &BTreeMap<String, BTreeMap
     }
 }
 
+/// One line: how many nodes are where, and which operators the CPU got where it is not alone.
+pub(super) fn report(placed: &Placement) -> String {
+    let line = |(provider, operators): (&String, &BTreeMap<String, usize>)| {
+        let count: usize = operators.values().sum();
+        let named: Vec<String> = operators.iter().map(|(operator, count)| format!("{count} × {operator}")).collect();
+        let detail = provider == "CPUExecutionProvider" && placed.len() > 1;
+        if detail { format!("{provider} {count} ({})", named.join(", ")) } else { format!("{provider} {count}") }
+    };
+    placed.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn placed(provider: &str, operator: &str) -> BTreeMap<String, BTreeMap<String, usize>> {
+    fn placed(provider: &str, operator: &str) -> Placement {
         BTreeMap::from([(provider.to_owned(), BTreeMap::from([(operator.to_owned(), 2)]))])
     }
 
@@ -93,5 +94,13 @@ mod tests {
         assert!(check_placement(Device::Cuda(0), &placed("CPUExecutionProvider", "Shape")).is_ok());
         assert!(check_placement(Device::Cuda(0), &placed("CUDAExecutionProvider", "Conv")).is_ok());
         assert!(check_placement(Device::Cpu, &placed("CPUExecutionProvider", "Conv")).is_ok());
+    }
+
+    #[test]
+    fn the_report_names_what_the_cpu_got_beside_a_gpu() {
+        let mut both = placed("CUDAExecutionProvider", "Conv");
+        both.extend(placed("CPUExecutionProvider", "Shape"));
+        assert_eq!(report(&both), "CPUExecutionProvider 2 (2 × Shape); CUDAExecutionProvider 2");
+        assert_eq!(report(&placed("CPUExecutionProvider", "Conv")), "CPUExecutionProvider 2");
     }
 }

@@ -1,87 +1,107 @@
 //! Sessions of ONNX Runtime as [`Runner`]s.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ort::{
     environment::Environment,
-    session::{NoSelectedOutputs, RunOptions, Session, builder::GraphOptimizationLevel},
+    session::{
+        NoSelectedOutputs, RunOptions, Session,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
 
-use super::{Axis, GraphInfo, Port, Runner, SessionOptions, Stop, Tensor, TensorView, from_ort, placement, provider};
+use super::{
+    Axis, CudaOptions, GraphInfo, Port, Runner, SessionOptions, Stop, Tensor, TensorView, cuda, from_ort,
+    pinned::Pinned,
+    placement,
+    provider::{self, Placement},
+};
 use crate::{
     domain::Device,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
 };
 
-/// Opens a graph file on the device of the options. `auto` tries CUDA first and says in the log when it falls back.
-pub(super) fn open(
-    environment: &Environment,
-    file: &Path,
-    options: SessionOptions,
-) -> Result<(Box<dyn Runner>, GraphInfo)> {
-    if options.device == Device::Auto {
-        let on_cuda = open_on(environment, file, SessionOptions { device: Device::Cuda(0), ..options });
-        return on_cuda.or_else(|error| {
-            tracing::warn!(file = %file.display(), reason = %error.chain(), "device auto falls back to the cpu");
-            open_on(environment, file, SessionOptions { device: Device::Cpu, ..options })
-        });
-    }
-    open_on(environment, file, options)
+/// What sessions are made with.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) environment: Environment,
+    /// The file that was loaded.
+    pub(super) library: PathBuf,
+    pub(super) cuda: CudaOptions,
 }
 
-fn open_on(environment: &Environment, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)> {
-    let provider = provider::dispatch(options.device)?;
-    let session = build(environment, file, options.threads, provider).map_err(|error| {
+/// Opens a graph file on the device of the options, which is a real one.
+pub(super) fn open(place: &Place, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)> {
+    let name = display_name(file);
+    let (runner, info) = open_graph(place, &name, options, |mut builder| builder.commit_from_file(file))?;
+    Ok((Box::new(runner), info))
+}
+
+/// Opens what `commit` reads; `name` is what messages call it.
+pub(super) fn open_graph(
+    place: &Place,
+    name: &str,
+    options: SessionOptions,
+    commit: impl FnOnce(SessionBuilder) -> ort::Result<Session>,
+) -> Result<(SessionRunner, GraphInfo)> {
+    let device = options.device;
+    let provider = provider::dispatch(device, &place.library, place.cuda)?;
+    let session = builder(place, options.threads, provider).and_then(commit).map_err(|error| {
         let text = error.to_string();
-        if options.device == Device::Cpu {
-            Error::invalid_request(format!("onnx runtime cannot load {}: {}", display_name(file), first_line(&text)))
+        let reason = cuda::reason(&text);
+        if device == Device::Cpu {
+            Error::invalid_request(format!("onnx runtime cannot load {name}: {reason}"))
         } else {
-            Error::unavailable(format!(
-                "cannot run {} on {}: {}",
-                display_name(file),
-                options.device,
-                first_line(&text)
-            ))
+            Error::unavailable(format!("cannot run {name} on {device}: {reason}"))
         }
     })?;
     let placed = placement::assignment(&session)
         .map_err(|error| from_ort("cannot read where onnx runtime placed the graph", &error))?;
-    provider::check_placement(options.device, &placed)?;
-    let info = describe(&session, options.device, &placed);
+    provider::check_placement(device, &placed)?;
+    let placement = provider::report(&placed);
+    if device == Device::Cpu {
+        tracing::debug!(graph = name, %device, placement, "a session is open");
+    } else {
+        tracing::info!(graph = name, %device, placement, "a session is open");
+    }
+    let info = describe(&session, device, &placed);
+    let pinned = match device {
+        Device::Cuda(number) => Pinned::on_cuda(&session, number, (&info.inputs, &info.outputs))
+            .inspect_err(|error| tracing::warn!(graph = name, %error, "no pinned memory: copies will be slower"))
+            .ok(),
+        Device::Cpu | Device::Auto => None,
+    };
     let inputs = info.inputs.iter().map(|port| port.name.clone()).collect();
-    let runner = SessionRunner { session, inputs, options: None };
-    Ok((Box::new(runner), info))
+    Ok((SessionRunner { pinned, session, inputs, options: None }, info))
 }
 
-fn build(
-    environment: &Environment,
-    file: &Path,
+pub(super) fn builder(
+    place: &Place,
     threads: usize,
     provider: Option<ort::ep::ExecutionProviderDispatch>,
-) -> ort::Result<Session> {
-    let mut builder = Session::builder(environment)?
+) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(&place.environment)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         // spinning threads would take the cores that decoding and HTTP need
         .with_intra_op_spinning(false)?
         .with_config_entry(placement::RECORD.0, placement::RECORD.1)?;
-    if let Some(provider) = provider {
-        builder = builder.with_execution_providers([provider])?;
+    match provider {
+        Some(provider) => Ok(builder.with_execution_providers([provider])?),
+        None => Ok(builder),
     }
-    builder.commit_from_file(file)
 }
 
 fn display_name(file: &Path) -> String {
     file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_end_matches('.')
-}
-
-fn describe(session: &Session, device: Device, placed: &BTreeMap<String, BTreeMap<String, usize>>) -> GraphInfo {
+fn describe(session: &Session, device: Device, placed: &Placement) -> GraphInfo {
     GraphInfo {
         inputs: session.inputs().iter().map(port).collect(),
         outputs: session.outputs().iter().map(port).collect(),
@@ -119,11 +139,21 @@ fn dtype_name(ty: TensorElementType) -> String {
     }
 }
 
-struct SessionRunner {
+pub(super) struct SessionRunner {
+    /// On CUDA; before the session, whose memory it holds.
+    pinned: Option<Pinned>,
     session: Session,
     inputs: Vec<String>,
     /// Of the prepared run: the terminate flag is sticky, so each run gets its own.
     options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
+}
+
+#[cfg(test)]
+impl SessionRunner {
+    /// Makes it run as on CUDA.
+    pub(super) fn bind(&mut self, pinned: impl FnOnce(&Session) -> Pinned) {
+        self.pinned = Some(pinned(&self.session));
+    }
 }
 
 struct Terminate(Arc<RunOptions<NoSelectedOutputs>>);
@@ -153,6 +183,15 @@ impl Runner for SessionRunner {
             Some(options) => options,
             None => Arc::new(RunOptions::new().map_err(|error| from_ort("cannot prepare a run", &error))?),
         };
+        if let Some(pinned) = &mut self.pinned {
+            match pinned.run(&mut self.session, inputs, &options).map_err(|error| run_error(&error)) {
+                Err(error) if !pinned.has_worked() && error.kind() != ErrorKind::DeadlineExceeded => {
+                    tracing::warn!(reason = error.chain(), "runs in pinned memory fail: copies will be slower");
+                    self.pinned = None;
+                }
+                result => return result,
+            }
+        }
         let mut values = Vec::with_capacity(inputs.len());
         for (name, view) in self.inputs.iter().zip(inputs) {
             let value = TensorRef::from_array_view((view.shape, view.data))

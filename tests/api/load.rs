@@ -100,7 +100,8 @@ fn composed(folder: &Path) -> (AppState, Router) {
     let defaults = ModelDefaults {
         device: latentd::domain::Device::Cpu,
         max_batch: Some(1),
-        sessions: 1,
+        sessions: Some(1),
+        cpu_sessions: 1,
         threads: 1,
         queue_items: 64,
         run_limit: Duration::from_secs(1),
