@@ -47,6 +47,9 @@ pub(crate) struct Options {
     times: Times,
 }
 
+/// Who is refused in a closed loop waits so long before it asks again.
+const REST: Duration = Duration::from_millis(100);
+
 /// What came of one request.
 struct Sample {
     /// When the latency began.
@@ -120,7 +123,11 @@ impl Driver {
             tasks.push(tokio::task::spawn_local(async move {
                 let mut connection = None;
                 while Instant::now() < driver.window.end() {
-                    connection = driver.ask(connection, Instant::now()).await;
+                    let (reusable, status) = driver.ask(connection, Instant::now()).await;
+                    connection = reusable;
+                    if status != 200 {
+                        tokio::time::sleep(REST).await;
+                    }
                 }
             }));
         }
@@ -147,9 +154,8 @@ impl Driver {
             let task = tokio::task::spawn_local(async move {
                 let _place = places.acquire().await.unwrap();
                 let connection = idle.borrow_mut().pop();
-                if let Some(connection) = driver.ask(connection, due).await {
-                    idle.borrow_mut().push(connection);
-                }
+                let (connection, _) = driver.ask(connection, due).await;
+                idle.borrow_mut().extend(connection);
             });
             tasks.push((due, task));
         }
@@ -162,20 +168,14 @@ impl Driver {
         unanswered
     }
 
-    /// Sends the next request, notes what comes of it, and returns the connection if it can be used again.
-    async fn ask(&self, connection: Option<Connection>, due: Instant) -> Option<Connection> {
+    /// Sends the next request, notes what comes of it, and returns the connection, if it can be used again, and the
+    /// status.
+    async fn ask(&self, connection: Option<Connection>, due: Instant) -> (Option<Connection>, u16) {
         let outcome = self.exchange(connection).await;
         let done = Instant::now();
         let (status, body) = outcome.as_ref().map_or((0, 0), |(_, head)| (head.status, head.body));
         self.samples.borrow_mut().push(Sample { due, done, status, body });
-        match outcome {
-            Ok((connection, head)) => (!head.closes).then_some(connection),
-            Err(_) => {
-                // a server that refuses connections must not be asked in a tight circle
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                None
-            }
-        }
+        (outcome.ok().filter(|(_, head)| !head.closes).map(|(connection, _)| connection), status)
     }
 
     async fn exchange(&self, connection: Option<Connection>) -> std::io::Result<(Connection, answer::Head)> {
