@@ -31,7 +31,7 @@ help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
 	@echo 'make test       Rust tests, then real clients against the real binary'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
-	@echo "make bench      measures latentd beside other servers, 25 minutes (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
+	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
 	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256'); docs/BENCHMARKS.md"
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'

@@ -1,6 +1,6 @@
 """`make bench`: starts latentd and, in turn, what a user would write or pick instead, and measures them.
 
-    make bench                                            everything, about 25 minutes on two cores
+    make bench                                            everything, less than half an hour on two cores
     make bench ARGS='--quick'                             without the large model, in a few minutes, to see that it works
     make bench ARGS='--only tiny --seconds 5 --repeats 3'
 

@@ -34,6 +34,7 @@ class Embed(litserve.LitAPI):
 
 
 if __name__ == "__main__":
+    # a batch is what has come; a few milliseconds of waiting for more made it no faster
     api = Embed(max_batch_size=int(os.environ["BENCH_BATCH"]), batch_timeout=0, api_path="/embed")
     server = litserve.LitServer(
         api, accelerator="cpu", devices=1, workers_per_device=int(os.environ["BENCH_CORES"]), fast_queue=True

@@ -14,9 +14,18 @@ mod window;
 
 use std::{fs, path::Path};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+    /// cargo bench passes it
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Posts bodies to a server and measures its answers
     Load(load::Options),
@@ -25,7 +34,7 @@ enum Command {
 }
 
 fn main() {
-    match Command::parse() {
+    match Options::parse().command {
         Command::Load(options) => load::run(&options),
         Command::Limit(options) => limit::run(&options),
     }
