@@ -19,16 +19,19 @@ LATENTD_BIN ?= $(abspath $(TARGET)/debug/latentd)
 CLIENTS := .venv-clients
 FIXTURES := .venv-fixtures
 TRAINING := .venv-training
+# The harness of make bench and the servers it measures latentd against: bench/requirements/*.txt, each in its own.
+BENCHES := $(patsubst bench/requirements/%.txt,.venv-bench-%,$(wildcard bench/requirements/*.txt))
 # Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
 DATA ?=
 
-.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench-index lint docs openapi docs-reference \
+.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench bench-index lint docs openapi docs-reference \
         fixtures models model model-name docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
 	@echo 'make test       Rust tests, then real clients against the real binary'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
+	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
 	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256'); docs/BENCHMARKS.md"
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'
@@ -75,6 +78,19 @@ KILLS ?= 200
 soak: tools onnxruntime
 	LATENTD_TEST_KILLS=$(KILLS) cargo test --locked --test durability -- --nocapture
 
+# The load generator's path has a hash in its name, so cargo is asked for it. The server is built after it, so that it is
+# the one that `make run` builds.
+bench: tools onnxruntime $(addsuffix /installed,$(BENCHES))
+	@serving=$$(cargo bench --locked --no-run --bench serving --message-format json-render-diagnostics \
+	  | sed -n '/"name":"serving"/s/.*"executable":"\([^"]*\)".*/\1/p') && \
+	$(MAKE) build && \
+	exec .venv-bench-serving/bin/python -m bench.serve --latentd '$(TARGET)/release/latentd' --serving "$$serving" $(ARGS)
+
+.venv-bench-%/installed: bench/requirements/%.txt | python
+	$(PYTHON) -m venv --clear .venv-bench-$*
+	.venv-bench-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 bench-index: tools
 	cargo bench --locked --bench index -- $(ARGS)
 
@@ -82,6 +98,7 @@ bench-index: tools
 test-clients: tools onnxruntime $(CLIENTS)/installed
 	cargo test --no-run --quiet --locked
 	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
+	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider bench/tests
 
 $(CLIENTS)/installed: tests/clients/requirements.txt | python
 	$(PYTHON) -m venv --clear $(CLIENTS)
@@ -145,4 +162,4 @@ docker:
 
 clean:
 	cargo clean
-	rm -rf .ort $(CLIENTS) $(FIXTURES) $(TRAINING)
+	rm -rf .ort $(CLIENTS) $(FIXTURES) $(TRAINING) $(BENCHES)

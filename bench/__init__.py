@@ -1,0 +1,1 @@
+"""Measurements of latentd beside other ways to serve the same models: docs/BENCHMARKS.md."""
