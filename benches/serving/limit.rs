@@ -110,9 +110,10 @@ impl Bench {
         let runtime = Runtime::load(None).unwrap();
         let defaults = ModelDefaults {
             device: Device::Cpu,
-            max_batch: options.batch,
+            max_batch: Some(options.batch),
             // the threads of the other measurements open sessions of their own
-            sessions: if options.what == What::Queued { cores() } else { 1 },
+            sessions: Some(if options.what == What::Queued { cores() } else { 1 }),
+            cpu_sessions: 1,
             threads: 1,
             queue_items: 256,
             run_limit: Duration::from_secs(60),
@@ -230,7 +231,8 @@ impl Asker {
 
 fn prepare(model: &Model, picture: &[u8], tensor: &mut [f32]) {
     let preprocessor = model.preprocessor();
-    let decoded = image::decode(picture, MAX_PIXELS).unwrap();
+    let shrink = preprocessor.shrink(&image::probe(picture, MAX_PIXELS).unwrap());
+    let decoded = image::decode_shrunk(picture, MAX_PIXELS, shrink).unwrap();
     preprocessor.write_tensor(&preprocessor.pixels(&decoded).unwrap(), tensor);
 }
 

@@ -16,6 +16,10 @@ use std::{fs, path::Path};
 
 use clap::{Parser, Subcommand};
 
+/// As the server has it, so that the limit is measured under the same conditions.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 struct Options {
     #[command(subcommand)]
