@@ -133,7 +133,7 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
     Ok(Parts {
         models: Arc::new(models),
         index: Arc::new(EmbeddedEngine::open(&data.join("index"), options)?),
-        store: Arc::new(PictureStore::open(&data.join("pictures"))?),
+        store: Arc::new(PictureStore::connect(&data.join("pictures"), &config.store)?),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         limits: config.limits.clone(),
         metrics,

@@ -2,9 +2,11 @@
 //! every violation listed at once.
 
 mod layers;
+mod secret;
 mod section;
 
 pub use layers::{Flags, Loaded, load};
+pub use secret::Secret;
 pub use section::Key;
 
 use std::net::SocketAddr;
@@ -107,6 +109,24 @@ section! {
 }
 
 section! {
+    /// Where stored pictures lie.
+    pub struct Store in "store" {
+        /// Empty: the folder `pictures` under `data`. Else `s3://BUCKET/PREFIX`, in S3 or a store that speaks its language.
+        url: String = String::new(),
+        /// The address of such a store, as `https://minio.example.org:9000`; empty: S3 itself.
+        endpoint: String = String::new(),
+        /// The region of the bucket; empty: `AWS_REGION`, else us-east-1.
+        region: String = String::new(),
+        /// Who asks; empty: `AWS_ACCESS_KEY_ID`, else the role of the machine.
+        access_key_id: String = String::new(),
+        /// Its secret, better given by the environment than in a file; empty: `AWS_SECRET_ACCESS_KEY`.
+        secret_access_key: Secret = Secret::default(),
+        /// Lets the endpoint be an `http://` one, which anybody on the way can read.
+        allow_http: bool = false,
+    }
+}
+
+section! {
     /// The log, on standard error.
     pub struct Log in "log" {
         /// A filter: `error`, `warn`, `info`, `debug`, `trace`, or by target as `info,latentd::batch=debug`.
@@ -124,6 +144,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub server: Server,
     pub index: Index,
+    pub store: Store,
     pub log: Log,
 }
 
@@ -131,7 +152,8 @@ impl Config {
     /// Every key there is, for the reference and for the check of unknown ones.
     #[must_use]
     pub fn keys() -> Vec<Key> {
-        [General::keys(), Limits::keys(), Runtime::keys(), Server::keys(), Index::keys(), Log::keys()].concat()
+        [General::keys(), Limits::keys(), Runtime::keys(), Server::keys(), Index::keys(), Store::keys(), Log::keys()]
+            .concat()
     }
 
     /// Contradictions and values out of range.
@@ -172,6 +194,7 @@ impl Config {
         if limits.queue_items < limits.images {
             found.push("limits.queue_items is less than limits.images: no such request is ever admitted".into());
         }
+        found.extend(self.store.violations());
         if self.general.models.is_empty() || self.general.data.is_empty() {
             found.push("models and data name a folder each".into());
         }
@@ -199,6 +222,27 @@ impl Config {
             ));
         }
         text
+    }
+}
+
+impl Store {
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let bucket = self.url.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
+        if !self.url.is_empty() && bucket.is_none_or(str::is_empty) {
+            found.push("store.url is s3://BUCKET or s3://BUCKET/PREFIX, or empty for a folder".into());
+        }
+        let (clear, safe) = (self.endpoint.starts_with("http://"), self.endpoint.starts_with("https://"));
+        if !self.endpoint.is_empty() && !clear && !safe {
+            found.push("store.endpoint begins with https:// or http://".into());
+        }
+        if clear && !self.allow_http {
+            found.push("store.endpoint is in clear text, and store.allow_http does not allow it".into());
+        }
+        if self.access_key_id.is_empty() != self.secret_access_key.expose().is_empty() {
+            found.push("store.access_key_id and store.secret_access_key go together".into());
+        }
+        found
     }
 }
 
