@@ -38,6 +38,8 @@ RUN groupadd --gid 10001 latentd \
 COPY --from=build /latentd /usr/local/bin/latentd
 # The server looks in ../lib/latentd beside its own folder.
 COPY --from=onnxruntime /onnxruntime /usr/local/lib/latentd
+# Whom clients of https trust: the picture store in a bucket, `latentd ingest`.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE /usr/local/share/doc/latentd/LICENSE
 COPY models /models
 # A shared library that the slim image lacks is an error here, not at the first start.

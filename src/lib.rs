@@ -4,7 +4,7 @@
 //! Rooms are modules, arrows are imports, and arrows point one way:
 //!
 //! `main → cli → app → http → service → {model, anomaly, index, store} → batch → runtime`, with `image` beside
-//! `model` and `statistics` beside `index`; `domain`, `error`, `config` and `telemetry` are leaves that anyone may use. Only `http` knows axum and
+//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `telemetry` and `tls` are leaves that anyone may use. Only `http` knows axum and
 //! status codes, only `runtime` knows `ort`, only `index::embedded` knows redb, only `store` knows `object_store`.
 //! `tests/architecture.rs` fails on an arrow that runs back up.
 
@@ -24,3 +24,4 @@ pub mod service;
 pub mod statistics;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
