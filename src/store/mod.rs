@@ -113,9 +113,8 @@ impl PictureStore {
         *answered = None;
         let asked = tokio::time::timeout(PATIENCE, self.objects.get(&path(NO_PICTURE)?)).await;
         let late = || self.unavailable("it does not answer in time");
-        match asked.map_err(|_| late())? {
-            Err(error) => self.out_of_reach(error).map_or(Ok(()), Err)?,
-            Ok(_) => {}
+        if let Err(error) = asked.map_err(|_| late())? {
+            self.out_of_reach(error).map_or(Ok(()), Err)?;
         }
         *answered = Some(Instant::now());
         Ok(())

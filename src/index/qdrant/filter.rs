@@ -16,7 +16,11 @@ use crate::domain::{Condition, Filter, Number, NumberRange, Scalar};
 enum Logic {
     Always,
     Never,
-    If(qdrant::Condition),
+    If(Box<qdrant::Condition>),
+}
+
+fn when(condition: qdrant::Condition) -> Logic {
+    Logic::If(Box::new(condition))
 }
 
 /// The filter of a request; none where every item passes.
@@ -24,7 +28,7 @@ pub(super) fn translate(filter: Option<&Filter>) -> Option<qdrant::Filter> {
     match filter.map(whole)? {
         Logic::Always => None,
         Logic::Never => Some(must(vec![never()])),
-        Logic::If(condition) => Some(must(vec![condition])),
+        Logic::If(condition) => Some(must(vec![*condition])),
     }
 }
 
@@ -58,14 +62,14 @@ fn whole(filter: &Filter) -> Logic {
         match part(condition) {
             Logic::Always => {}
             Logic::Never => return Logic::Never,
-            Logic::If(condition) => found.must.push(condition),
+            Logic::If(condition) => found.must.push(*condition),
         }
     }
     for condition in &filter.must_not {
         match part(condition) {
             Logic::Always => return Logic::Never,
             Logic::Never => {}
-            Logic::If(condition) => found.must_not.push(condition),
+            Logic::If(condition) => found.must_not.push(*condition),
         }
     }
     let mut satisfied = filter.should.is_empty();
@@ -73,7 +77,7 @@ fn whole(filter: &Filter) -> Logic {
         match part(condition) {
             Logic::Always => satisfied = true,
             Logic::Never => {}
-            Logic::If(condition) => found.should.push(condition),
+            Logic::If(condition) => found.should.push(*condition),
         }
     }
     if satisfied {
@@ -84,20 +88,20 @@ fn whole(filter: &Filter) -> Logic {
     if found == qdrant::Filter::default() {
         return Logic::Always;
     }
-    Logic::If(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Filter(found)) })
+    when(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Filter(found)) })
 }
 
 fn part(condition: &Condition) -> Logic {
     match condition {
-        Condition::Match { key, value } => Logic::If(field(terms_path(key), MatchValue::Keyword(text(value)))),
+        Condition::Match { key, value } => when(field(terms_path(key), MatchValue::Keyword(text(value)))),
         Condition::Any { values, .. } if values.is_empty() => Logic::Never,
         Condition::Any { key, values } => {
             let strings = values.iter().map(text).collect();
-            Logic::If(field(terms_path(key), MatchValue::Keywords(RepeatedStrings { strings })))
+            when(field(terms_path(key), MatchValue::Keywords(RepeatedStrings { strings })))
         }
         Condition::Range { key, range } => within(key, range),
         Condition::HasId(ids) if ids.is_empty() => Logic::Never,
-        Condition::HasId(ids) => Logic::If(has_id(&ids.iter().map(uuid_of).collect::<Vec<_>>())),
+        Condition::HasId(ids) => when(has_id(&ids.iter().map(uuid_of).collect::<Vec<_>>())),
         Condition::Nested(filter) => whole(filter),
     }
 }
@@ -119,7 +123,7 @@ fn within(key: &str, range: &NumberRange) -> Logic {
     };
     let range = qdrant::Range { lt, gt, gte, lte };
     let condition = qdrant::FieldCondition { key: numbers_path(key), range: Some(range), ..Default::default() };
-    Logic::If(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Field(condition)) })
+    when(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Field(condition)) })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl QdrantCollection {
             point.score = score(spec.metric, point.score);
         }
         // Qdrant orders equal scores as it likes
-        found.sort_by(|a, b| better(a, b));
+        found.sort_by(better);
         found.truncate(limit);
         found.retain(|point| query.min_score.is_none_or(|least| point.score >= least));
         found.into_iter().map(|point| hit(point, query.with_metadata, query.with_vector)).collect()

@@ -59,6 +59,9 @@ impl Admitted {
     }
 }
 
+/// A point and about how many bytes it takes in a request.
+type SizedPoint = (PointStruct, usize);
+
 /// What is there of an item.
 #[derive(Clone)]
 struct There {
@@ -130,7 +133,7 @@ impl QdrantCollection {
         items: &[Admitted],
         ids: &[Uuid],
         mut there: HashMap<Uuid, There>,
-    ) -> Result<(Vec<(PointStruct, usize)>, Vec<Written>)> {
+    ) -> Result<(Vec<SizedPoint>, Vec<Written>)> {
         let first = self.shared.clock.take(items.len());
         let mut answers = Vec::with_capacity(items.len());
         let mut last: HashMap<Uuid, usize> = HashMap::new();
@@ -317,7 +320,7 @@ fn done(result: Option<UpdateResult>) -> Result<()> {
 }
 
 /// Points in requests that a node takes.
-fn chunks(points: Vec<(PointStruct, usize)>) -> Vec<Vec<PointStruct>> {
+fn chunks(points: Vec<SizedPoint>) -> Vec<Vec<PointStruct>> {
     let mut chunks: Vec<Vec<PointStruct>> = Vec::new();
     let mut room = 0;
     for (point, bytes) in points {
