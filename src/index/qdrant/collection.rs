@@ -1,6 +1,6 @@
 //! A collection as requests see it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::GetPoints;
@@ -25,6 +25,15 @@ use crate::{
     },
 };
 
+/// Waits for a node that has not heard of a collection yet; one that is in step hears of it within milliseconds.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+];
+
 /// A handle of a collection; once it is dropped, by whichever replica, every operation is `collection_not_found`.
 #[derive(Clone)]
 pub(super) struct QdrantCollection {
@@ -45,30 +54,39 @@ impl QdrantCollection {
     }
 
     /// Makes a request about this collection.
-    pub(super) async fn call<T, A>(&self, ask: impl Fn(Client) -> A + Send) -> Result<T>
+    pub(super) async fn call<T, A>(&self, ask: impl Fn(Client) -> A + Send + Sync) -> Result<T>
     where
         A: Future<Output = std::result::Result<Response<T>, Status>> + Send,
     {
-        match self.shared.nodes.call(ask).await {
-            Ok(answer) => Ok(answer),
-            Err(failure) => Err(self.why(failure).await),
-        }
+        let ask = &ask;
+        self.patiently(move || self.shared.nodes.call(ask)).await
     }
 
-    /// What a failure means. A Qdrant collection that is missing although the catalogue has it is one that the node
-    /// has not heard of yet.
-    pub(super) async fn why(&self, failure: Failure) -> Error {
-        let Failure::NoCollection = failure else { return failure.about(&self.entry.spec.name) };
-        match catalogue::find(&self.shared, &self.entry.spec.name).await {
-            Ok(Some(entry)) if entry.physical == self.entry.physical => {
-                Error::unavailable("a node of the index does not know the collection yet; try again")
+    /// Does work about this collection. A Qdrant collection that is missing although the catalogue has it is one that
+    /// a node has not heard of yet, and is waited for.
+    pub(super) async fn patiently<T, W>(&self, work: impl Fn() -> W + Send + Sync) -> Result<T>
+    where
+        W: Future<Output = std::result::Result<T, Failure>> + Send,
+    {
+        for pause in PAUSES {
+            match work().await {
+                Err(Failure::NoCollection) => {}
+                done => return done.map_err(Error::from),
             }
-            Ok(_) => {
-                self.shared.known.forget(&self.entry.physical);
-                not_found(&self.entry.spec.name)
-            }
-            Err(error) => error,
+            self.check_entry().await?;
+            tokio::time::sleep(pause).await;
         }
+        Err(Error::unavailable("the index does not have the collection that its catalogue names"))
+    }
+
+    /// Whether the catalogue still has this very collection, or `collection_not_found`.
+    async fn check_entry(&self) -> Result<()> {
+        let entry = catalogue::find(&self.shared, &self.entry.spec.name).await?;
+        if entry.is_some_and(|entry| entry.physical == self.entry.physical) {
+            return Ok(());
+        }
+        self.shared.known.forget(&self.entry.physical);
+        Err(not_found(&self.entry.spec.name))
     }
 }
 

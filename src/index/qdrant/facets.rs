@@ -34,12 +34,12 @@ impl QdrantCollection {
     ) -> Result<Vec<Facet>> {
         let path = fields::terms_path(key.as_str());
         let filter = translate(filter.as_ref());
-        let counts = match self.known.is_indexed(&self.shared, &self.entry.physical, &path).await {
-            Ok(Some(true)) => self.counted_there(&path, filter).await?,
+        let asked = self.patiently(|| self.known.is_indexed(&self.shared, &self.entry.physical, &path));
+        let counts = match asked.await? {
+            Some(true) => self.counted_there(&path, filter).await?,
             // a field is indexed before anything is written into it
-            Ok(Some(false)) => Vec::new(),
-            Ok(None) => self.counted_here(&path, filter).await?,
-            Err(failure) => return Err(self.why(failure).await),
+            Some(false) => Vec::new(),
+            None => self.counted_here(&path, filter).await?,
         };
         let mut counts: Vec<(Scalar, String, u64)> =
             counts.into_iter().filter_map(|(text, count)| Some((fields::value(&text)?, text, count))).collect();

@@ -2,11 +2,7 @@
 
 use tonic::{Code, Status};
 
-use crate::{
-    domain::CollectionName,
-    error::{Error, ErrorKind},
-    index::rules::not_found,
-};
+use crate::error::{Error, ErrorKind};
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -16,16 +12,6 @@ pub(super) enum Failure {
     /// The Qdrant collection that it makes is there already.
     Exists,
     Other(Error),
-}
-
-impl Failure {
-    /// The failure of a request about a collection of ours.
-    pub(super) fn about(self, name: &CollectionName) -> Error {
-        match self {
-            Self::NoCollection => not_found(name),
-            other => other.into(),
-        }
-    }
 }
 
 impl From<Failure> for Error {

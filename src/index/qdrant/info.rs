@@ -31,12 +31,7 @@ impl QdrantCollection {
     }
 
     pub(super) async fn describe(&self) -> Result<CollectionInfo> {
-        let described = async {
-            match physical::describe(&self.shared, &self.entry.physical).await {
-                Ok(info) => Ok(info),
-                Err(failure) => Err(self.why(failure).await),
-            }
-        };
+        let described = self.patiently(|| physical::describe(&self.shared, &self.entry.physical));
         let (count, written, info) = try_join!(self.count_passing(None), self.last_written(), described)?;
         let indexed = info.indexed_vectors_count.unwrap_or_default();
         let (form, form_reason) = if indexed == 0 {

@@ -67,22 +67,17 @@ impl Known {
     }
 
     /// Lets the fields be indexed that are not yet, before anything is written into them.
-    pub(super) async fn index(
-        &self,
-        shared: &Shared,
-        physical: &str,
-        paths: impl IntoIterator<Item = String>,
-    ) -> Result<(), Failure> {
+    pub(super) async fn index(&self, shared: &Shared, physical: &str, paths: &HashSet<String>) -> Result<(), Failure> {
         for path in paths {
-            if self.look(&path).is_some_and(|(indexed, room)| indexed || !room) {
+            if self.look(path).is_some_and(|(indexed, room)| indexed || !room) {
                 continue;
             }
-            if self.look(&path).is_none() {
+            if self.look(path).is_none() {
                 self.ask(shared, physical).await?;
             }
-            if self.look(&path) == Some((false, true)) {
-                index_field(shared, physical, &path).await?;
-                self.note([path]);
+            if self.look(path) == Some((false, true)) {
+                index_field(shared, physical, path).await?;
+                self.note([path.clone()]);
             }
         }
         Ok(())

@@ -147,7 +147,7 @@ impl Nodes {
 
     /// Makes a request of one node after the other until one of them answers. The request has to be one that may be
     /// made twice.
-    pub(super) async fn call<T, A>(&self, ask: impl Fn(Client) -> A + Send) -> std::result::Result<T, Failure>
+    pub(super) async fn call<T, A>(&self, ask: impl Fn(Client) -> A + Send + Sync) -> std::result::Result<T, Failure>
     where
         A: Future<Output = std::result::Result<Response<T>, Status>> + Send,
     {

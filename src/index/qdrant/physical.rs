@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{Embedding, Metric},
-    error::{Error, Result},
+    error::Result,
     index::{CollectionSpec, PictureRef},
 };
 
@@ -54,8 +54,22 @@ pub(super) async fn create(shared: &Shared, spec: CollectionSpec) -> Result<Entr
         Ok(_) | Err(Failure::Exists) => {}
         Err(failure) => return Err(failure.into()),
     }
-    for field in [ADDED, WRITTEN] {
-        index_field(shared, &entry.physical, field).await.map_err(Error::from)?;
+    let indexed = async {
+        for field in [ADDED, WRITTEN] {
+            index_field(shared, &entry.physical, field).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(failure) = indexed.await {
+        // nobody knows of it yet, so nobody would ever drop it
+        if let Err(error) = drop_collection(shared, &entry.physical).await {
+            tracing::warn!(
+                collection = entry.physical,
+                cause = error.chain(),
+                "a useless collection stays in the index"
+            );
+        }
+        return Err(failure.into());
     }
     Ok(entry)
 }

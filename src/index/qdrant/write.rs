@@ -121,10 +121,7 @@ impl QdrantCollection {
     }
 
     async fn index_fields(&self, paths: HashSet<String>) -> Result<()> {
-        match self.known.index(&self.shared, &self.entry.physical, paths).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.why(failure).await),
-        }
+        self.patiently(|| self.known.index(&self.shared, &self.entry.physical, &paths)).await
     }
 
     /// The points to write, each id once, with what each of the items is answered.
