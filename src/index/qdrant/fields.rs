@@ -33,7 +33,7 @@ impl Fields {
             if let Some(number) = float(&term.value) {
                 fields.numbers.entry(key.clone()).or_default().push(number);
             }
-            fields.terms.entry(key).or_default().push(text(&term.value));
+            fields.terms.entry(key).or_default().push(encoded(&term.value));
         }
         fields
     }
@@ -72,10 +72,15 @@ fn name(key: &str) -> String {
 
 /// The text that stands for a value.
 pub(super) fn text(value: &Scalar) -> String {
-    match shorten(value.clone()) {
+    encoded(&shorten(value.clone()))
+}
+
+/// Of a value that is short already.
+fn encoded(value: &Scalar) -> String {
+    match value {
         Scalar::Text(text) => format!("t{text}"),
         Scalar::Bool(value) => format!("b{value}"),
-        number @ Scalar::Number(_) => format!("n{number}"),
+        Scalar::Number(_) => format!("n{value}"),
     }
 }
 
@@ -131,12 +136,14 @@ mod tests {
 
     #[test]
     fn every_value_of_a_key_is_found_under_its_name() {
-        let metadata = json!({"tags": ["a", 2, 2.0], "camera": {"lens": {"mm": 50}}, "none": null});
+        let long = "x".repeat(100);
+        let metadata = json!({"tags": ["a", 2, 2.0], "camera": {"lens": {"mm": 50}}, "none": null, "note": long});
         let mut fields = Fields::of(metadata.as_object().unwrap());
         fields.terms.values_mut().for_each(|texts| texts.sort());
         assert_eq!(fields.terms["tags"], ["n2", "ta"]);
         assert_eq!(fields.numbers["tags"], [2.0]);
         assert_eq!(fields.numbers["camera_2elens_2emm"], [50.0]);
-        assert_eq!(fields.paths().count(), 4);
+        assert_eq!(fields.terms["note"], [text(&Scalar::Text(long))]);
+        assert_eq!(fields.paths().count(), 5);
     }
 }
