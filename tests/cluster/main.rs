@@ -6,6 +6,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stderr,
     reason = "what a test takes for granted is a part of what it proves"
 )]
 
@@ -69,7 +70,7 @@ fn vector(seed: u64) -> Embedding {
 }
 
 fn item(id: &str, seed: u64) -> NewItem {
-    let metadata = json!({"seed": seed, "even": seed % 2 == 0});
+    let metadata = json!({"seed": seed, "even": seed.is_multiple_of(2)});
     NewItem {
         id: id.parse().unwrap(),
         vector: vector(seed),

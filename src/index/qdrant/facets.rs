@@ -68,7 +68,8 @@ impl QdrantCollection {
             let request = request.clone();
             async move { node.points().facet(request).await }
         });
-        let hits = answer.await?.hits.into_iter();
+        // values that no item has any more are told with a count of 0
+        let hits = answer.await?.hits.into_iter().filter(|hit| hit.count > 0);
         let text = |value: facet_value::Variant| match value {
             facet_value::Variant::StringValue(text) => Some(text),
             _ => None,
