@@ -35,12 +35,16 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 
 
 FROM ${RUST} AS build
+# For libjpeg-turbo.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends cmake nasm \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=secret,id=cargo,target=/usr/local/cargo/config.toml \
     --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked \
+    cargo build --release --locked --features turbojpeg \
     && cp target/release/latentd /latentd
 
 
@@ -49,6 +53,8 @@ FROM ${DEBIAN} AS server
 RUN groupadd --gid 10001 latentd \
     && useradd --uid 10001 --gid latentd --no-create-home --home-dir /var/lib/latentd --shell /usr/sbin/nologin latentd \
     && install -d -o latentd -g latentd /var/lib/latentd
+# Whom clients of https trust: the picture store in a bucket, a Qdrant cluster, `latentd ingest`.
+COPY --from=fetch /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE /usr/local/share/doc/latentd/LICENSE
 ENV LATENTD_LISTEN=0.0.0.0:8080 \
     LATENTD_MODELS=/models \

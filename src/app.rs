@@ -14,10 +14,10 @@ use crate::{
     batch::{RunPermits, Watchdog},
     config::{self, Config},
     domain::CollectionName,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     http::{self, AppState},
     image::CpuPool,
-    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine as _, TransferReader},
+    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, QdrantEngine, QdrantOptions, TransferReader},
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, CudaOptions, GraphLoader, Runtime},
     service::{self, Parts, Service},
@@ -59,8 +59,14 @@ impl App {
             .map_err(|error| Error::internal("cannot start the model loader").with_source(error))?;
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
         let service = Service::new(parts);
-        let collections = service.collections().await?;
-        tracing::info!(collections = collections.len(), "the index is open");
+        match service.collections().await {
+            Ok(collections) => tracing::info!(collections = collections.len(), "the index is open"),
+            // requests find it once it is there; until then readiness says that it is not
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::warn!(cause = error.chain(), "the index is not there yet");
+            }
+            Err(error) => return Err(error),
+        }
         let state = AppState::new(Arc::new(service));
         let health_every = Duration::from_secs(config.index.health_every_s);
         Ok(Self { listener, addr, state, models, grace, health_every })
@@ -135,10 +141,9 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
         watchdog: Watchdog::start()?,
         metrics: Arc::clone(&metrics),
     });
-    let options = embedded_options(&config.index, cores, Arc::clone(&metrics));
     Ok(Parts {
         models: Arc::new(models),
-        index: Arc::new(EmbeddedEngine::open(&index_folder(config), options)?),
+        index: open_index(config, cores, Arc::clone(&metrics))?,
         store: Arc::new(open_store(config)?),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         cache_bytes: config.cache.bytes,
@@ -152,18 +157,52 @@ fn index_folder(config: &Config) -> PathBuf {
 }
 
 fn open_store(config: &Config) -> Result<PictureStore> {
-    PictureStore::open(&Path::new(&config.general.data).join("pictures"))
+    PictureStore::connect(&Path::new(&config.general.data).join("pictures"), &config.store)
 }
 
-/// The index and the pictures of the data folder, for work on them while no server runs there.
-fn open_data(config: &Config) -> Result<(EmbeddedEngine, PictureStore)> {
-    let options = embedded_options(&config.index, runtime::cores(), Arc::default());
-    Ok((EmbeddedEngine::open_untended(&index_folder(config), options)?, open_store(config)?))
+/// Index and pictures, for work on them beside a server or without one.
+fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, PictureStore)> {
+    let metrics = Arc::default();
+    let engine: Arc<dyn IndexEngine> = match config.index.engine {
+        config::IndexEngine::Embedded => {
+            let options = embedded_options(&config.index, runtime::cores(), metrics);
+            Arc::new(EmbeddedEngine::open_untended(&index_folder(config), options)?)
+        }
+        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(&config.qdrant, metrics))?),
+    };
+    Ok((engine, open_store(config)?))
+}
+
+/// The index that the server works on.
+fn open_index(config: &Config, cores: usize, metrics: Arc<Metrics>) -> Result<Arc<dyn IndexEngine>> {
+    Ok(match config.index.engine {
+        config::IndexEngine::Embedded => {
+            let options = embedded_options(&config.index, cores, metrics);
+            Arc::new(EmbeddedEngine::open(&index_folder(config), options)?)
+        }
+        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(&config.qdrant, metrics))?),
+    })
+}
+
+fn qdrant_options(qdrant: &config::Qdrant, metrics: Arc<Metrics>) -> QdrantOptions {
+    QdrantOptions {
+        nodes: qdrant.nodes(),
+        api_key: qdrant.api_key.clone(),
+        prefix: qdrant.prefix.clone(),
+        shard_number: qdrant.shard_number,
+        replication_factor: qdrant.replication_factor,
+        write_consistency_factor: qdrant.write_consistency_factor,
+        connect_timeout: Duration::from_millis(qdrant.connect_timeout_ms),
+        request_timeout: Duration::from_millis(qdrant.request_timeout_ms),
+        retries: qdrant.retries,
+        put_aside: Duration::from_millis(qdrant.put_aside_ms),
+        metrics,
+    }
 }
 
 /// Writes a collection with its pictures; returns how many items it has.
 pub async fn export_collection(config: &Config, name: &CollectionName, out: impl Write) -> Result<u64> {
-    if !index_folder(config).exists() {
+    if config.index.engine == config::IndexEngine::Embedded && !index_folder(config).exists() {
         // opening would make an empty index
         return Err(Error::unavailable(format!("there is no index in the data folder {}", config.general.data)));
     }

@@ -12,14 +12,15 @@ use std::{
 };
 
 /// Anyone may use these.
-const LEAVES: [&str; 4] = ["domain", "error", "config", "telemetry"];
+const LEAVES: [&str; 5] = ["domain", "error", "config", "telemetry", "tls"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),
     ("telemetry", &[]),
+    ("tls", &[]),
     ("runtime", &[]),
     ("batch", &["runtime"]),
     ("image", &[]),
@@ -36,14 +37,17 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates that only one room may name.
-const KEPT_INSIDE: [(&str, &str); 7] = [
+const KEPT_INSIDE: [(&str, &str); 10] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
     ("ort", "src/runtime"),
     ("redb", "src/index/embedded"),
     ("usearch", "src/index/embedded"),
+    ("qdrant_client", "src/index/qdrant"),
+    ("tonic", "src/index/qdrant"),
     ("object_store", "src/store"),
+    ("rustls", "src/tls.rs"),
 ];
 
 #[test]

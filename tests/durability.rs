@@ -90,6 +90,12 @@ impl Server {
     }
 }
 
+/// A client for clear text; any client has to have a TLS stack.
+fn client_builder() -> reqwest::ClientBuilder {
+    latentd::tls::install();
+    reqwest::Client::builder().tls_certs_only([])
+}
+
 /// What a writer knows of one id: the state last acknowledged, and the one in flight when the server died.
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -210,7 +216,7 @@ async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9_with_a_graph() {
 /// Kills the server during writes and checks what it has after each restart; returns after how many a graph answered.
 async fn kill_again_and_again(settings: &[&str]) -> u64 {
     let home = home_with_one_model();
-    let client = reqwest::Client::builder().pool_max_idle_per_host(8).build().unwrap();
+    let client = client_builder().pool_max_idle_per_host(8).build().unwrap();
     let mut server = Server::start(home.path(), settings);
     server.ready(&client).await;
     make_collection(&client, &server.base, DIMENSION).await;
@@ -258,7 +264,7 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
     const WIDE: usize = 2048;
     let wide = |seed: usize| -> Vec<f32> { (0..WIDE).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect() };
     let home = home_with_one_model();
-    let client = reqwest::Client::new();
+    let client = client_builder().build().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; ulimit -f 12288; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latentd")]);
     let server = Server::start_by(command, home.path(), &WITH_GRAPH);
@@ -297,7 +303,7 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let home = home_with_one_model();
-    let client = reqwest::Client::new();
+    let client = client_builder().build().unwrap();
     let server = Server::start(home.path(), &[]);
     server.ready(&client).await;
     let url = format!("{}/v1/collections/p", server.base);

@@ -8,7 +8,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Cache, Config, General, Index, Key, Limits, Log, Runtime, Server, refuse};
+use super::{Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, refuse};
 use crate::error::{Error, Result};
 
 /// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
@@ -144,6 +144,8 @@ fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
         cache: Cache::read(section("cache"), violations),
         server: Server::read(section("server"), violations),
         index: Index::read(section("index"), violations),
+        qdrant: Qdrant::read(section("qdrant"), violations),
+        store: Store::read(section("store"), violations),
         log: Log::read(section("log"), violations),
     }
 }
@@ -195,6 +197,19 @@ mod tests {
         let (_folder, flags) = file("[limits]\nbodies_in_flight_bytes = 1\nimages = 300");
         let text = load(&flags, []).unwrap_err().to_string();
         assert!(text.contains("limits.bodies_in_flight_bytes") && text.contains("limits.queue_items"), "{text}");
+    }
+
+    #[test]
+    fn a_picture_store_has_to_be_one_and_its_secret_is_never_shown() {
+        let (_folder, flags) = file("[store]\nurl = \"gs://x\"\nendpoint = \"http://h\"\naccess_key_id = \"k\"");
+        let text = load(&flags, []).unwrap_err().to_string();
+        for part in ["store.url", "store.allow_http", "store.secret_access_key"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let (_folder, flags) = file("[store]\nurl = \"s3://b/p\"\naccess_key_id = \"k\"");
+        let config = load(&flags, environment(&[("LATENTD_STORE__SECRET_ACCESS_KEY", "s3cret")])).unwrap().config;
+        assert_eq!(config.store.secret_access_key.expose(), "s3cret");
+        assert!(!format!("{config:?}").contains("s3cret"));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Configuration as plain data: defaults < `latentd.toml` < environment < flags, read once and checked once, with
 //! every violation listed at once.
 
+mod engine;
 mod layers;
+mod secret;
 mod section;
 
+pub use engine::IndexEngine;
 pub use layers::{Flags, Loaded, load};
+pub use secret::Secret;
 pub use section::Key;
 
 use std::net::SocketAddr;
@@ -126,6 +130,8 @@ section! {
 section! {
     /// The latent index.
     pub struct Index in "index" {
+        /// `embedded`: in this process, under `data`. `qdrant`: in the cluster that the section `qdrant` names.
+        engine: IndexEngine = IndexEngine::Embedded,
         /// Bytes of database pages kept in memory, beside the codes of the vectors.
         cache_bytes: usize = 256 << 20,
         /// Reads that run at once; 0: one a core.
@@ -152,6 +158,50 @@ section! {
 }
 
 section! {
+    /// The Qdrant that holds the index where `index.engine` is `qdrant`.
+    pub struct Qdrant in "qdrant" {
+        /// Addresses of its nodes' gRPC ports, separated by commas; whoever of them answers is asked.
+        url: String = "http://127.0.0.1:6334".to_owned(),
+        /// The key that the nodes ask for, better given by the environment than in a file; empty: none.
+        api_key: Secret = Secret::default(),
+        /// What the names of its collections begin with; those of another prefix are not touched.
+        prefix: String = "latentd".to_owned(),
+        /// Shards of a new collection; 0: as Qdrant decides, which is one for each node.
+        shard_number: u32 = 0,
+        /// Copies of each shard of a new collection.
+        replication_factor: u32 = 1,
+        /// Copies that have to take a write. The others are told as well, and one that fails serves no more until it has caught up.
+        write_consistency_factor: u32 = 1,
+        /// Milliseconds that connecting to a node may take.
+        connect_timeout_ms: u64 = 2_000,
+        /// Milliseconds that a node has for each answer.
+        request_timeout_ms: u64 = 10_000,
+        /// How often a request that failed is made again, of another node if there is one.
+        retries: u32 = 3,
+        /// Milliseconds for which a node that failed is asked only if no other answers.
+        put_aside_ms: u64 = 5_000,
+    }
+}
+
+section! {
+    /// Where stored pictures lie.
+    pub struct Store in "store" {
+        /// Empty: the folder `pictures` under `data`. Else `s3://BUCKET/PREFIX`, in S3 or a store that speaks its language.
+        url: String = String::new(),
+        /// The address of such a store, as `https://minio.example.org:9000`; empty: S3 itself.
+        endpoint: String = String::new(),
+        /// The region of the bucket; empty: `AWS_REGION`, else us-east-1.
+        region: String = String::new(),
+        /// Who asks; empty: `AWS_ACCESS_KEY_ID`, else the role of the machine.
+        access_key_id: String = String::new(),
+        /// Its secret, better given by the environment than in a file; empty: `AWS_SECRET_ACCESS_KEY`.
+        secret_access_key: Secret = Secret::default(),
+        /// Lets the endpoint be an `http://` one, which anybody on the way can read.
+        allow_http: bool = false,
+    }
+}
+
+section! {
     /// The log, on standard error.
     pub struct Log in "log" {
         /// A filter: `error`, `warn`, `info`, `debug`, `trace`, or by target as `info,latentd::batch=debug`.
@@ -170,6 +220,8 @@ pub struct Config {
     pub cache: Cache,
     pub server: Server,
     pub index: Index,
+    pub qdrant: Qdrant,
+    pub store: Store,
     pub log: Log,
 }
 
@@ -177,8 +229,18 @@ impl Config {
     /// Every key there is, for the reference and for the check of unknown ones.
     #[must_use]
     pub fn keys() -> Vec<Key> {
-        [General::keys(), Limits::keys(), Runtime::keys(), Cache::keys(), Server::keys(), Index::keys(), Log::keys()]
-            .concat()
+        [
+            General::keys(),
+            Limits::keys(),
+            Runtime::keys(),
+            Cache::keys(),
+            Server::keys(),
+            Index::keys(),
+            Qdrant::keys(),
+            Store::keys(),
+            Log::keys(),
+        ]
+        .concat()
     }
 
     /// Contradictions and values out of range.
@@ -217,6 +279,8 @@ impl Config {
         if limits.queue_items < limits.images {
             found.push("limits.queue_items is less than limits.images: no such request is ever admitted".into());
         }
+        found.extend(self.qdrant.violations());
+        found.extend(self.store.violations());
         if self.general.models.is_empty() || self.general.data.is_empty() {
             found.push("models and data name a folder each".into());
         }
@@ -244,6 +308,62 @@ impl Config {
             ));
         }
         text
+    }
+}
+
+impl Qdrant {
+    /// The addresses, one by one.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        self.url.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let nodes = self.nodes();
+        let is_address = |node: &String| node.starts_with("http://") || node.starts_with("https://");
+        if nodes.is_empty() || !nodes.iter().all(is_address) {
+            found.push("qdrant.url is one http:// or https:// address, or several separated by commas".into());
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.bytes().all(plain) {
+            found.push("qdrant.prefix is 1 to 64 letters, digits, '-' and '_'".into());
+        }
+        for (key, value) in [
+            ("replication_factor", u64::from(self.replication_factor)),
+            ("write_consistency_factor", u64::from(self.write_consistency_factor)),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("request_timeout_ms", self.request_timeout_ms),
+        ] {
+            if value == 0 {
+                found.push(format!("qdrant.{key} must be at least 1"));
+            }
+        }
+        if self.write_consistency_factor > self.replication_factor {
+            found.push("qdrant.write_consistency_factor is more than qdrant.replication_factor".into());
+        }
+        found
+    }
+}
+
+impl Store {
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let bucket = self.url.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
+        if !self.url.is_empty() && bucket.is_none_or(str::is_empty) {
+            found.push("store.url is s3://BUCKET or s3://BUCKET/PREFIX, or empty for a folder".into());
+        }
+        let (clear, safe) = (self.endpoint.starts_with("http://"), self.endpoint.starts_with("https://"));
+        if !self.endpoint.is_empty() && !clear && !safe {
+            found.push("store.endpoint begins with https:// or http://".into());
+        }
+        if clear && !self.allow_http {
+            found.push("store.endpoint is in clear text, and store.allow_http does not allow it".into());
+        }
+        if self.access_key_id.is_empty() != self.secret_access_key.expose().is_empty() {
+            found.push("store.access_key_id and store.secret_access_key go together".into());
+        }
+        found
     }
 }
 

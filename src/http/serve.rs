@@ -159,6 +159,8 @@ mod tests {
 
     impl Running {
         async fn start(head_timeout: Duration, grace: Duration) -> Self {
+            // the clients of these tests have to have a TLS stack, although they speak clear text
+            crate::tls::install();
             let (begun, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
             let (begins, released) = (Arc::clone(&begun), Arc::clone(&release));
             let slow = async move || {

@@ -2,6 +2,8 @@
 //! pass the same conformance suite.
 
 mod embedded;
+mod qdrant;
+mod rules;
 mod terms;
 mod transfer;
 
@@ -12,7 +14,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions, Import};
+pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
+pub use qdrant::{QdrantEngine, QdrantOptions};
 pub use terms::check_indexable;
 pub use transfer::{TransferItem, TransferPicture, TransferReader, TransferWriter};
 
@@ -48,7 +51,7 @@ pub struct CollectionSpec {
 pub struct CollectionInfo {
     pub spec: CollectionSpec,
     pub count: u64,
-    /// The engine's name: `embedded`.
+    /// The engine's name: `embedded` or `qdrant`.
     pub engine: &'static str,
     /// How searches are answered: `scan` or `graph`.
     pub form: &'static str,
@@ -173,8 +176,25 @@ pub trait IndexEngine: Send + Sync {
     /// Removes a collection with its items, or `collection_not_found`. Returns the pictures its items named.
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>>;
 
+    /// Begins a new collection that nobody can open until it is finished, or `already_exists`.
+    async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>>;
+
     /// Whether the engine can answer now; the error says why not.
     async fn ready(&self) -> Result<()>;
+}
+
+/// A collection that is being filled from elsewhere, and that only this import sees: it is there as a whole or not at
+/// all.
+#[async_trait]
+pub trait Import: Send + Sync {
+    /// Where the items go.
+    fn collection(&self) -> Arc<dyn Collection>;
+
+    /// Makes the collection one like any other; `already_exists` if the name was taken meanwhile.
+    async fn finish(self: Box<Self>) -> Result<()>;
+
+    /// Removes what has been imported so far. Returns the pictures its items named.
+    async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>>;
 }
 
 /// A collection that can be read and written.

@@ -279,15 +279,13 @@ async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Rea
     });
     let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);
     let stored: Vec<Option<PictureRef>> = stored.into_iter().filter_map(Result::ok).collect();
-    let written = match failed.into_iter().find_map(Result::err) {
-        Some(error) => Err(error),
-        None => {
-            let named = ready.into_iter().zip(&stored);
-            let items = named.map(|(ready, picture)| NewItem { picture: picture.clone(), ..ready.item }).collect();
-            collection.upsert(items).await
-        }
-    };
-    match written {
+    if let Some(error) = failed.into_iter().find_map(Result::err) {
+        forget(store, stored.into_iter().flatten().collect()).await;
+        return Err(error);
+    }
+    let named = ready.into_iter().zip(&stored);
+    let items = named.map(|(ready, picture)| NewItem { picture: picture.clone(), ..ready.item }).collect();
+    match collection.upsert(items).await {
         Ok(written) => {
             forget(store, written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
             Ok(written)

@@ -64,6 +64,10 @@ impl Service {
         if let Err(error) = self.index.ready().await {
             reasons.push(format!("the index is not ready: {error}"));
         }
+        if let Err(error) = self.store.ready().await {
+            tracing::warn!(cause = error.chain(), "the picture store is not ready");
+            reasons.push(error.message().to_owned());
+        }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 }

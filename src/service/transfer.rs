@@ -3,9 +3,10 @@
 use std::io::{BufRead, Write};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    domain::{Embedding, TopK},
+    domain::{Embedding, ItemId, TopK},
     error::{Error, Result},
     index::{Collection, NewItem, TransferItem, TransferPicture, TransferReader, TransferWriter},
     store::PictureStore,
@@ -13,6 +14,8 @@ use crate::{
 
 /// Items written at a time.
 const BATCH: usize = 512;
+/// Items read at a time, since an engine or a store may be far away.
+const AHEAD: usize = 16;
 
 /// Writes a collection with its pictures; returns how many items it has.
 ///
@@ -23,26 +26,31 @@ pub async fn export_collection(collection: &dyn Collection, store: &PictureStore
     let mut cursor = None;
     loop {
         let page = collection.page(TopK::new(TopK::MAX)?, cursor, None).await?;
-        for item in page.items {
-            let item = collection.get(&item.id).await?;
-            let picture = match item.picture {
-                Some(picture) => {
-                    let bytes = store.get(&picture).await.map_err(|error| {
-                        let text = format!("the picture of the item {:?} cannot be read", item.id.as_str());
-                        Error::unavailable(text).with_source(error)
-                    })?;
-                    Some(TransferPicture { media_type: picture.media_type, bytes: bytes.to_vec() })
-                }
-                None => None,
-            };
-            let vector = Embedding::new(item.vector)?;
-            writer.item(&TransferItem { id: item.id, vector, metadata: item.metadata, picture })?;
+        let read = page.items.iter().map(|item| read_item(collection, store, &item.id));
+        let mut items = stream::iter(read).buffered(AHEAD);
+        while let Some(item) = items.try_next().await? {
+            writer.item(&item)?;
         }
         cursor = page.cursor;
         if cursor.is_none() {
             return writer.finish();
         }
     }
+}
+
+async fn read_item(collection: &dyn Collection, store: &PictureStore, id: &ItemId) -> Result<TransferItem> {
+    let item = collection.get(id).await?;
+    let picture = match item.picture {
+        Some(picture) => {
+            let bytes = store.get(&picture).await.map_err(|error| {
+                let text = format!("the picture of the item {:?} cannot be read", item.id.as_str());
+                Error::unavailable(text).with_source(error)
+            })?;
+            Some(TransferPicture { media_type: picture.media_type, bytes: bytes.to_vec() })
+        }
+        None => None,
+    };
+    Ok(TransferItem { id: item.id, vector: Embedding::new(item.vector)?, metadata: item.metadata, picture })
 }
 
 /// Writes every item of a stream into a new collection; returns how many there were.

@@ -1,11 +1,21 @@
-//! Stored pictures, in an object store: a folder of this machine.
+//! Stored pictures, in an object store: a folder of this machine, or a bucket.
 
-use std::{io, path::Path as FilePath, sync::Arc};
+mod remote;
+
+use std::{
+    io,
+    path::Path as FilePath,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path};
 
+use tokio::sync::Mutex;
+
 use crate::{
+    config,
     domain::{CollectionName, ItemId},
     error::{Error, ErrorKind, Result},
     index::PictureRef,
@@ -18,9 +28,28 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct PictureStore {
     objects: Arc<dyn ObjectStore>,
+    /// The address of a bucket; none of a folder.
+    address: Option<String>,
+    /// When the store was found to answer last.
+    answered: Arc<Mutex<Option<Instant>>>,
 }
 
+/// How long a store that answered is taken to be there.
+const TRUSTED: Duration = Duration::from_secs(5);
+/// How long readiness waits for one that may not be.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// No picture lies there.
+const NO_PICTURE: &str = "pictures/none";
+
 impl PictureStore {
+    /// The bucket that the settings name, which is not asked yet, or a store in the folder.
+    pub fn connect(folder: &FilePath, settings: &config::Store) -> Result<Self> {
+        if settings.url.is_empty() {
+            return Self::open(folder);
+        }
+        Ok(Self { objects: remote::open(settings)?, address: Some(settings.url.clone()), answered: Arc::default() })
+    }
+
     /// A store in a folder, which is made if it is missing. Blocks for a moment.
     pub fn open(folder: &FilePath) -> Result<Self> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
@@ -29,7 +58,7 @@ impl PictureStore {
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
         // Written to a file of another name, synced, renamed, and the folder synced: whole or not there at all.
-        Ok(Self { objects: Arc::new(objects.with_fsync(true)) })
+        Ok(Self { objects: Arc::new(objects.with_fsync(true)), address: None, answered: Arc::default() })
     }
 
     /// Stores a picture; it is on the disk when this returns.
@@ -44,17 +73,19 @@ impl PictureStore {
         media_type: &str,
     ) -> Result<PictureRef> {
         let key = new_key(collection, id, &bytes);
-        self.objects.put(&path(&key)?, PutPayload::from_bytes(bytes)).await.map_err(write_failed)?;
+        let put = self.objects.put(&path(&key)?, PutPayload::from_bytes(bytes)).await;
+        put.map_err(|error| self.out_of_reach(error).unwrap_or_else(write_failed))?;
         Ok(PictureRef { key, media_type: media_type.to_owned() })
     }
 
     /// The bytes of a picture, or `item_not_found` if it was deleted.
     pub async fn get(&self, picture: &PictureRef) -> Result<Bytes> {
-        let failed = |error| match error {
-            object_store::Error::NotFound { .. } => {
+        let failed = |error| match self.out_of_reach(error) {
+            Ok(error) => error,
+            Err(error @ object_store::Error::NotFound { .. }) => {
                 Error::new(ErrorKind::ItemNotFound, "the stored picture is no longer there").with_source(error)
             }
-            error => Error::internal("a stored picture could not be read").with_source(error),
+            Err(error) => Error::internal("a stored picture could not be read").with_source(error),
         };
         let found = self.objects.get(&path(&picture.key)?).await.map_err(failed)?;
         found.bytes().await.map_err(failed)
@@ -64,8 +95,43 @@ impl PictureStore {
     pub async fn delete(&self, picture: &PictureRef) -> Result<()> {
         match self.objects.delete(&path(&picture.key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::internal("a stored picture could not be deleted").with_source(error)),
+            Err(error) => Err(self
+                .out_of_reach(error)
+                .unwrap_or_else(|error| Error::internal("a stored picture could not be deleted").with_source(error))),
         }
+    }
+
+    /// Whether the store answers now; the error says why not. A folder does.
+    pub async fn ready(&self) -> Result<()> {
+        if self.address.is_none() {
+            return Ok(());
+        }
+        let mut answered = self.answered.lock().await;
+        if answered.is_some_and(|when| when.elapsed() < TRUSTED) {
+            return Ok(());
+        }
+        *answered = None;
+        let asked = tokio::time::timeout(PATIENCE, self.objects.get(&path(NO_PICTURE)?)).await;
+        let late = || self.unavailable("it does not answer in time");
+        if let Err(error) = asked.map_err(|_| late())? {
+            self.out_of_reach(error).map_or(Ok(()), Err)?;
+        }
+        *answered = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The failure of a bucket as ours, unless it is only that there is no such picture; a folder's is handed back.
+    fn out_of_reach(&self, error: object_store::Error) -> Result<Error, object_store::Error> {
+        let no_picture = matches!(error, object_store::Error::NotFound { .. });
+        if self.address.is_none() || no_picture && !remote::causes(&error).contains("NoSuchBucket") {
+            return Err(error);
+        }
+        Ok(self.unavailable(remote::reason(&error)).with_source(remote::causes(&error)))
+    }
+
+    fn unavailable(&self, reason: &str) -> Error {
+        let address = self.address.as_deref().unwrap_or("of this machine");
+        Error::unavailable(format!("the picture store {address} is out of reach: {reason}"))
     }
 }
 

@@ -279,7 +279,7 @@ impl Metrics {
 }
 
 /// The ways in which a search can be answered.
-pub const SEARCH_PLANS: [&str; 5] = ["exact", "scan", "filter_scan", "graph", "graph_then_scan"];
+pub const SEARCH_PLANS: [&str; 6] = ["exact", "scan", "filter_scan", "graph", "graph_then_scan", "qdrant"];
 
 fn of(collection: &str) -> CollectionLabels {
     CollectionLabels { collection: collection.to_owned() }

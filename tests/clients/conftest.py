@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -58,12 +59,26 @@ def wait_until_ready(process, url, log):
     pytest.exit(f"latentd was not ready in {START_SECONDS} s: {answer}\n{log.read_text()[-4000:]}", returncode=2)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The address of a running server, such as http://127.0.0.1:43210."""
-    folder = tmp_path_factory.mktemp("latentd")
-    for source in MODEL_FOLDERS:
-        shutil.copytree(source, folder / "models" / source.name)
+def wait_until_alive(process, url, log):
+    """Returns once /livez says 200, ready or not."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/livez", timeout=1).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    process.kill()
+    pytest.exit(f"latentd did not start:\n{log.read_text()[-4000:]}", returncode=2)
+
+
+@contextmanager
+def running(folder, settings=None, ready=True):
+    """A server of its own with its data in the folder; ends it, and fails unless it ends cleanly."""
+    if not (folder / "models").exists():
+        for source in MODEL_FOLDERS:
+            shutil.copytree(source, folder / "models" / source.name)
     address = f"127.0.0.1:{free_port()}"
     log = folder / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LATENTD_")}
@@ -71,6 +86,7 @@ def server(tmp_path_factory):
         "LATENTD_LISTEN": address,
         "LATENTD_MODELS": str(folder / "models"),
         "LATENTD_DATA": str(folder / "data"),
+        **(settings or {}),
     }
     if library := os.environ.get("LATENTD_ONNXRUNTIME"):
         environment["LATENTD_ONNXRUNTIME"] = library
@@ -80,13 +96,21 @@ def server(tmp_path_factory):
             [binary(), "serve"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
         )
     try:
-        wait_until_ready(process, f"http://{address}", log)
+        wait = wait_until_ready if ready else wait_until_alive
+        wait(process, f"http://{address}", log)
         yield f"http://{address}"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=STOP_SECONDS) == 0, f"latentd did not stop cleanly:\n{log.read_text()[-4000:]}"
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of a running server, such as http://127.0.0.1:43210."""
+    with running(tmp_path_factory.mktemp("latentd")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

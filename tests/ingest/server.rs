@@ -16,6 +16,7 @@ pub const MODEL: &str = "tiny-contrastive";
 pub struct Server {
     process: Child,
     pub url: String,
+    client: reqwest::Client,
     home: tempfile::TempDir,
 }
 
@@ -51,14 +52,17 @@ impl Server {
         };
         // the pipe must not fill up
         std::thread::spawn(move || lines.for_each(drop));
-        let server = Self { process, url, home };
+        // any client has to have a TLS stack, also one for clear text
+        latentd::tls::install();
+        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let server = Self { process, url, client, home };
         server.ready().await;
         server
     }
 
     async fn ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while reqwest::get(format!("{}/readyz", self.url)).await.is_ok_and(|answer| answer.status() != 200) {
+        while self.client.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|answer| answer.status() != 200) {
             assert!(Instant::now() < deadline, "the server did not become ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -72,9 +76,17 @@ impl Server {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let answer = reqwest::get(format!("{}/v1/collections/{path}", self.url)).await.unwrap();
+        self.find(path).await.unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
+    /// None if there is no such thing.
+    pub async fn find(&self, path: &str) -> Option<Value> {
+        let answer = self.client.get(format!("{}/v1/collections/{path}", self.url)).send().await.unwrap();
+        if answer.status() == 404 {
+            return None;
+        }
         assert_eq!(answer.status(), 200, "{path}");
-        answer.json().await.unwrap()
+        Some(answer.json().await.unwrap())
     }
 
     pub async fn count(&self, collection: &str) -> u64 {

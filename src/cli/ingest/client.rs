@@ -90,8 +90,8 @@ pub(super) struct ServerLimits {
 impl Api {
     pub(super) fn new(base: &str, key: Option<&str>, collection: CollectionName) -> Result<Self> {
         let mut base: Url = base.parse().map_err(|error| Error::invalid_request(format!("--url {base:?}: {error}")))?;
-        if base.scheme() != "http" || base.host().is_none() {
-            return Err(Error::invalid_request(format!("--url {base} is not an http:// address")));
+        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            return Err(Error::invalid_request(format!("--url {base} is neither an http:// nor an https:// address")));
         }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
@@ -103,7 +103,13 @@ impl Api {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = Client::builder()
+        crate::tls::install();
+        let mut builder = Client::builder();
+        if base.scheme() == "http" {
+            // who speaks in clear text needs no authorities, and a bare container has none
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .default_headers(headers)

@@ -21,9 +21,13 @@ use super::{
     tasks::Shared,
 };
 use crate::{
-    domain::{CollectionName, Embedding, Filter, ItemId, Metric, TopK},
-    error::{Error, ErrorKind, Result},
-    index::{CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem, terms::terms},
+    domain::{Embedding, Filter, ItemId, TopK},
+    error::Result,
+    index::{
+        CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem,
+        rules::{admit, item_not_found, not_found},
+        terms::terms,
+    },
 };
 
 /// A collection: its place in the database and its memory, which is none once it is dropped.
@@ -229,24 +233,6 @@ impl Core {
         }
     }
 
-    /// A vector as this collection stores and compares it.
-    pub(super) fn admit(&self, vector: Embedding) -> Result<Embedding> {
-        let dimension = self.spec.dimension;
-        if vector.dimension() != dimension {
-            let given = vector.dimension();
-            return Err(Error::invalid_request(format!(
-                "the vector has {given} numbers, the collection's have {dimension}"
-            )));
-        }
-        if self.spec.metric != Metric::Cosine {
-            return Ok(vector);
-        }
-        if vector.as_slice().iter().all(|&value| value == 0.0) {
-            return Err(Error::invalid_request("a vector of zeros has no direction, so no cosine"));
-        }
-        Ok(vector.normalized())
-    }
-
     pub(super) fn get(&self, id: &ItemId) -> Result<StoredItem> {
         let reader = self.view(None)?.reader;
         let missing = || item_not_found(&self.spec.name, id);
@@ -282,7 +268,7 @@ impl Core {
     }
 
     pub(super) fn search(&self, query: Query) -> Result<Vec<Hit>> {
-        let vector = self.admit(query.vector)?;
+        let vector = admit(&self.spec, query.vector)?;
         let view = self.view(query.filter.as_ref())?;
         let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
         let options = &self.shared.graph;
@@ -319,13 +305,4 @@ impl Core {
     pub(super) fn recent_queries(&self) -> Vec<Embedding> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
-}
-
-pub(super) fn not_found(name: &CollectionName) -> Error {
-    Error::new(ErrorKind::CollectionNotFound, format!("there is no collection {name:?}", name = name.as_str()))
-}
-
-pub(super) fn item_not_found(name: &CollectionName, id: &ItemId) -> Error {
-    let (name, id) = (name.as_str(), id.as_str());
-    Error::new(ErrorKind::ItemNotFound, format!("the collection {name:?} has no item {id:?}"))
 }

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::error::{Error, Result};
+use crate::{error::Result, index::rules::foreign_cursor};
 
 const VERSION: u8 = 1;
 
@@ -21,7 +21,7 @@ pub(super) fn decode(number: u32, cursor: &str) -> Result<u64> {
         let expected = [[VERSION].as_slice(), &number.to_be_bytes()].concat();
         (head == expected).then(|| u64::from_be_bytes(*key))
     };
-    key().ok_or_else(|| Error::invalid_request("the cursor is not one that a page of this collection gave"))
+    key().ok_or_else(foreign_cursor)
 }
 
 #[cfg(test)]

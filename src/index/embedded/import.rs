@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::{
     Collections, EmbeddedCollection, EmbeddedEngine,
     core::Core,
@@ -14,48 +16,47 @@ use super::{
     tasks::Shared,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionSpec, PictureRef},
+    error::Result,
+    index::{
+        Collection, CollectionSpec, Import, PictureRef,
+        rules::{check_dimension, in_use},
+    },
 };
 
 /// A collection that only this import sees.
-pub struct Import {
+pub(super) struct Unfinished {
     core: Arc<Core>,
     collections: Arc<Collections>,
 }
 
-impl EmbeddedEngine {
-    /// Begins a new collection, or `already_exists`.
-    pub async fn begin_import(&self, spec: CollectionSpec) -> Result<Import> {
-        super::check_dimension(&spec)?;
-        let (shared, collections) = (Arc::clone(&self.shared), Arc::clone(&self.collections));
-        self.shared
-            .write(move || {
-                if collections.find(&spec.name).is_some() {
-                    let text = format!("a collection {:?} is there already", spec.name.as_str());
-                    return Err(Error::new(ErrorKind::AlreadyExists, text));
-                }
-                let begin = |transaction: &_| rows::create_unfinished(transaction, &spec).map(Outcome::Commit);
-                let written = shared.database.write(begin)?;
-                if let Some(snapshot) = written.snapshot {
-                    shared.database.publish(snapshot);
-                }
-                let core = Arc::new(Core::empty(Arc::clone(&shared), written.value));
-                Ok(Import { core, collections })
-            })
-            .await
-    }
+/// Begins a new collection, or `already_exists`.
+pub(super) async fn begin(engine: &EmbeddedEngine, spec: CollectionSpec) -> Result<Unfinished> {
+    check_dimension(&spec)?;
+    let (shared, collections) = (Arc::clone(&engine.shared), Arc::clone(&engine.collections));
+    engine
+        .shared
+        .write(move || {
+            if collections.find(&spec.name).is_some() {
+                return Err(in_use(&spec.name));
+            }
+            let begin = |transaction: &_| rows::create_unfinished(transaction, &spec).map(Outcome::Commit);
+            let written = shared.database.write(begin)?;
+            if let Some(snapshot) = written.snapshot {
+                shared.database.publish(snapshot);
+            }
+            let core = Arc::new(Core::empty(Arc::clone(&shared), written.value));
+            Ok(Unfinished { core, collections })
+        })
+        .await
 }
 
-impl Import {
-    /// Where the items go.
-    #[must_use]
-    pub fn collection(&self) -> Arc<dyn Collection> {
+#[async_trait]
+impl Import for Unfinished {
+    fn collection(&self) -> Arc<dyn Collection> {
         Arc::new(EmbeddedCollection { core: Arc::clone(&self.core) })
     }
 
-    /// Makes the collection one like any other.
-    pub async fn finish(self) -> Result<()> {
+    async fn finish(self: Box<Self>) -> Result<()> {
         let shared = Arc::clone(&self.core.shared);
         shared
             .write(move || {
@@ -70,8 +71,7 @@ impl Import {
             .await
     }
 
-    /// Removes what has been imported so far. Returns the pictures its items named.
-    pub async fn abandon(self) -> Result<Vec<PictureRef>> {
+    async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>> {
         let shared = Arc::clone(&self.core.shared);
         shared.write(move || super::drop_core(&self.core)).await
     }
@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Embedding, Metric},
+        error::ErrorKind,
         index::{EmbeddedOptions, IndexEngine as _, NewItem, StoreMode},
     };
 
@@ -112,7 +113,7 @@ mod tests {
         }
     }
 
-    async fn begin(engine: &EmbeddedEngine) -> Import {
+    async fn begin(engine: &EmbeddedEngine) -> Box<dyn Import> {
         let import = engine.begin_import(spec()).await.unwrap();
         let picture = PictureRef { key: "pictures/p".to_owned(), media_type: "image/png".to_owned() };
         let item = NewItem {

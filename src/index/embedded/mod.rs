@@ -37,25 +37,23 @@ use std::{
 
 use async_trait::async_trait;
 
+pub use self::graph::GraphOptions;
 use self::{
-    core::{Core, not_found},
+    core::Core,
     database::{Database, Outcome},
     graph::keeper::Keeper,
     tasks::Shared,
 };
-pub use self::{graph::GraphOptions, import::Import};
 use super::{
-    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, IndexEngine,
-    NewItem, Page, PictureRef, Query, StoredItem, Written,
+    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, Import,
+    IndexEngine, NewItem, Page, PictureRef, Query, StoredItem, Written,
+    rules::{check_dimension, not_found, taken},
 };
 use crate::{
     domain::{CollectionName, FieldPath, Filter, ItemId, Metadata, TopK},
-    error::{Error, ErrorKind, Result},
+    error::Result,
     telemetry::Metrics,
 };
-
-/// The longest vectors a collection takes.
-const MAX_DIMENSION: usize = 65_536;
 
 /// Settings of the embedded engine.
 #[derive(Debug, Clone)]
@@ -142,22 +140,9 @@ impl EmbeddedEngine {
     }
 }
 
-fn check_dimension(spec: &CollectionSpec) -> Result<()> {
-    let given = spec.dimension;
-    if (1..=MAX_DIMENSION).contains(&given) {
-        return Ok(());
-    }
-    Err(Error::invalid_request(format!("a collection's dimension is 1 to {MAX_DIMENSION}, not {given}")))
-}
-
 fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec) -> Result<bool> {
     if let Some(existing) = collections.find(&spec.name) {
-        return if existing.spec == spec {
-            Ok(false)
-        } else {
-            let name = spec.name.as_str();
-            Err(Error::new(ErrorKind::AlreadyExists, format!("a collection {name:?} exists with other settings")))
-        };
+        return if existing.spec == spec { Ok(false) } else { Err(taken(&spec.name)) };
     }
     let written =
         shared.database.write(|transaction| rows::create_collection(transaction, &spec).map(Outcome::Commit))?;
@@ -214,6 +199,10 @@ impl IndexEngine for EmbeddedEngine {
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>> {
         let (collections, name) = (Arc::clone(&self.collections), name.clone());
         self.shared.write(move || drop_collection(&collections, &name)).await
+    }
+
+    async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>> {
+        Ok(Box::new(import::begin(self, spec).await?))
     }
 
     async fn ready(&self) -> Result<()> {

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{Embedding, Metric},
+    error::ErrorKind,
     index::{
         NewItem, StoreMode,
-        conformance::{Home, conformance_suite},
+        conformance::{self, Home, conformance_suite},
     },
 };
 
@@ -38,6 +39,11 @@ impl Home for Folder {
 }
 
 conformance_suite!(Folder::new());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn searches_during_writes_see_whole_batches() {
+    conformance::searches_during_writes_see_whole_batches(&Folder::new()).await;
+}
 
 #[test]
 fn a_database_that_is_open_elsewhere_is_refused_in_one_line() {

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use super::{
     codes::Encoded,
-    core::{Core, item_not_found},
+    core::Core,
     database::Outcome,
     log::{self, Operation},
     memory::Change,
     rows::{Record, Writer},
 };
 use crate::{
-    domain::{Embedding, Filter, ItemId, Metadata, check_metadata},
-    error::{Error, Result},
+    domain::{Embedding, Filter, ItemId, Metadata},
+    error::Result,
     index::{
         Deleted, NewItem, PictureRef, Written,
-        terms::{check_indexable, terms},
+        rules::{admit_item, item_not_found, patched},
+        terms::terms,
     },
 };
 
@@ -42,10 +43,7 @@ impl Core {
     }
 
     fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
-        let vector = self
-            .admit(item.vector)
-            .and_then(|vector| check_indexable(&item.metadata).map(|()| vector))
-            .map_err(|error| Error::new(error.kind(), format!("item {:?}: {}", item.id.as_str(), error.message())))?;
+        let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
         let encoded = Encoded::new(vector.as_slice());
         Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
     }
@@ -54,15 +52,7 @@ impl Core {
         self.change(|writer, changes| {
             let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
             let old = terms(&record.metadata);
-            for (name, value) in patch {
-                if value.is_null() {
-                    record.metadata.shift_remove(&name);
-                } else {
-                    record.metadata.insert(name, value);
-                }
-            }
-            check_metadata(&record.metadata, max_bytes)?;
-            check_indexable(&record.metadata)?;
+            record.metadata = patched(record.metadata, patch, max_bytes)?;
             writer.put(key, &record, None)?;
             changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
             Ok(record.metadata)

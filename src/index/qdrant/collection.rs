@@ -1,0 +1,167 @@
+//! A collection as requests see it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use qdrant_client::qdrant::GetPoints;
+use tonic::{Response, Status};
+
+use super::{
+    Shared, catalogue,
+    catalogue::Entry,
+    failure::Failure,
+    known::Known,
+    nodes::Client,
+    payload::{ID, MEDIA_TYPE, METADATA, PICTURE, id_of, metadata_of, picture_of, vector_of},
+    request::{only, point, uuid_of, vectors},
+};
+use crate::{
+    domain::{FieldPath, Filter, ItemId, Metadata, TopK},
+    error::{Error, Result},
+    index::{
+        CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, NewItem, Page, Query,
+        StoredItem, Written,
+        rules::{item_not_found, not_found},
+    },
+};
+
+/// Waits for a node that has not heard of a collection yet; one that is in step hears of it within milliseconds.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+];
+
+/// A handle of a collection; once it is dropped, by whichever replica, every operation is `collection_not_found`.
+#[derive(Clone)]
+pub(super) struct QdrantCollection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) entry: Entry,
+    pub(super) known: Arc<Known>,
+}
+
+impl QdrantCollection {
+    pub(super) fn new(shared: Arc<Shared>, entry: Entry) -> Self {
+        let known = shared.known.of(&entry.physical);
+        Self { shared, entry, known }
+    }
+
+    /// The name of the Qdrant collection.
+    pub(super) fn physical(&self) -> String {
+        self.entry.physical.clone()
+    }
+
+    /// Makes a request about this collection.
+    pub(super) async fn call<T, A>(&self, ask: impl Fn(Client) -> A + Send + Sync) -> Result<T>
+    where
+        A: Future<Output = std::result::Result<Response<T>, Status>> + Send,
+    {
+        let ask = &ask;
+        self.patiently(move || self.shared.nodes.call(ask)).await
+    }
+
+    /// Does work about this collection. A Qdrant collection that is missing although the catalogue has it is one that
+    /// a node has not heard of yet, and is waited for.
+    pub(super) async fn patiently<T, W>(&self, work: impl Fn() -> W + Send + Sync) -> Result<T>
+    where
+        W: Future<Output = std::result::Result<T, Failure>> + Send,
+    {
+        for pause in PAUSES {
+            match work().await {
+                Err(Failure::NoCollection) => {}
+                done => return done.map_err(Error::from),
+            }
+            self.check_entry().await?;
+            tokio::time::sleep(pause).await;
+        }
+        Err(Error::unavailable("the index does not have the collection that its catalogue names"))
+    }
+
+    /// Whether the catalogue still has this very collection, or `collection_not_found`.
+    async fn check_entry(&self) -> Result<()> {
+        let entry = catalogue::find(&self.shared, &self.entry.spec.name).await?;
+        if entry.is_some_and(|entry| entry.physical == self.entry.physical) {
+            return Ok(());
+        }
+        self.shared.known.forget(&self.entry.physical);
+        Err(not_found(&self.entry.spec.name))
+    }
+}
+
+#[async_trait]
+impl CollectionRead for QdrantCollection {
+    fn spec(&self) -> &CollectionSpec {
+        &self.entry.spec
+    }
+
+    async fn info(&self) -> Result<CollectionInfo> {
+        self.describe().await
+    }
+
+    async fn search(&self, query: Query) -> Result<Vec<Hit>> {
+        self.nearest(query).await
+    }
+
+    async fn get(&self, id: &ItemId) -> Result<StoredItem> {
+        let request = GetPoints {
+            collection_name: self.physical(),
+            ids: vec![point(uuid_of(id))],
+            with_payload: only(&[ID, METADATA, PICTURE, MEDIA_TYPE]),
+            with_vectors: vectors(true),
+            ..GetPoints::default()
+        };
+        let answer = self.call(|node| {
+            let request = request.clone();
+            async move { node.points().get(request).await }
+        });
+        let found = answer.await?.result.into_iter().next();
+        let point = found.ok_or_else(|| item_not_found(&self.entry.spec.name, id))?;
+        Ok(StoredItem {
+            id: id_of(&point.payload)?,
+            metadata: metadata_of(&point.payload)?,
+            picture: picture_of(&point.payload),
+            vector: vector_of(point.vectors)?,
+        })
+    }
+
+    async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page> {
+        self.page_after(limit, cursor, filter).await
+    }
+
+    async fn sample(&self, limit: usize, with_metadata: bool) -> Result<Vec<StoredItem>> {
+        self.draw(limit, with_metadata).await
+    }
+
+    async fn count(&self, filter: Option<Filter>) -> Result<u64> {
+        self.count_passing(filter.as_ref()).await
+    }
+
+    async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>> {
+        self.count_values(key, filter, limit).await
+    }
+}
+
+#[async_trait]
+impl CollectionWrite for QdrantCollection {
+    async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
+        let collection = self.clone();
+        self.in_turn(async move { collection.put(items).await }).await
+    }
+
+    async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
+        let (collection, id) = (self.clone(), id.clone());
+        self.in_turn(async move { collection.merge(&id, patch, max_bytes).await }).await
+    }
+
+    async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted> {
+        let collection = self.clone();
+        self.in_turn(async move { collection.remove(&ids).await }).await
+    }
+
+    async fn delete_matching(&self, filter: Filter) -> Result<Deleted> {
+        let collection = self.clone();
+        self.in_turn(async move { collection.remove_matching(&filter).await }).await
+    }
+}

@@ -1,0 +1,64 @@
+use std::sync::Once;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::index::conformance::{Home, conformance_suite};
+
+/// Where a cluster is to be tested: its nodes, separated by commas.
+const NODES: &str = "LATENTD_TEST_QDRANT_URL";
+
+/// A name of its own in a cluster; its collections go with the test.
+struct Namespace(QdrantOptions);
+
+impl Namespace {
+    /// None, and one line about it, where no cluster is named.
+    fn new() -> Option<Self> {
+        static TOLD: Once = Once::new();
+        let Ok(nodes) = std::env::var(NODES) else {
+            TOLD.call_once(|| {
+                // past the capture of tests, so that nobody takes what was left out for what has passed
+                let line = format!("the conformance suite was NOT run against Qdrant: {NODES} is not set\n");
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            });
+            return None;
+        };
+        let nodes: Vec<String> = nodes.split(',').map(|node| node.trim().to_owned()).collect();
+        let copies = if nodes.len() > 1 { 2 } else { 1 };
+        Some(Self(QdrantOptions {
+            shard_number: nodes.len() as u32,
+            nodes,
+            prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
+            replication_factor: copies,
+            request_timeout: Duration::from_secs(30),
+            ..QdrantOptions::default()
+        }))
+    }
+}
+
+#[async_trait]
+impl Home for Namespace {
+    async fn open(&self) -> Arc<dyn IndexEngine> {
+        Arc::new(QdrantEngine::connect(self.0.clone()).unwrap())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let options = self.0.clone();
+        let cleared = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let engine = QdrantEngine::connect(options).unwrap();
+                for entry in catalogue::all(&engine.shared).await.unwrap() {
+                    physical::drop_collection(&engine.shared, &entry.physical).await.unwrap();
+                }
+                let catalogue = format!("{}.catalogue", engine.shared.options.prefix);
+                physical::drop_collection(&engine.shared, &catalogue).await.unwrap();
+            });
+        });
+        let _ = cleared.join();
+    }
+}
+
+conformance_suite!(optional Namespace::new());

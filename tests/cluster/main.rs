@@ -1,0 +1,80 @@
+//! Replicas over a Qdrant cluster: what happens when nodes and replicas fail, provoked and not pretended.
+//!
+//! What needs no Qdrant always runs: a proxy of ours refuses, breaks off and keeps silent. The rest runs against the
+//! nodes that `LATENTD_TEST_QDRANT_URL` names (separated by commas), or starts nodes of its own from the binary that
+//! `LATENTD_TEST_QDRANT_BIN` names; without them it says in one line that it did not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "what a test takes for granted is a part of what it proves"
+)]
+
+mod failing;
+mod killing;
+mod live;
+mod moving;
+mod nodes;
+mod proxy;
+mod replicas;
+mod server;
+mod sizing;
+
+use std::{io::Write as _, time::Duration};
+
+use latentd::{
+    domain::{Embedding, Metric},
+    index::{CollectionSpec, NewItem, QdrantOptions, StoreMode},
+};
+use serde_json::json;
+
+const NODES: &str = "LATENTD_TEST_QDRANT_URL";
+const BINARY: &str = "LATENTD_TEST_QDRANT_BIN";
+const DIMENSION: usize = 16;
+
+/// The value of a variable; without it, one line that says what was left out.
+fn wanted(variable: &str, what: &str) -> Option<String> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        // past the capture of tests, so that nobody takes what was left out for what has passed
+        let line = format!("NOT run: {what}; {variable} is not set\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+    value
+}
+
+/// Nodes by their gRPC addresses, and a prefix that no other test has.
+fn options(nodes: &[String]) -> QdrantOptions {
+    QdrantOptions {
+        nodes: nodes.to_vec(),
+        prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
+        connect_timeout: Duration::from_millis(500),
+        request_timeout: Duration::from_secs(5),
+        ..QdrantOptions::default()
+    }
+}
+
+fn spec(name: &str) -> CollectionSpec {
+    CollectionSpec {
+        name: name.parse().unwrap(),
+        model: None,
+        space_key: None,
+        dimension: DIMENSION,
+        metric: Metric::Cosine,
+        store: StoreMode::None,
+    }
+}
+
+fn vector(seed: u64) -> Embedding {
+    Embedding::new((0..DIMENSION as u64).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect()).unwrap()
+}
+
+fn item(id: &str, seed: u64) -> NewItem {
+    let metadata = json!({"seed": seed, "even": seed.is_multiple_of(2)});
+    NewItem {
+        id: id.parse().unwrap(),
+        vector: vector(seed),
+        metadata: metadata.as_object().unwrap().clone(),
+        picture: None,
+    }
+}
