@@ -34,8 +34,8 @@ def test_a_large_jpeg_gives_the_tensor_of_the_whole_picture_though_less_of_it_is
     body = encoded(picture, "JPEG", quality=90, **{key: value for key, value in options.items() if key != "grey"})
     whole = model.tensor(Image.open(io.BytesIO(body)))
     levels = np.abs(preprocessed(http, model, body, "image/jpeg") - whole) / model.level.reshape(1, -1, 1, 1)
-    # Edges drawn to the pixel differ most; half a pixel of displacement would make a mean of several levels.
-    assert levels.mean() <= 0.6 and levels.max() <= 12, f"mean {levels.mean():.3f}, most {levels.max():.1f} levels"
+    # Two decoders of the whole picture differ by 0.4 of a level in the mean; edges drawn to the pixel differ most.
+    assert levels.mean() <= 1 and levels.max() <= 12, f"mean {levels.mean():.3f}, most {levels.max():.1f} levels"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
