@@ -64,14 +64,14 @@ impl Gate {
         let wait = self.estimated_wait(count);
         let left = deadline.saturating_duration_since(Instant::now());
         // an idle queue always takes work: an estimate that was wrong once must not shut everybody out
-        if wait > left && self.inside() > 0 {
+        if wait.mul_f64(MARGIN) > left && self.inside() > 0 {
             self.reject(count, "deadline");
             let text = format!(
-                "the estimated wait of {} ms exceeds the {} ms left to the deadline",
+                "the estimated wait of {} ms does not fit into the {} ms left to the deadline",
                 wait.as_millis(),
                 left.as_millis()
             );
-            return Err(Error::overloaded(text, wait.saturating_sub(left).max(MIN_RETRY)));
+            return Err(Error::overloaded(text, wait.mul_f64(MARGIN).saturating_sub(left).max(MIN_RETRY)));
         }
         let Ok(permits) = u32::try_from(count)
             .map_err(drop)
@@ -109,6 +109,11 @@ impl Gate {
         self.capacity - self.places.available_permits().min(self.capacity)
     }
 
+    /// Smoothed time that one item of a batch takes a worker; zero while nothing is known.
+    pub(super) fn item_time(&self) -> Duration {
+        Duration::from_nanos(self.item_nanos.load(Ordering::Relaxed))
+    }
+
     fn drain_time(&self, items: usize) -> Duration {
         let nanos = self.item_nanos.load(Ordering::Relaxed);
         // an even share of the items each; the last share is a whole one
@@ -128,6 +133,10 @@ impl Gate {
         self.places.close();
     }
 }
+
+/// By how much an estimated wait may turn out longer. An item that is admitted and comes too late is work in vain, just
+/// when there is more than enough to do.
+const MARGIN: f64 = 1.2;
 
 /// The least a client is told to wait: less would only come back to the same queue.
 const MIN_RETRY: Duration = Duration::from_millis(10);

@@ -226,7 +226,10 @@ impl Shared {
         let mut state = self.lock();
         while batch.len() < most {
             let Some(job) = state.jobs.pop_front() else { break };
-            match job.fate.lost(now) {
+            // while others wait, no run begins that would end after its deadline
+            let until =
+                if state.jobs.is_empty() { now } else { now + self.gate.item_time() * (batch.len() as u32 + 1) };
+            match job.fate.lost(until) {
                 None => {
                     // rows of other shapes (a graph with free axes) wait for a run of their own
                     if batch.first().is_some_and(|first| !same_shapes(&first.inputs, &job.inputs)) {

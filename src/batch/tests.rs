@@ -122,6 +122,27 @@ async fn cancelled_and_late_items_are_never_computed() {
 }
 
 #[tokio::test]
+async fn no_run_begins_for_an_item_that_would_be_late_while_others_wait() {
+    let bench = bench(&[Act::Double], 1, 16);
+    bench.script.close();
+    let slow = bench.submit(0.0);
+    bench.script.wait_for_runs(1);
+    std::thread::sleep(Duration::from_millis(200)); // what an item takes, as far as the queue knows
+    bench.script.open();
+    slow.answer().await.unwrap();
+    bench.script.close();
+    let running = bench.submit(1.0);
+    bench.script.wait_for_runs(2);
+    let hopeless = bench.submit_until(2.0, Instant::now() + Duration::from_millis(100));
+    let wanted = bench.submit(3.0);
+    bench.script.open();
+    running.answer().await.unwrap();
+    assert_eq!(hopeless.answer().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    wanted.answer().await.unwrap();
+    assert_eq!(*bench.script.batches.lock().unwrap(), [1, 1, 1]);
+}
+
+#[tokio::test]
 async fn an_item_that_spoils_its_batch_fails_alone() {
     let bench = bench(&[Act::Double, Act::FailBatches], 4, 16);
     bench.script.close();
