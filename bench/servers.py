@@ -1,10 +1,10 @@
 """The servers that are measured: how each is started, asked and read."""
 
-import os
 import base64
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
