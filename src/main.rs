@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Requests come and go on several threads at once, each with many small allocations: mimalloc takes a few per cent of
-/// the time of the smallest models less than the system's allocator.
+/// Requests come and go on several threads at once, each with many small allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
