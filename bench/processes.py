@@ -111,7 +111,7 @@ class Running:
 
     def check(self) -> None:
         if self.process.poll() is not None:
-            raise RuntimeError(f"it ended with {self.process.returncode}; its log: {os.path.relpath(self.log)}")
+            raise RuntimeError(f"it ended with {self.process.returncode}; its log: {self.log}")
 
     def end(self) -> None:
         children = tree(self.pid)

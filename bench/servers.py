@@ -67,7 +67,7 @@ class Server:
                     break
                 except (OSError, http.client.HTTPException, RuntimeError) as error:
                     if time.monotonic() > deadline:
-                        raise RuntimeError(f"{self.name} does not answer: {error}; its log: {os.path.relpath(log)}") from error
+                        raise RuntimeError(f"{self.name} does not answer: {error}; its log: {log}") from error
                     time.sleep(0.1)
             yield server
         finally:
