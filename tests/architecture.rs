@@ -12,13 +12,14 @@ use std::{
 };
 
 /// Anyone may use these.
-const LEAVES: [&str; 5] = ["domain", "error", "config", "telemetry", "tls"];
+const LEAVES: [&str; 6] = ["domain", "error", "config", "simd", "telemetry", "tls"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),
+    ("simd", &[]),
     ("telemetry", &[]),
     ("tls", &[]),
     ("runtime", &[]),

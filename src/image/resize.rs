@@ -1,16 +1,19 @@
 //! Pillow's resampling, bit for bit, in integers: the same pixels on every machine.
 //!
 //! Two passes, horizontal then vertical, each rounded to 8 bits: Pillow up to version 12, and torchvision. (Pillow 13
-//! goes vertically first where that is less work, so its pictures of some shapes differ by a few levels.) The weights are `f64`, normalised to a sum of 1
-//! and rounded to 22 fractional bits, as in Pillow's `src/libImaging/Resample.c`; `nearest` is its
-//! `ImagingScaleAffine`.
+//! goes vertically first where that is less work, so its pictures of some shapes differ by a few levels.) The weights
+//! are `f64`, normalised to a sum of 1 and rounded to 22 fractional bits, as in Pillow's `src/libImaging/Resample.c`;
+//! `nearest` is its `ImagingScaleAffine`.
 
-use std::{borrow::Cow, f64::consts::PI, ops::Range};
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod passes;
+mod taps;
 
+use std::borrow::Cow;
+
+use self::taps::{Kernel, Line, Taps};
 use super::spec::{Channels, FilterKind};
-
-/// Fractional bits of a weight: 32 less 8 of the sample and 2 of headroom for weights outside 0…1.
-const PRECISION: u32 = 32 - 8 - 2;
 
 /// Width and height in pixels, both above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,189 +117,15 @@ pub fn fit(from: Size, within: Size) -> Size {
     }
 }
 
-/// One dimension of a resize: `count` samples from `first` on, of `to` samples made of what lies within `span` from
-/// `start` on, of `from` samples.
-#[derive(Clone, Copy)]
-struct Line {
-    from: u32,
-    start: f64,
-    span: f64,
-    to: u32,
-    first: u32,
-    count: u32,
-}
-
-impl Line {
-    /// Whether every sample is one of the source's.
-    fn is_copy(&self) -> bool {
-        self.from == self.to && self.start == 0.0 && self.span == f64::from(self.from)
-    }
-}
-
 fn resample<const N: usize>(data: &[u8], columns: Line, rows: Line, filter: FilterKind) -> Vec<u8> {
     let Some(kernel) = Kernel::of(filter) else { return nearest::<N>(data, columns, rows) };
     let horizontal = Taps::new(columns, &kernel);
     let mut vertical = Taps::new(rows, &kernel);
     let needed = vertical.rebase();
     let stride = columns.from as usize * N;
-    let data = across::<N>(&data[needed.start * stride..needed.end * stride], columns.from as usize, &horizontal);
-    if rows.is_copy() { data } else { down(&data, columns.count as usize * N, &vertical) }
-}
-
-/// A filter's weight at a distance, 0 beyond its support, in pixels of the coarser picture.
-struct Kernel {
-    support: f64,
-    weight: fn(f64) -> f64,
-}
-
-impl Kernel {
-    const fn of(filter: FilterKind) -> Option<Self> {
-        match filter {
-            FilterKind::Nearest => None,
-            FilterKind::Bilinear => Some(Self { support: 1.0, weight: triangle }),
-            FilterKind::Bicubic => Some(Self { support: 2.0, weight: cubic }),
-            FilterKind::Lanczos => Some(Self { support: 3.0, weight: lanczos }),
-        }
-    }
-}
-
-fn triangle(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 { 1.0 - x } else { 0.0 }
-}
-
-/// Keys 1981 with a = −0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
-
-fn lanczos(x: f64) -> f64 {
-    fn sinc(x: f64) -> f64 {
-        if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
-    }
-    if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
-}
-
-/// For each sample of the result, the samples it is made of: `weights[i · most..][..count]` from `first` on.
-struct Taps {
-    windows: Vec<Window>,
-    weights: Vec<i32>,
-    most: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Window {
-    first: usize,
-    count: usize,
-}
-
-impl Taps {
-    fn new(line: Line, kernel: &Kernel) -> Self {
-        let wanted = line.first..line.first + line.count;
-        if line.is_copy() {
-            let windows = wanted.map(|first| Window { first: first as usize, count: 1 }).collect();
-            return Self { windows, weights: vec![1 << PRECISION; line.count as usize], most: 1 };
-        }
-        let scale = line.span / f64::from(line.to);
-        let stretch = scale.max(1.0);
-        let support = kernel.support * stretch;
-        let most = support.ceil() as usize * 2 + 1;
-        let mut windows = Vec::with_capacity(line.count as usize);
-        let mut weights = vec![0; line.count as usize * most];
-        let mut exact = Vec::with_capacity(most);
-        for (i, rounded) in wanted.zip(weights.chunks_exact_mut(most)) {
-            let center = line.start + (f64::from(i) + 0.5) * scale;
-            // The casts cut off, and at 0, as C's do here.
-            let first = (center - support + 0.5) as usize;
-            let end = ((center + support + 0.5) as usize).min(line.from as usize);
-            let reciprocal = 1.0 / stretch;
-            exact.clear();
-            exact.extend((first..end).map(|at| (kernel.weight)((at as f64 - center + 0.5) * reciprocal)));
-            let sum: f64 = exact.iter().sum();
-            for (rounded, exact) in rounded.iter_mut().zip(&exact) {
-                *rounded = fixed_point(if sum == 0.0 { *exact } else { exact / sum });
-            }
-            windows.push(Window { first, count: exact.len() });
-        }
-        Self { windows, weights, most }
-    }
-
-    /// Counts positions from the first sample that is needed, and tells which ones are.
-    fn rebase(&mut self) -> Range<usize> {
-        let start = self.windows.first().map_or(0, |window| window.first);
-        let end = self.windows.last().map_or(0, |window| window.first + window.count);
-        for window in &mut self.windows {
-            window.first -= start;
-        }
-        start..end
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let weights = self.weights.chunks_exact(self.most);
-        self.windows.iter().zip(weights).map(|(window, weights)| (window.first, &weights[..window.count]))
-    }
-}
-
-fn fixed_point(weight: f64) -> i32 {
-    let scaled = weight * f64::from(1 << PRECISION);
-    (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
-}
-
-const HALF: i32 = 1 << (PRECISION - 1);
-
-const fn to_sample(sum: i32) -> u8 {
-    let value = sum >> PRECISION;
-    if value < 0 {
-        0
-    } else if value > 255 {
-        255
-    } else {
-        value as u8
-    }
-}
-
-/// The horizontal pass: nearly all of the work. Sums in 16-bit halves, in f64 and over several rows at once were no
-/// faster without instructions that not every machine has.
-fn across<const N: usize>(data: &[u8], width: usize, taps: &Taps) -> Vec<u8> {
-    let rows = data.len() / (width * N);
-    let mut out = Vec::with_capacity(rows * taps.windows.len() * N);
-    for row in data.chunks_exact(width * N) {
-        let row = row.as_chunks::<N>().0;
-        for (first, weights) in taps.iter() {
-            let mut sums = [HALF; N];
-            for (pixel, weight) in row[first..first + weights.len()].iter().zip(weights) {
-                for (sum, sample) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*sample) * weight;
-                }
-            }
-            out.extend(sums.map(to_sample));
-        }
-    }
-    out
-}
-
-/// The vertical pass, over rows of `stride` samples.
-fn down(data: &[u8], stride: usize, taps: &Taps) -> Vec<u8> {
-    let mut out = Vec::with_capacity(stride * taps.windows.len());
-    let mut sums = vec![0; stride];
-    for (first, weights) in taps.iter() {
-        sums.fill(HALF);
-        for (row, weight) in data[first * stride..].chunks_exact(stride).zip(weights) {
-            for (sum, sample) in sums.iter_mut().zip(row) {
-                *sum += i32::from(*sample) * weight;
-            }
-        }
-        out.extend(sums.iter().map(|sum| to_sample(*sum)));
-    }
-    out
+    let data =
+        passes::across::<N>(&data[needed.start * stride..needed.end * stride], columns.from as usize, &horizontal);
+    if rows.is_copy() { data } else { passes::down(&data, columns.count as usize * N, &vertical) }
 }
 
 fn nearest<const N: usize>(data: &[u8], columns: Line, rows: Line) -> Vec<u8> {

@@ -92,4 +92,19 @@ proptest! {
             .collect();
         prop_assert_eq!(found.into_owned(), cropped);
     }
+    #[test]
+    fn the_passes_of_this_processor_give_what_the_plain_ones_give(
+        (width, height, to) in (1_u32..70, 1_u32..12, 1_u32..90),
+        name in prop::sample::select(vec!["bilinear", "bicubic", "lanczos"]),
+    ) {
+        let kernel = Kernel::of(filter(name)).unwrap();
+        let line = |from: u32| Line { from, start: 0.0, span: f64::from(from), to, first: 0, count: to };
+        let across = Taps::new(line(width), &kernel);
+        let (colour, grey) = (fixtures::pattern(width, height, 3, 5), fixtures::pattern(width, height, 1, 5));
+        let width = width as usize;
+        prop_assert_eq!(passes::across::<3>(&colour, width, &across), passes::across_plain::<3>(&colour, width, &across));
+        prop_assert_eq!(passes::across::<1>(&grey, width, &across), passes::across_plain::<1>(&grey, width, &across));
+        let down = Taps::new(line(height), &kernel);
+        prop_assert_eq!(passes::down(&colour, width * 3, &down), passes::down_plain(&colour, width * 3, &down));
+    }
 }

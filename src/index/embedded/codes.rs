@@ -12,7 +12,10 @@
 
 use crate::domain::{Embedding, Metric};
 
-use super::kernel;
+use super::{
+    kernel,
+    screen::{Lengths, Screen},
+};
 
 const CODE_LIMIT: f64 = 127.0;
 
@@ -26,14 +29,12 @@ pub(super) struct CodeStats {
     scale: f32,
     /// ‖x − x̂‖; in f64, because norms of f32 vectors overflow f32.
     residual: f64,
-    /// ‖x̂‖
-    norm: f64,
     /// ‖c‖², exact.
     squares: u32,
 }
 
 impl CodeStats {
-    pub(super) const ZERO: Self = Self { scale: 0.0, residual: 0.0, norm: 0.0, squares: 0 };
+    pub(super) const ZERO: Self = Self { scale: 0.0, residual: 0.0, squares: 0 };
 
     pub(super) const fn scale(&self) -> f32 {
         self.scale
@@ -41,6 +42,15 @@ impl CodeStats {
 
     pub(super) const fn squares(&self) -> u32 {
         self.squares
+    }
+
+    pub(super) const fn residual(&self) -> f64 {
+        self.residual
+    }
+
+    /// ‖x̂‖
+    pub(super) fn norm(&self) -> f64 {
+        f64::from(self.scale) * f64::from(self.squares).sqrt()
     }
 }
 
@@ -71,8 +81,7 @@ impl Encoded {
             squares += (code * code) as u32;
             codes.push(code as i8);
         }
-        let norm = step * f64::from(squares).sqrt();
-        Self { codes, stats: CodeStats { scale, residual: residual.sqrt(), norm, squares } }
+        Self { codes, stats: CodeStats { scale, residual: residual.sqrt(), squares } }
     }
 }
 
@@ -87,6 +96,7 @@ pub(super) struct Probe {
     norm: f64,
     /// ‖q̂‖²
     squares: f64,
+    screen: Screen,
 }
 
 /// Between what the exact score lies, both inclusive.
@@ -113,7 +123,8 @@ impl Probe {
         let residual = length(&mut exact.iter().zip(&codes).map(|(value, &code)| value - approximate(code)));
         let norm = length(&mut exact.iter().copied());
         let squares = codes.iter().map(|&code| approximate(code).powi(2)).sum();
-        Self { metric, exact, codes, scale, residual, norm, squares }
+        let screen = Screen::new(metric, Lengths { scale, residual, norm, squares, rounding: ROUNDING });
+        Self { metric, exact, codes, scale, residual, norm, squares, screen }
     }
 
     pub(super) fn dimension(&self) -> usize {
@@ -125,10 +136,14 @@ impl Probe {
         kernel::code_products(&self.codes, codes, products);
     }
 
+    pub(super) const fn screen(&self) -> &Screen {
+        &self.screen
+    }
+
     /// What an integer product says of the exact score.
     pub(super) fn bounds(&self, product: i32, stats: &CodeStats) -> Bounds {
         let step = f64::from(stats.scale);
-        let (residual, norm) = (stats.residual, stats.norm);
+        let (residual, norm) = (stats.residual, stats.norm());
         let product = self.scale * step * f64::from(product);
         let (score, error) = match self.metric {
             Metric::Cosine | Metric::Dot => {
@@ -170,7 +185,7 @@ impl Probe {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::screen::Marks, *};
 
     fn row(values: &[f32]) -> Vec<u8> {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -184,6 +199,11 @@ mod tests {
         let bounds = probe.bounds(product[0], &encoded.stats);
         let score = f64::from(probe.score(&row(vector)));
         prop_assert!(bounds.lower <= score && score <= bounds.upper, "{bounds:?} {score}");
+        let (mut marks, mut screened) = (Marks::default(), [0.0]);
+        marks.push();
+        marks.set(0, &encoded.stats);
+        probe.screen().uppers(&marks, &product, &mut screened);
+        prop_assert!(screened[0].is_nan() || f64::from(screened[0]) >= bounds.upper, "{screened:?} {bounds:?}");
         Ok(())
     }
 
@@ -239,5 +259,10 @@ mod tests {
         probe.products(&encoded.codes, &mut product);
         let bounds = probe.bounds(product[0], &encoded.stats);
         assert!(bounds.upper - bounds.lower < 0.01, "{bounds:?}");
+        let (mut marks, mut screened) = (Marks::default(), [0.0]);
+        marks.push();
+        marks.set(0, &encoded.stats);
+        probe.screen().uppers(&marks, &product, &mut screened);
+        assert!(f64::from(screened[0]) - bounds.lower < 0.01, "{screened:?} {bounds:?}");
     }
 }

@@ -1,53 +1,27 @@
-//! Inner products: the innermost loops of every search.
-//!
-//! The loops are plain Rust that the compiler vectorises; on x86-64 the integer one is also compiled for AVX2 and
-//! chosen at run time.
-#![expect(unsafe_code, reason = "calls a function compiled for instructions whose presence was just detected")]
+//! Inner products: the innermost loops of every search. They are plain Rust that the compiler vectorises.
 
-/// The integer inner products of a query with rows of codes that lie one after another, one for each element of
-/// `products`.
-///
-/// The caller keeps `‖query‖∞ · 127 · query.len()` within `i32`, as [`super::codes::Probe`] does.
-pub(super) fn code_products(query: &[i16], codes: &[i8], products: &mut [i32]) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { code_products_avx2(query, codes, products) };
-    }
-    code_products_plain(query, codes, products);
-}
+use crate::simd::compiled_for_each_processor;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn code_products_avx2(query: &[i16], codes: &[i8], products: &mut [i32]) {
-    code_products_plain(query, codes, products);
+compiled_for_each_processor! {
+    /// The integer inner products of a query with rows of codes that lie one after another, one for each element of
+    /// `products`.
+    ///
+    /// The caller keeps `‖query‖∞ · 127 · query.len()` within `i32`, as [`super::codes::Probe`] does.
+    pub(super) fn code_products(query: &[i16], codes: &[i8], products: &mut [i32]) = plain_products;
+
+    /// The integer inner product of two rows of codes of one length, of at most 65,536 codes.
+    pub(super) fn code_product(a: &[i8], b: &[i8]) -> i32 = plain_product;
 }
 
 #[inline(always)]
-fn code_products_plain(query: &[i16], codes: &[i8], products: &mut [i32]) {
+fn plain_products(query: &[i16], codes: &[i8], products: &mut [i32]) {
     for (product, row) in products.iter_mut().zip(codes.chunks_exact(query.len())) {
         *product = query.iter().zip(row).map(|(&q, &c)| i32::from(q) * i32::from(c)).sum();
     }
 }
 
-/// The integer inner product of two rows of codes of one length, of at most 65,536 codes.
-pub(super) fn code_product(a: &[i8], b: &[i8]) -> i32 {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { code_product_avx2(a, b) };
-    }
-    code_product_plain(a, b)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn code_product_avx2(a: &[i8], b: &[i8]) -> i32 {
-    code_product_plain(a, b)
-}
-
 #[inline(always)]
-fn code_product_plain(a: &[i8], b: &[i8]) -> i32 {
+fn plain_product(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
 }
 

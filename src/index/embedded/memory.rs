@@ -8,6 +8,7 @@ use super::{
     codes::{CodeStats, Encoded},
     graph::Graphs,
     postings::{FindId, Postings, Tally},
+    screen::Marks,
 };
 use crate::{domain::Filter, error::Result, index::terms::Term};
 
@@ -22,10 +23,11 @@ pub(super) struct Row {
 }
 
 /// Codes of up to [`CHUNK_SLOTS`] vectors, one after another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Chunk {
     pub(super) rows: Vec<Row>,
     pub(super) codes: Vec<i8>,
+    pub(super) marks: Marks,
 }
 
 /// Every chunk as of one moment; slot n is row n % [`CHUNK_SLOTS`] of chunk n / [`CHUNK_SLOTS`].
@@ -161,11 +163,12 @@ impl Memory {
     fn append(&mut self) -> u32 {
         let chunks = Arc::make_mut(&mut self.chunks);
         if chunks.last().is_none_or(|chunk| chunk.rows.len() == CHUNK_SLOTS) {
-            chunks.push(Arc::new(Chunk { rows: Vec::new(), codes: Vec::new() }));
+            chunks.push(Arc::new(Chunk::default()));
         }
         let before = (chunks.len() - 1) * CHUNK_SLOTS;
         let chunk = Arc::make_mut(&mut chunks[before / CHUNK_SLOTS]);
         chunk.rows.push(Row { key: None, stats: CodeStats::ZERO });
+        chunk.marks.push();
         chunk.codes.resize(chunk.rows.len() * self.dimension, 0);
         (before + chunk.rows.len() - 1) as u32
     }
@@ -181,6 +184,7 @@ impl Memory {
         }
         codes.copy_from_slice(&vector.codes);
         chunk.rows[row] = new;
+        chunk.marks.set(row, &new.stats);
         self.graphs.each(|tracker| tracker.written(slot));
     }
 

@@ -22,6 +22,7 @@ mod postings;
 mod rows;
 mod sample;
 mod scan;
+mod screen;
 mod tasks;
 mod write;
 

@@ -101,19 +101,27 @@ impl Scope<'_> {
         }
     }
 
-    /// Calls back with every item's key and the bounds of its score.
-    fn for_each(&self, probe: &Probe, mut each: impl FnMut(u64, Bounds)) {
+    /// Offers the list every item whose score may reach its floor.
+    fn shortlist(&self, probe: &Probe, list: &mut Shortlist) {
         let mut products = [0; CHUNK_SLOTS];
-        let mut visit = |row: &Row, product: i32| {
+        let offer = |list: &mut Shortlist, row: &Row, product: i32| {
             if let Some(key) = row.key.filter(|&key| Some(key) != self.excluded) {
-                each(key, probe.bounds(product, &row.stats));
+                list.offer(key, probe.bounds(product, &row.stats));
             }
         };
         let Some(allowed) = self.allowed else {
+            let mut uppers = [0.0; CHUNK_SLOTS];
             for chunk in self.chunks.iter() {
-                let products = &mut products[..chunk.rows.len()];
+                let (products, uppers) = (&mut products[..chunk.rows.len()], &mut uppers[..chunk.rows.len()]);
                 probe.products(&chunk.codes, products);
-                chunk.rows.iter().zip(products).for_each(|(row, product)| visit(row, *product));
+                probe.screen().uppers(&chunk.marks, products, uppers);
+                let floor = list.screened_floor();
+                for ((row, &product), &upper) in chunk.rows.iter().zip(&*products).zip(&*uppers) {
+                    // what is no number passes
+                    if !(upper < floor) {
+                        offer(list, row, product);
+                    }
+                }
             }
             return;
         };
@@ -121,35 +129,53 @@ impl Scope<'_> {
         for slot in allowed {
             let (chunk, at) = (&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
             probe.products(&chunk.codes[at * dimension..][..dimension], &mut products[..1]);
-            visit(&chunk.rows[at], products[0]);
+            offer(list, &chunk.rows[at], products[0]);
         }
     }
 }
 
-/// The items that may be among the best, by their upper bounds, best first: those whose upper bound reaches the
-/// `limit`-th best lower bound and `min_score`.
-fn candidates(scope: Scope<'_>, probe: &Probe, best: &Best) -> Vec<(f64, u64)> {
-    let mut floor = f64::from(best.min_score);
-    let mut lowers: BinaryHeap<Reverse<Total>> = BinaryHeap::with_capacity(best.limit + 1);
-    let mut found = Vec::new();
-    scope.for_each(probe, |key, bounds| {
-        if bounds.upper < floor {
+/// The items that may be among the best: those whose upper bound reaches the `limit`-th best lower bound.
+struct Shortlist {
+    limit: usize,
+    floor: f64,
+    lowers: BinaryHeap<Reverse<Total>>,
+    found: Vec<(f64, u64)>,
+}
+
+impl Shortlist {
+    fn new(limit: usize, min_score: f32) -> Self {
+        let lowers = BinaryHeap::with_capacity(limit + 1);
+        Self { limit, floor: f64::from(min_score), lowers, found: Vec::new() }
+    }
+
+    /// The floor in f32, not above it.
+    fn screened_floor(&self) -> f32 {
+        (self.floor as f32).next_down()
+    }
+
+    fn offer(&mut self, key: u64, bounds: Bounds) {
+        if bounds.upper < self.floor {
             return;
         }
-        found.push((bounds.upper, key));
-        lowers.push(Reverse(Total(bounds.lower)));
-        if lowers.len() > best.limit {
-            lowers.pop();
+        self.found.push((bounds.upper, key));
+        self.lowers.push(Reverse(Total(bounds.lower)));
+        if self.lowers.len() > self.limit {
+            self.lowers.pop();
         }
-        if let Some(Reverse(Total(lower))) = lowers.peek()
-            && lowers.len() == best.limit
+        if let Some(Reverse(Total(lower))) = self.lowers.peek()
+            && self.lowers.len() == self.limit
         {
-            floor = floor.max(*lower);
+            self.floor = self.floor.max(*lower);
         }
-    });
-    found.retain(|&(upper, _)| upper >= floor);
-    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    found
+    }
+
+    /// Best upper bound first.
+    fn into_sorted(self) -> Vec<(f64, u64)> {
+        let Self { floor, mut found, .. } = self;
+        found.retain(|&(upper, _)| upper >= floor);
+        found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        found
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -178,7 +204,9 @@ pub(super) fn scan(
     mut best: Best,
     mut score: impl FnMut(u64) -> Result<Option<f32>>,
 ) -> Result<Vec<Ranked>> {
-    for (upper, key) in candidates(scope, probe, &best) {
+    let mut list = Shortlist::new(best.limit, best.min_score);
+    scope.shortlist(probe, &mut list);
+    for (upper, key) in list.into_sorted() {
         if upper < f64::from(best.threshold()) {
             break;
         }

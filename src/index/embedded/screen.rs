@@ -1,0 +1,151 @@
+//! A first look at many rows at once: upper bounds of their scores in f32, which are looser than those of
+//! [`Probe::bounds`](super::codes::Probe::bounds) but come by the vector, so that few rows need the others.
+//!
+//! Every number that goes in is rounded up, and what f32 arithmetic can lose is added: of the magnitudes that are
+//! summed, 2⁻¹⁹ parts, where no sum here loses more than 2⁻²⁰; and twice the smallest normal number, for what
+//! underflows.
+//! What overflows or is no number passes.
+
+use super::codes::CodeStats;
+use crate::{domain::Metric, simd::compiled_for_each_processor};
+
+/// Allowance for the rounding of f32, beside magnitudes.
+const SLACK: f64 = 1.0 / (1 << 19) as f64;
+/// Allowance for what underflows.
+const TINY: f32 = 2.0 * f32::MIN_POSITIVE;
+
+/// What a screen reads of the slots of a chunk, one array each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks {
+    scales: Vec<f32>,
+    norms: Vec<f32>,
+    residuals: Vec<f32>,
+}
+
+impl Marks {
+    /// Another slot at the end, of a zero vector.
+    pub(super) fn push(&mut self) {
+        for numbers in [&mut self.scales, &mut self.norms, &mut self.residuals] {
+            numbers.push(0.0);
+        }
+    }
+
+    pub(super) fn set(&mut self, slot: usize, stats: &CodeStats) {
+        self.scales[slot] = stats.scale();
+        self.norms[slot] = rounded_up(stats.norm());
+        self.residuals[slot] = rounded_up(stats.residual());
+    }
+}
+
+/// The least f32 that is certainly not below a number ≥ 0.
+fn rounded_up(number: f64) -> f32 {
+    (number as f32).next_up()
+}
+
+/// What a screen knows of the query: an upper bound is a product or a distance, and an error that grows with the
+/// row's length and residual.
+#[derive(Debug, Clone)]
+pub(super) enum Screen {
+    /// Query and rows are of magnitudes that f32 cannot tell apart: everything passes.
+    Open,
+    Product {
+        scale: f32,
+        by_norm: f32,
+        by_residual: f32,
+        least: f32,
+    },
+    Distance {
+        scale: f32,
+        /// ‖q̂‖², rounded down.
+        squares: f32,
+        error: f32,
+        by_norm: f32,
+        by_residual: f32,
+    },
+}
+
+/// The lengths that bounds are made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lengths {
+    /// t
+    pub(super) scale: f64,
+    /// ‖q − q̂‖
+    pub(super) residual: f64,
+    /// ‖q‖
+    pub(super) norm: f64,
+    /// ‖q̂‖²
+    pub(super) squares: f64,
+    /// The relative allowance of the bounds themselves.
+    pub(super) rounding: f64,
+}
+
+impl Screen {
+    pub(super) fn new(metric: Metric, query: Lengths) -> Self {
+        let Lengths { scale, residual, norm, squares, rounding } = query;
+        let scale = scale as f32;
+        let slack = rounding + SLACK;
+        if !scale.is_normal() || !((norm + residual) as f32).is_normal() {
+            return Self::Open;
+        }
+        match metric {
+            Metric::Cosine | Metric::Dot => Self::Product {
+                scale,
+                by_norm: rounded_up(residual + slack * (norm + residual)),
+                by_residual: rounded_up(norm * (1.0 + slack)),
+                least: if metric == Metric::Cosine { -1.0 } else { f32::MIN },
+            },
+            Metric::Euclid => Self::Distance {
+                scale,
+                squares: ((squares * (1.0 - SLACK)) as f32).next_down().max(0.0),
+                error: rounded_up(residual * (1.0 + slack) + norm * slack),
+                by_norm: rounded_up(slack),
+                by_residual: rounded_up(1.0 + slack),
+            },
+        }
+    }
+
+    /// For each integer product with a row of a chunk, a number that the row's score does not exceed, or no number.
+    pub(super) fn uppers(&self, marks: &Marks, products: &[i32], uppers: &mut [f32]) {
+        match *self {
+            Self::Open => uppers.fill(f32::INFINITY),
+            Self::Product { scale, by_norm, by_residual, least } => {
+                of_products([scale, by_norm, by_residual, least], marks, products, uppers);
+            }
+            Self::Distance { scale, squares, error, by_norm, by_residual } => {
+                of_distances([scale, squares, error, by_norm, by_residual], marks, products, uppers);
+            }
+        }
+    }
+}
+
+compiled_for_each_processor! {
+    fn of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) = plain_of_products;
+    fn of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) = plain_of_distances;
+}
+
+#[inline(always)]
+fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
+    let [scale, by_norm, by_residual, least] = query;
+    let rows = marks.scales.iter().zip(&marks.norms).zip(&marks.residuals);
+    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(rows) {
+        // In this order, a product overflows only if the score does.
+        let product = scale * *product as f32 * row_scale;
+        let bound = product + by_norm * norm + by_residual * residual + TINY;
+        // not max(), which would make a number of what is none
+        *upper = if bound < least { least } else { bound };
+    }
+}
+
+#[inline(always)]
+fn plain_of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
+    const KEPT: f32 = 1.0 - SLACK as f32;
+    let [scale, squares, error, by_norm, by_residual] = query;
+    let rows = marks.scales.iter().zip(&marks.norms).zip(&marks.residuals);
+    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(rows) {
+        let product = scale * *product as f32 * row_scale;
+        let squared = squares + norm * norm * KEPT - 2.0 * product - TINY;
+        let squared = if squared > 0.0 && squared < f32::MAX { squared } else { 0.0 };
+        let bound = error + by_norm * norm + by_residual * residual - squared.sqrt() + TINY;
+        *upper = if bound < f32::MIN { f32::MIN } else { bound };
+    }
+}
