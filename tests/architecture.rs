@@ -12,15 +12,16 @@ use std::{
 };
 
 /// Anyone may use these.
-const LEAVES: [&str; 6] = ["domain", "error", "config", "simd", "telemetry", "tls"];
+const LEAVES: [&str; 7] = ["domain", "error", "config", "simd", "telemetry", "threads", "tls"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),
     ("simd", &[]),
     ("telemetry", &[]),
+    ("threads", &[]),
     ("tls", &[]),
     ("runtime", &[]),
     ("batch", &["runtime"]),

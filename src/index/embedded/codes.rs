@@ -200,7 +200,6 @@ mod tests {
         let score = f64::from(probe.score(&row(vector)));
         prop_assert!(bounds.lower <= score && score <= bounds.upper, "{bounds:?} {score}");
         let (mut marks, mut screened) = (Marks::default(), [0.0]);
-        marks.push();
         marks.set(0, &encoded.stats);
         probe.screen().uppers(&marks, &product, &mut screened);
         prop_assert!(screened[0].is_nan() || f64::from(screened[0]) >= bounds.upper, "{screened:?} {bounds:?}");
@@ -260,7 +259,6 @@ mod tests {
         let bounds = probe.bounds(product[0], &encoded.stats);
         assert!(bounds.upper - bounds.lower < 0.01, "{bounds:?}");
         let (mut marks, mut screened) = (Marks::default(), [0.0]);
-        marks.push();
         marks.set(0, &encoded.stats);
         probe.screen().uppers(&marks, &product, &mut screened);
         assert!(f64::from(screened[0]) - bounds.lower < 0.01, "{screened:?} {bounds:?}");

@@ -33,6 +33,27 @@ pub(super) struct Chunk {
 /// Every chunk as of one moment; slot n is row n % [`CHUNK_SLOTS`] of chunk n / [`CHUNK_SLOTS`].
 pub(super) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
+/// Chunks that are to be copied before they are written to, without a lock.
+pub(super) struct Fork {
+    chunks: Chunks,
+    touched: Vec<usize>,
+}
+
+impl Fork {
+    /// The same chunks, of which those that are written to belong to nobody else.
+    pub(super) fn copied(self) -> Chunks {
+        let mut chunks = Vec::clone(&self.chunks);
+        for at in self.touched {
+            if let Some(chunk) = chunks.get_mut(at)
+                && Arc::strong_count(chunk) > 1
+            {
+                *chunk = Arc::new(Chunk::clone(chunk));
+            }
+        }
+        Arc::new(chunks)
+    }
+}
+
 /// One step of a write, in the order in which it was made in the database.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -121,6 +142,28 @@ impl Memory {
         self.postings.facets(key, allowed, limit)
     }
 
+    /// The chunks that changes will write to, while searches may still be reading them; none if nobody reads.
+    pub(super) fn fork(&self, changes: &[Change]) -> Option<Fork> {
+        if Arc::strong_count(&self.chunks) == 1 {
+            return None;
+        }
+        let mut free = self.free.iter().rev();
+        let slots = changes.iter().filter_map(|change| match change {
+            // one without a free slot comes to the end, and what is new there nobody reads
+            Change::Add { .. } => free.next().copied(),
+            Change::Replace { vector: None, .. } => None,
+            Change::Replace { key, .. } | Change::Remove { key, .. } => self.slot(*key),
+        });
+        let mut touched: Vec<_> = slots.map(|slot| slot as usize / CHUNK_SLOTS).collect();
+        touched.push(self.chunks.len().saturating_sub(1));
+        Some(Fork { chunks: self.chunks(), touched })
+    }
+
+    /// Takes chunks that were copied beforehand; they must be those of now.
+    pub(super) fn adopt(&mut self, chunks: Chunks) {
+        self.chunks = chunks;
+    }
+
     /// Follows the database up to an operation of the log; `bytes` is by how much the rows there have grown.
     pub(super) fn apply(&mut self, changes: Vec<Change>, bytes: i64, sequence: u64) {
         for change in changes {
@@ -168,7 +211,6 @@ impl Memory {
         let before = (chunks.len() - 1) * CHUNK_SLOTS;
         let chunk = Arc::make_mut(&mut chunks[before / CHUNK_SLOTS]);
         chunk.rows.push(Row { key: None, stats: CodeStats::ZERO });
-        chunk.marks.push();
         chunk.codes.resize(chunk.rows.len() * self.dimension, 0);
         (before + chunk.rows.len() - 1) as u32
     }

@@ -6,7 +6,7 @@
 //! underflows.
 //! What overflows or is no number passes.
 
-use super::codes::CodeStats;
+use super::{codes::CodeStats, memory::CHUNK_SLOTS};
 use crate::{domain::Metric, simd::compiled_for_each_processor};
 
 /// Allowance for the rounding of f32, beside magnitudes.
@@ -14,26 +14,31 @@ const SLACK: f64 = 1.0 / (1 << 19) as f64;
 /// Allowance for what underflows.
 const TINY: f32 = 2.0 * f32::MIN_POSITIVE;
 
-/// What a screen reads of the slots of a chunk, one array each.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Marks {
-    scales: Vec<f32>,
-    norms: Vec<f32>,
-    residuals: Vec<f32>,
+/// What a screen reads of the slots of a chunk: an array of each number, one after another, since every place in
+/// memory where a scan begins to read costs it a wait.
+#[derive(Debug, Clone)]
+pub(super) struct Marks(Box<[[f32; CHUNK_SLOTS]; 3]>);
+
+impl Default for Marks {
+    /// Those of zero vectors.
+    fn default() -> Self {
+        Self(Box::new([[0.0; CHUNK_SLOTS]; 3]))
+    }
 }
 
 impl Marks {
-    /// Another slot at the end, of a zero vector.
-    pub(super) fn push(&mut self) {
-        for numbers in [&mut self.scales, &mut self.norms, &mut self.residuals] {
-            numbers.push(0.0);
-        }
+    pub(super) fn set(&mut self, slot: usize, stats: &CodeStats) {
+        let [scales, norms, residuals] = &mut *self.0;
+        scales[slot] = stats.scale();
+        norms[slot] = rounded_up(stats.norm());
+        residuals[slot] = rounded_up(stats.residual());
     }
 
-    pub(super) fn set(&mut self, slot: usize, stats: &CodeStats) {
-        self.scales[slot] = stats.scale();
-        self.norms[slot] = rounded_up(stats.norm());
-        self.residuals[slot] = rounded_up(stats.residual());
+    /// Scale, length and length of the residual of each slot.
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = ((&f32, &f32), &f32)> {
+        let [scales, norms, residuals] = &*self.0;
+        scales.iter().zip(norms).zip(residuals)
     }
 }
 
@@ -126,8 +131,7 @@ compiled_for_each_processor! {
 #[inline(always)]
 fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
     let [scale, by_norm, by_residual, least] = query;
-    let rows = marks.scales.iter().zip(&marks.norms).zip(&marks.residuals);
-    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(rows) {
+    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
         // In this order, a product overflows only if the score does.
         let product = scale * *product as f32 * row_scale;
         let bound = product + by_norm * norm + by_residual * residual + TINY;
@@ -140,8 +144,7 @@ fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &
 fn plain_of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
     const KEPT: f32 = 1.0 - SLACK as f32;
     let [scale, squares, error, by_norm, by_residual] = query;
-    let rows = marks.scales.iter().zip(&marks.norms).zip(&marks.residuals);
-    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(rows) {
+    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
         let product = scale * *product as f32 * row_scale;
         let squared = squares + norm * norm * KEPT - 2.0 * product - TINY;
         let squared = if squared > 0.0 && squared < f32::MAX { squared } else { 0.0 };

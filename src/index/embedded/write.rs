@@ -7,7 +7,7 @@ use super::{
     core::Core,
     database::Outcome,
     log::{self, Operation},
-    memory::Change,
+    memory::{Change, Fork},
     rows::{Record, Writer},
 };
 use crate::{
@@ -102,8 +102,13 @@ impl Core {
             Ok(Outcome::Commit(value))
         })?;
         if let Some(snapshot) = written.snapshot {
+            // Only writes change chunks, and this one has the turn: what is copied here is still what memory has then.
+            let copied = self.peek(|memory| memory.fork(&changes)).flatten().map(Fork::copied);
             self.follow(snapshot, |memory| {
                 if let Some(memory) = memory {
+                    if let Some(chunks) = copied {
+                        memory.adopt(chunks);
+                    }
                     memory.apply(changes, grown_bytes, sequence);
                 }
             });

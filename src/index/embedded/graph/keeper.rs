@@ -12,6 +12,7 @@ use super::tending::Tending;
 use crate::{
     error::{Error, Result},
     index::embedded::Collections,
+    threads::run_behind_requests,
 };
 
 /// How long the keeper sleeps when nothing is to be done and nobody wakes it: what is due by the clock waits at most
@@ -70,7 +71,10 @@ impl Keeper {
         let heard = Arc::clone(&signal);
         let thread = std::thread::Builder::new()
             .name("latentd-graphs".to_owned())
-            .spawn(move || keep(&heard, &collections))
+            .spawn(move || {
+                run_behind_requests();
+                keep(&heard, &collections);
+            })
             .map_err(|error| Error::internal("cannot start the thread of the graphs").with_source(error))?;
         Ok(Self { signal, thread: Some(thread) })
     }
