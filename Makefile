@@ -21,10 +21,12 @@ FIXTURES := .venv-fixtures
 TRAINING := .venv-training
 # The harness of make bench and the servers it measures latentd against: bench/requirements/*.txt, each in its own.
 BENCHES := $(patsubst bench/requirements/%.txt,.venv-bench-%,$(wildcard bench/requirements/*.txt))
+# The libraries of bench/requirements.txt, measured beside the index.
+PEERS := .venv-peers
 # Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
 DATA ?=
 
-.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench bench-index lint docs openapi docs-reference \
+.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench bench-index bench-index-peers bench-ingest lint docs openapi docs-reference \
         fixtures models model model-name docker clean
 
 help:
@@ -32,7 +34,9 @@ help:
 	@echo 'make test       Rust tests, then real clients against the real binary'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
 	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
-	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256'); docs/BENCHMARKS.md"
+	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256', --http, --growth); docs/BENCHMARKS.md"
+	@echo 'make bench-index-peers measures faiss, hnswlib and usearch on the vectors that bench-index left'
+	@echo 'make bench-ingest measures latentd ingest beside the rate of embeddings'
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
@@ -91,8 +95,22 @@ bench: tools onnxruntime $(addsuffix /installed,$(BENCHES))
 	.venv-bench-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-bench-index: tools
+bench-index: tools onnxruntime
 	cargo bench --locked --bench index -- $(ARGS)
+
+bench-index-peers: $(PEERS)/installed
+	$(PEERS)/bin/python bench/index_peers.py target/bench-index $(ARGS)
+
+$(PEERS)/installed: bench/requirements.txt | python
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bench-ingest: tools onnxruntime .venv-bench-serving/installed
+	@serving=$$(cargo bench --locked --no-run --bench serving --message-format json-render-diagnostics \
+	  | sed -n '/"name":"serving"/s/.*"executable":"\([^"]*\)".*/\1/p') && \
+	$(MAKE) build && \
+	exec .venv-bench-serving/bin/python -m bench.ingest --latentd '$(TARGET)/release/latentd' --serving "$$serving" $(ARGS)
 
 # `cargo test --no-run` and not `cargo build`: it is what test-rust has built, with the same features.
 test-clients: tools onnxruntime $(CLIENTS)/installed
@@ -162,4 +180,4 @@ docker:
 
 clean:
 	cargo clean
-	rm -rf .ort $(CLIENTS) $(FIXTURES) $(TRAINING) $(BENCHES)
+	rm -rf .ort $(CLIENTS) $(FIXTURES) $(TRAINING) $(BENCHES) $(PEERS)

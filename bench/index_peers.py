@@ -1,7 +1,6 @@
 """Measures other libraries on the vectors that `make bench-index` wrote, one thread each.
 
-    python3 -m venv .venv-bench && .venv-bench/bin/pip install -r bench/requirements.txt
-    .venv-bench/bin/python bench/index_peers.py target/bench-index --dimension 256
+    make bench-index-peers ARGS='--dimension 256'
 
 Reads `vectors.f32`, `queries.f32` and `truth.u32` (the exact nearest items), prints a Markdown table.
 """

@@ -7,16 +7,18 @@
     reason = "what a test takes for granted is a part of what it proves"
 )]
 
+#[path = "support/server.rs"]
+mod server;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+
+use self::server::{Server, client, give_model};
 
 /// How often the server is killed; `make soak` asks for more.
 fn rounds() -> u64 {
@@ -35,66 +37,6 @@ const WITH_GRAPH: [&str; 5] = [
     "index.graph_save_seconds=1",
     "index.graph_rebuild_percent=20",
 ];
-
-struct Server {
-    process: Child,
-    base: String,
-}
-
-impl Server {
-    fn start(home: &Path, settings: &[&str]) -> Self {
-        Self::start_by(Command::new(env!("CARGO_BIN_EXE_latentd")), home, settings)
-    }
-
-    /// Starts by a command that takes the arguments of `latentd`.
-    fn start_by(mut command: Command, home: &Path, settings: &[&str]) -> Self {
-        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-        let mut process = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json"])
-            .args(settings)
-            .arg("--models")
-            .arg(home.join("models"))
-            .arg("--data")
-            .arg(home.join("data"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut seen = Vec::new();
-        let base = loop {
-            let line = lines.next().unwrap_or_else(|| panic!("the server ended early:\n{}", seen.join("\n"))).unwrap();
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if entry["message"] == "latentd serves" {
-                break format!("http://{}", entry["addr"].as_str().unwrap());
-            }
-            seen.push(line);
-        };
-        // the pipe must not fill up
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, base }
-    }
-
-    async fn ready(&self, client: &reqwest::Client) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while client.get(format!("{}/readyz", self.base)).send().await.is_ok_and(|answer| answer.status() != 200) {
-            assert!(Instant::now() < deadline, "the server did not become ready");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn kill(mut self) {
-        // SIGKILL on Unix
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// A client for clear text; any client has to have a TLS stack.
-fn client_builder() -> reqwest::ClientBuilder {
-    latentd::tls::install();
-    reqwest::Client::builder().tls_certs_only([])
-}
 
 /// What a writer knows of one id: the state last acknowledged, and the one in flight when the server died.
 #[derive(Debug, Clone, Default)]
@@ -173,13 +115,7 @@ async fn check(client: &reqwest::Client, base: &str, ledger: &mut Ledger) -> usi
 
 fn home_with_one_model() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
-    let model = home.path().join("models/tiny-ae");
-    fs::create_dir_all(&model).unwrap();
-    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/tiny-ae");
-    for entry in fs::read_dir(fixture).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
-    }
+    give_model(home.path(), "tiny-ae");
     home
 }
 
@@ -216,9 +152,9 @@ async fn nothing_acknowledged_is_lost_or_resurrected_by_kill_9_with_a_graph() {
 /// Kills the server during writes and checks what it has after each restart; returns after how many a graph answered.
 async fn kill_again_and_again(settings: &[&str]) -> u64 {
     let home = home_with_one_model();
-    let client = client_builder().pool_max_idle_per_host(8).build().unwrap();
+    let client = client();
     let mut server = Server::start(home.path(), settings);
-    server.ready(&client).await;
+    server.ready().await;
     make_collection(&client, &server.base, DIMENSION).await;
     let mut states: Vec<(Ledger, u64)> = vec![(Ledger::new(), 0); WRITERS as usize];
     let (mut checked, mut by_graph) = (0, 0);
@@ -237,7 +173,7 @@ async fn kill_again_and_again(settings: &[&str]) -> u64 {
             states.push(writer.await.unwrap());
         }
         server = Server::start(home.path(), settings);
-        server.ready(&client).await;
+        server.ready().await;
         let mut expected = BTreeSet::new();
         for (ledger, _) in &mut states {
             checked += check(&client, &server.base, ledger).await;
@@ -264,11 +200,11 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
     const WIDE: usize = 2048;
     let wide = |seed: usize| -> Vec<f32> { (0..WIDE).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect() };
     let home = home_with_one_model();
-    let client = client_builder().build().unwrap();
+    let client = client();
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; ulimit -f 12288; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latentd")]);
     let server = Server::start_by(command, home.path(), &WITH_GRAPH);
-    server.ready(&client).await;
+    server.ready().await;
     make_collection(&client, &server.base, WIDE).await;
     let url = format!("{}/v1/collections/c/items", server.base);
     let mut acknowledged = BTreeSet::new();
@@ -292,7 +228,7 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
     assert_eq!(client.get(format!("{url}/0")).send().await.unwrap().status(), 200);
     server.kill();
     let server = Server::start(home.path(), &WITH_GRAPH);
-    server.ready(&client).await;
+    server.ready().await;
     assert_eq!(find_all(&client, &server.base, &wide(3), false).await, acknowledged);
     let url = format!("{}/v1/collections/c/items", server.base);
     let body = json!({"items": [{"id": "more", "vector": wide(1)}]});
@@ -303,9 +239,9 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let home = home_with_one_model();
-    let client = client_builder().build().unwrap();
+    let client = client();
     let server = Server::start(home.path(), &[]);
-    server.ready(&client).await;
+    server.ready().await;
     let url = format!("{}/v1/collections/p", server.base);
     let made = client.put(&url).json(&json!({"model": "tiny-ae", "store": "original"})).send().await.unwrap();
     assert_eq!(made.status(), 201);
@@ -329,7 +265,7 @@ async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let acknowledged = posting.await.unwrap();
     assert!(!acknowledged.is_empty());
     let server = Server::start(home.path(), &[]);
-    server.ready(&client).await;
+    server.ready().await;
     for (number, picture) in acknowledged {
         let url = format!("{}/v1/collections/p/items/n{number}/image", server.base);
         let answer = client.get(url).send().await.unwrap();

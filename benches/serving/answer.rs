@@ -14,6 +14,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// The body of the answer that these bytes begin with.
+    pub(crate) fn body_of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.whole - self.body..self.whole]
+    }
+
     /// None while it is not there in full.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;

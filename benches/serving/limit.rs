@@ -24,8 +24,9 @@ use latentd::{
 use serde_json::json;
 
 use crate::{
-    files,
-    window::{Times, Window, spread},
+    files, tell,
+    times::Times,
+    window::{Window, spread},
 };
 
 /// More than any picture here has.
@@ -71,12 +72,12 @@ struct Sample {
 
 pub(crate) fn run(options: &Options) {
     let bench = Bench::open(options);
-    let window = Window::after_warming(options.times);
+    let window = options.times.window();
     let telling = std::thread::spawn(move || {
         std::thread::sleep(window.begin.saturating_duration_since(Instant::now()));
-        Window::tell("begin");
+        tell("begin");
         std::thread::sleep(window.end().saturating_duration_since(Instant::now()));
-        Window::tell("end");
+        tell("end");
     });
     let samples = match options.what {
         What::Queued => bench.queued(options, window),

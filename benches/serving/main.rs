@@ -8,13 +8,16 @@
 )]
 
 mod answer;
+mod driver;
 mod limit;
 mod load;
+mod times;
 mod window;
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use clap::{Parser, Subcommand};
+use serde_json::json;
 
 /// As the server has it, so that the limit is measured under the same conditions.
 #[global_allocator]
@@ -51,4 +54,10 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     let contents: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(!contents.is_empty(), "{} is empty", folder.display());
     contents
+}
+
+/// Tells the harness that the window begins or ends, so that it looks at the processor time of all processes.
+fn tell(event: &str) {
+    println!("{}", json!({"event": event}));
+    std::io::stdout().flush().unwrap();
 }

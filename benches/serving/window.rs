@@ -1,22 +1,8 @@
 //! The stretch of time that is measured, after the warming up and before the end.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use clap::Args;
 use serde_json::{Value, json};
-
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Times {
-    /// Seconds before the measured ones
-    #[arg(long, default_value_t = 1.0)]
-    warm: f64,
-    /// Seconds that are measured
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -25,9 +11,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn after_warming(times: Times) -> Self {
-        let begin = Instant::now() + Duration::from_secs_f64(times.warm);
-        Self { begin, length: Duration::from_secs_f64(times.seconds) }
+    pub(crate) fn after(warming: Duration, length: Duration) -> Self {
+        Self { begin: Instant::now() + warming, length }
     }
 
     pub(crate) fn end(&self) -> Instant {
@@ -36,12 +21,6 @@ impl Window {
 
     pub(crate) fn holds(&self, time: Instant) -> bool {
         (self.begin..self.end()).contains(&time)
-    }
-
-    /// Tells the harness that the window begins or ends, so that it looks at the processor time of all processes.
-    pub(crate) fn tell(event: &str) {
-        println!("{}", json!({"event": event}));
-        std::io::stdout().flush().unwrap();
     }
 
     /// How many of these events came in a second.

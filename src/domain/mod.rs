@@ -3,6 +3,7 @@
 mod device;
 mod field;
 mod filter;
+mod map_method;
 mod metadata;
 mod metric;
 mod name;
@@ -13,6 +14,7 @@ mod vector;
 pub use device::Device;
 pub use field::FieldPath;
 pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
+pub use map_method::MapMethod;
 pub use metadata::{Metadata, check_metadata};
 pub use metric::Metric;
 pub use name::{CollectionName, ItemId, ModelName};

@@ -114,7 +114,8 @@ impl Service {
 
     fn forget_computed(&self, name: &CollectionName) {
         self.duplicates.forget(|(about, _)| about == name);
-        self.maps.forget(|(about, _)| about == name);
+        self.layouts.forget(|about| about == name);
+        self.maps.forget(|(about, ..)| about == name);
         self.healths.forget(|about| about == name);
         self.queries.forget(name);
     }

@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::{Context, Service, background::Computed};
 use crate::{
-    domain::{CollectionName, FieldPath, ItemId, Scalar, SpaceKey},
-    error::{Error, Result},
+    domain::{CollectionName, FieldPath, ItemId, MapMethod, Scalar, SpaceKey},
+    error::{Error, ErrorKind, Result},
     index::{Collection, CollectionSpec, StoredItem},
-    statistics::{Moments, project},
+    statistics::{Moments, Plane, keep_neighbours, project},
 };
 
-/// Points of a map, at most; a larger collection is sampled.
-pub const MAP_POINTS: usize = 5000;
+/// Points of a map, at most.
+const MAP_POINTS: usize = 5000;
 /// Bytes of vectors that are held to be projected; longer vectors make fewer points.
 const SAMPLE_BYTES: usize = 64 << 20;
+/// The same for t-SNE, which compares every pair of vectors.
+const COMPARED_BYTES: usize = 32 << 20;
 
 /// Which map is asked for.
 #[derive(Debug)]
 pub struct MapRequest {
+    pub method: MapMethod,
     /// Where in the metadata the values stand that points come with.
     pub key: Option<FieldPath>,
     pub space_key: Option<SpaceKey>,
@@ -28,8 +33,10 @@ pub struct MapRequest {
 pub struct CollectionMap {
     /// Items of the collection; more than there are points if they were sampled.
     pub count: u64,
-    /// The shares of the variance along x and along y.
-    pub explained: [f64; 2],
+    /// Points at most, which depends on the dimension; a larger collection is sampled.
+    pub most: usize,
+    /// The shares of the variance along x and along y; a map of neighbours has none.
+    pub explained: Option<[f64; 2]>,
     pub points: Vec<MapPoint>,
 }
 
@@ -42,48 +49,119 @@ pub struct MapPoint {
     pub value: Option<Scalar>,
 }
 
+/// The points of a map of neighbours, which takes so long that it is computed without regard to any key.
+#[derive(Debug)]
+pub(super) struct Layout {
+    count: u64,
+    most: usize,
+    points: Vec<(ItemId, [f64; 2])>,
+}
+
 impl Service {
-    /// The collection projected on its first two principal components, computed in the background once for each of its
-    /// states.
+    /// The collection in a plane, computed in the background once for each of its states: its first two principal
+    /// components, or t-SNE from there.
+    ///
+    /// # Errors
+    /// `unavailable`, with a time to ask again, while it is computed for the first time.
     pub async fn map(
         &self,
         ctx: &Context,
         name: &CollectionName,
         request: MapRequest,
     ) -> Result<(CollectionSpec, Computed<CollectionMap>)> {
-        let MapRequest { key, space_key } = request;
+        let MapRequest { method, key, space_key } = request;
         let collection = self.open_in_space(name, space_key.as_ref()).await?;
         let spec = collection.spec().clone();
         let version = collection.info().await?.version;
-        let work = draw(collection, key.clone());
-        let map = self.maps.get((name.clone(), key), version, ctx.deadline, work).await?;
+        let slot = (name.clone(), method, key.clone());
+        let map = match method {
+            MapMethod::Pca => self.maps.get(slot, version, ctx.deadline, draw(collection, key)).await?,
+            MapMethod::Tsne => {
+                let work = lay_out(Arc::clone(&collection));
+                let layout = self.layouts.get(name.clone(), version, ctx.deadline, work).await?;
+                let (from, current) = (layout.version, layout.current);
+                let map = self.maps.get(slot, from, ctx.deadline, label(layout.value, collection, key)).await?;
+                Computed { current: current && map.current, ..map }
+            }
+        };
         Ok((spec, map))
     }
 }
 
 async fn draw(collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
     let count = collection.info().await?.count;
-    let items = collection.sample(fitting(MAP_POINTS, collection.spec().dimension), key.is_some()).await?;
     let dimension = collection.spec().dimension;
-    tokio::task::spawn_blocking(move || points(items, dimension, key.as_ref(), count))
+    let most = fitting(MAP_POINTS, dimension);
+    let items = collection.sample(most, key.is_some()).await?;
+    let work = move || {
+        let plane = plane(&vectors(&items), dimension);
+        let point = |(item, [x, y]): (&StoredItem, [f64; 2])| MapPoint {
+            id: item.id.clone(),
+            x,
+            y,
+            value: key.as_ref().and_then(|key| value(item, key)),
+        };
+        let points = items.iter().zip(plane.points).map(point).collect();
+        CollectionMap { count, most, explained: Some(plane.explained), points }
+    };
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a projection ended early").with_source(error))
 }
 
 /// How many vectors of this dimension are held at a time, `most` if they are not too long.
 pub(super) fn fitting(most: usize, dimension: usize) -> usize {
-    most.min(SAMPLE_BYTES / (4 * dimension.max(1)))
+    within(SAMPLE_BYTES, most, dimension)
 }
 
-fn points(items: Vec<StoredItem>, dimension: usize, key: Option<&FieldPath>, count: u64) -> CollectionMap {
-    let vectors: Vec<&[f32]> = items.iter().map(|item| item.vector.as_slice()).collect();
-    let plane = project(&vectors, Moments::of(vectors.iter().copied(), dimension).mean());
-    let point = |(item, [x, y]): (&StoredItem, [f64; 2])| MapPoint {
-        id: item.id.clone(),
-        x,
-        y,
-        value: key.and_then(|key| key.values(&item.metadata).into_iter().next()),
-    };
-    let points = items.iter().zip(plane.points).map(point).collect();
-    CollectionMap { count, explained: plane.explained, points }
+fn within(bytes: usize, most: usize, dimension: usize) -> usize {
+    most.min(bytes / (4 * dimension.max(1)))
+}
+
+fn vectors(items: &[StoredItem]) -> Vec<&[f32]> {
+    items.iter().map(|item| item.vector.as_slice()).collect()
+}
+
+fn plane(vectors: &[&[f32]], dimension: usize) -> Plane {
+    project(vectors, Moments::of(vectors.iter().copied(), dimension).mean())
+}
+
+fn value(item: &StoredItem, key: &FieldPath) -> Option<Scalar> {
+    key.values(&item.metadata).into_iter().next()
+}
+
+/// Ends soon after nobody waits for it any more.
+async fn lay_out(collection: Arc<dyn Collection>) -> Result<Layout> {
+    let count = collection.info().await?.count;
+    let dimension = collection.spec().dimension;
+    let most = within(COMPARED_BYTES, MAP_POINTS, dimension);
+    let items = collection.sample(most, false).await?;
+    let (reply, answer) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let vectors = vectors(&items);
+        let start = plane(&vectors, dimension).points;
+        if let Some(points) = keep_neighbours(&vectors, &start, || reply.is_closed()) {
+            let points = items.iter().map(|item| item.id.clone()).zip(points).collect();
+            // whoever asked may be gone
+            let _ = reply.send(Layout { count, most, points });
+        }
+    });
+    answer.await.map_err(|error| Error::internal("a map of neighbours ended early").with_source(error))
+}
+
+/// Gives the points their values; what has been deleted since has none.
+async fn label(layout: Arc<Layout>, collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
+    let mut points = Vec::with_capacity(layout.points.len());
+    for (id, [x, y]) in &layout.points {
+        let item = match &key {
+            None => None,
+            Some(_) => match collection.get(id).await {
+                Err(error) if error.kind() == ErrorKind::ItemNotFound => None,
+                item => Some(item?),
+            },
+        };
+        let value = item.zip(key.as_ref()).and_then(|(item, key)| value(&item, key));
+        points.push(MapPoint { id: id.clone(), x: *x, y: *y, value });
+    }
+    Ok(CollectionMap { count: layout.count, most: layout.most, explained: None, points })
 }

@@ -39,7 +39,7 @@ pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
 pub use items::{Added, Entry, EntrySource, forget as forget_pictures};
-pub use map::{CollectionMap, MAP_POINTS, MapPoint, MapRequest};
+pub use map::{CollectionMap, MapPoint, MapRequest};
 pub use models::ModelSummary;
 pub use pictures::Picture;
 pub use preprocess::Preprocessed;
@@ -53,7 +53,7 @@ use background::Background;
 
 use crate::{
     config::Limits,
-    domain::{CollectionName, FieldPath, SpaceKey},
+    domain::{CollectionName, FieldPath, MapMethod, SpaceKey},
     error::{Error, Result},
     image::pool::CpuPool,
     index::IndexEngine,
@@ -74,7 +74,8 @@ pub struct Service {
     decoded: pictures::DecodedBudget,
     decoding: decoding::DecodeGate,
     duplicates: Background<(CollectionName, u32), Duplicates>,
-    maps: Background<(CollectionName, Option<FieldPath>), CollectionMap>,
+    maps: Background<(CollectionName, MapMethod, Option<FieldPath>), CollectionMap>,
+    layouts: Background<CollectionName, map::Layout>,
     healths: Background<CollectionName, Health>,
     queries: health::RecentQueries,
 }
@@ -109,6 +110,7 @@ impl Service {
             decoding,
             duplicates: Background::default(),
             maps: Background::default(),
+            layouts: Background::default(),
             healths: Background::default(),
             queries: health::RecentQueries::default(),
         }

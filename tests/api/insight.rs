@@ -121,6 +121,47 @@ async fn the_map_spreads_the_items_in_a_plane() {
 }
 
 #[tokio::test]
+async fn a_map_of_neighbours_is_computed_once_and_takes_the_values_of_any_key() {
+    let server = Server::start().await;
+    let around = |n: usize| {
+        let centre = if n.is_multiple_of(2) { 2.0 } else { -2.0 };
+        let value = |at: usize| ((n * 7919 + at * 104_729) as f64 * 0.754_877_666).sin();
+        item(format!("i{n:02}"), &[centre + value(0), value(1), value(2), value(3)])
+    };
+    let items = (0..40).map(around).collect();
+    let c = collection(&server, json!({"dimension": 4, "metric": "euclid"}), items).await;
+    let first = hurried(&server, &format!("{c}/map?method=tsne")).await;
+    assert!(first.refused(503, "unavailable").contains("ask again"));
+    let map = patiently(&server, &format!("{c}/map?method=tsne")).await;
+    assert_eq!((&map["method"], &map["count"], &map["max_points"]), (&json!("tsne"), &json!(40), &json!(5000)));
+    assert_eq!((&map["explained"], &map["points"][0].get("value")), (&json!(null), &None));
+    let labelled = patiently(&server, &format!("{c}/map?method=tsne&key=label")).await;
+    let points = labelled["points"].as_array().unwrap();
+    let place = |point: &Value| [point["x"].as_f64().unwrap(), point["y"].as_f64().unwrap()];
+    for (plain, point) in map["points"].as_array().unwrap().iter().zip(points) {
+        assert_eq!((&plain["id"], place(plain)), (&point["id"], place(point)));
+        let apart = |other: &&Value| (0..2).map(|axis| (place(point)[axis] - place(other)[axis]).powi(2)).sum::<f64>();
+        let nearest = points.iter().filter(|other| other["id"] != point["id"]);
+        let nearest = nearest.min_by(|a, b| apart(a).total_cmp(&apart(b))).unwrap();
+        assert_eq!(point["value"], nearest["value"], "{point} beside {nearest}");
+    }
+    server.post(&format!("{c}/items/delete"), json!({"ids": ["i00"]})).await.ok();
+    let stale = hurried(&server, &format!("{c}/map?method=tsne&key=label")).await.ok();
+    assert_eq!((&stale["current"], stale["points"].as_array().unwrap().len()), (&json!(false), 40));
+    let fresh = patiently(&server, &format!("{c}/map?method=tsne&key=label")).await;
+    assert_eq!((&fresh["count"], fresh["points"].as_array().unwrap().len()), (&json!(39), 39));
+}
+
+#[tokio::test]
+async fn longer_vectors_make_fewer_points_of_a_map() {
+    let server = Server::start().await;
+    let c = collection(&server, json!({"dimension": 4096}), scattered(3, 4096)).await;
+    assert_eq!(server.get(&format!("{c}/map")).await.ok()["max_points"], 4096);
+    let map = server.get(&format!("{c}/map?method=tsne")).await.ok();
+    assert_eq!((&map["max_points"], map["points"].as_array().unwrap().len()), (&json!(2048), 3));
+}
+
+#[tokio::test]
 async fn a_collapse_shows_in_the_figures_of_health() {
     let server = Server::start().await;
     let c = collection(&server, json!({"dimension": 8, "metric": "dot"}), scattered(400, 8)).await;
@@ -180,6 +221,7 @@ async fn collections_with_nothing_in_them_have_no_figures() {
     assert_eq!((&health["effective_rank"], &health["nearest"]), (&json!(null), &json!(null)));
     assert_eq!(health["active_units"], json!({"count": null, "threshold": 0.0025}));
     assert_eq!(server.get(&format!("{c}/map")).await.ok()["points"], json!([]));
+    assert_eq!(server.get(&format!("{c}/map?method=tsne")).await.ok()["points"], json!([]));
     assert_eq!(server.get(&format!("{c}/duplicates")).await.ok()["groups"], json!([]));
     server.post(&format!("{c}/items"), json!({"items": [item("a", &[1.0, 0.0, 0.0, 0.0])]})).await.ok();
     let one = server.get(&format!("{c}/health")).await.ok();
@@ -221,7 +263,9 @@ async fn requests_that_make_no_sense_are_refused() {
     ] {
         server.get(&format!("{c}/{path}")).await.refused(status, code);
     }
-    for route in ["duplicates", "map", "health"] {
+    let detail = server.get(&format!("{c}/map?method=umap")).await.refused(400, "invalid_request");
+    assert!(detail.contains("method") && detail.contains("`pca` or `tsne`"), "{detail}");
+    for route in ["duplicates", "map", "map?method=tsne", "health"] {
         server.get(&format!("/v1/collections/none/{route}")).await.refused(404, "collection_not_found");
     }
 }

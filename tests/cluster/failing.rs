@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     options,
     proxy::{Mode, Proxy, closed},
-    server::Server,
+    server::{Server, client, give_model},
 };
 
 fn engine(nodes: &[String]) -> QdrantEngine {
@@ -79,9 +79,10 @@ async fn every_node_is_tried_and_those_that_failed_come_last_the_next_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_index_is_down_starts_and_says_that_it_is_not_ready() {
     let home = tempfile::tempdir().unwrap();
+    give_model(home.path(), "tiny-ae");
     let url = format!("qdrant.url={}", closed().await);
     let server = Server::start(home.path(), &["index.engine=qdrant", &url]);
-    let client = crate::server::client();
+    let client = client();
     assert_eq!(client.get(format!("{}/livez", server.base)).send().await.unwrap().status(), 200);
     let answer = client.get(format!("{}/readyz", server.base)).send().await.unwrap();
     assert_eq!(answer.status(), 503);

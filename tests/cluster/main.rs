@@ -17,6 +17,7 @@ mod moving;
 mod nodes;
 mod proxy;
 mod replicas;
+#[path = "../support/server.rs"]
 mod server;
 mod sizing;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     BINARY,
     nodes::Cluster,
-    server::{Server, client},
+    server::{Server, client, give_model},
     wanted,
 };
 
@@ -50,6 +50,7 @@ async fn what_one_replica_stores_the_other_finds_and_a_killed_one_takes_nothing_
     let Some(binary) = wanted(BINARY, "two replicas over one Qdrant") else { return };
     let cluster = Cluster::start(&binary, 1).await;
     let home = tempfile::tempdir().unwrap();
+    give_model(home.path(), "tiny-ae");
     let url = format!("qdrant.url={}", cluster.urls().join(","));
     let settings = ["index.engine=qdrant", url.as_str()];
     let (a, b) = (Server::start(home.path(), &settings), Server::start(home.path(), &settings));

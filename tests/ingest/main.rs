@@ -5,6 +5,8 @@
     reason = "what a test takes for granted is a part of what it proves"
 )]
 
+#[path = "../support/server.rs"]
+mod process;
 mod runs;
 mod server;
 mod sources;

@@ -1,20 +1,20 @@
-//! A real server as a process, and pictures for it.
+//! A server with a model, what it has, `latentd ingest` beside it, and pictures.
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::process;
+
 pub const MODEL: &str = "tiny-contrastive";
 
 pub struct Server {
-    process: Child,
+    _process: process::Server,
     pub url: String,
     client: reqwest::Client,
     home: tempfile::TempDir,
@@ -23,49 +23,10 @@ pub struct Server {
 impl Server {
     pub async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let model = home.path().join("models").join(MODEL);
-        fs::create_dir_all(&model).unwrap();
-        let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(MODEL);
-        for entry in fs::read_dir(fixture).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
-        }
-        let mut process = Command::new(env!("CARGO_BIN_EXE_latentd"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json", "--set", "runtime.sessions=1"])
-            .arg("--models")
-            .arg(home.path().join("models"))
-            .arg("--data")
-            .arg(home.path().join("data"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut seen = Vec::new();
-        let url = loop {
-            let line = lines.next().unwrap_or_else(|| panic!("the server ended early:\n{}", seen.join("\n"))).unwrap();
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if entry["message"] == "latentd serves" {
-                break format!("http://{}", entry["addr"].as_str().unwrap());
-            }
-            seen.push(line);
-        };
-        // the pipe must not fill up
-        std::thread::spawn(move || lines.for_each(drop));
-        // any client has to have a TLS stack, also one for clear text
-        latentd::tls::install();
-        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
-        let server = Self { process, url, client, home };
-        server.ready().await;
-        server
-    }
-
-    async fn ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.client.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|answer| answer.status() != 200) {
-            assert!(Instant::now() < deadline, "the server did not become ready");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        process::give_model(home.path(), MODEL);
+        let process = process::Server::start(home.path(), &[]);
+        process.ready().await;
+        Self { url: process.base.clone(), _process: process, client: process::client(), home }
     }
 
     /// A folder that goes with the server.
@@ -97,13 +58,6 @@ impl Server {
     pub async fn metadata(&self, collection: &str) -> Vec<Value> {
         let page = self.get(&format!("{collection}/items?limit=1000")).await;
         page["data"].as_array().unwrap().iter().map(|item| item["metadata"].clone()).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{CollectionName, FieldPath, Metric, Scalar, SpaceKey, TopK},
+    domain::{CollectionName, FieldPath, MapMethod, Metric, Scalar, SpaceKey, TopK},
     http::{
         AppState,
         error::Failure,
@@ -15,8 +15,8 @@ use crate::{
     },
     index::CollectionSpec,
     service::{
-        self, CollectionMap, Computed, Context, Drift, Duplicates, DuplicatesRequest, HEALTH_SAMPLE, Health,
-        MAP_POINTS, MapPoint, MapRequest,
+        self, CollectionMap, Computed, Context, Drift, Duplicates, DuplicatesRequest, HEALTH_SAMPLE, Health, MapPoint,
+        MapRequest,
     },
 };
 
@@ -110,6 +110,10 @@ pub(in crate::http) async fn duplicates(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct MapOptions {
+    /// `pca` unless given.
+    #[serde(default)]
+    #[param(value_type = Option<MapMethod>)]
+    method: MapMethod,
     /// A dotted key of the metadata, whose value each point comes with.
     #[param(value_type = Option<String>)]
     key: Option<FieldPath>,
@@ -122,14 +126,13 @@ pub struct MapOptions {
 pub struct MapAnswer {
     #[serde(flatten)]
     about: About,
-    #[schema(example = "pca")]
-    method: &'static str,
+    method: MapMethod,
     /// Items of the collection.
     count: u64,
     /// Points at most; a larger collection is sampled.
     max_points: usize,
-    /// The shares of the variance along x and along y.
-    explained: [f64; 2],
+    /// The shares of the variance along x and along y; null with `tsne`.
+    explained: Option<[f64; 2]>,
     points: Vec<Point>,
 }
 
@@ -144,7 +147,7 @@ pub struct Point {
 }
 
 impl MapAnswer {
-    fn new(about: About, map: &CollectionMap) -> Self {
+    fn new(about: About, method: MapMethod, map: &CollectionMap) -> Self {
         let point = |point: &MapPoint| Point {
             id: point.id.to_string(),
             x: point.x,
@@ -152,21 +155,23 @@ impl MapAnswer {
             value: point.value.as_ref().map(Scalar::to_value),
         };
         let points = map.points.iter().map(point).collect();
-        Self { about, method: "pca", count: map.count, max_points: MAP_POINTS, explained: map.explained, points }
+        Self { about, method, count: map.count, max_points: map.most, explained: map.explained, points }
     }
 }
 
-/// The collection as points in a plane: its first two principal components, in the unit of the vectors.
+/// The collection as points in a plane. With `method=pca`, its first two principal components, in the unit of the
+/// vectors. With `method=tsne`, t-SNE from there, without a unit: near vectors are near points. While that is computed
+/// (seconds), the answer is `unavailable` with `Retry-After`.
 #[utoipa::path(get, path = "/v1/collections/{collection}/map", tag = "search", operation_id = "map",
     params(("collection" = String, Path), MapOptions), responses((status = 200, body = MapAnswer)))]
 pub(in crate::http) async fn map(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     Sought(collection): Sought<CollectionName>,
-    QueryOptions(MapOptions { key, space_key }): QueryOptions<MapOptions>,
+    QueryOptions(MapOptions { method, key, space_key }): QueryOptions<MapOptions>,
 ) -> Result<Json<MapAnswer>, Failure> {
-    let (spec, map) = state.service.map(&context, &collection, MapRequest { key, space_key }).await?;
-    Ok(Json(MapAnswer::new(About::new(spec, &map), &map.value)))
+    let (spec, map) = state.service.map(&context, &collection, MapRequest { method, key, space_key }).await?;
+    Ok(Json(MapAnswer::new(About::new(spec, &map), method, &map.value)))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,4 +1,4 @@
-//! A latentd of its own process.
+//! A latentd of its own process, and what is needed to talk to it. Taken in by `#[path]`, as a file of a test's own.
 
 use std::{
     fs,
@@ -10,17 +10,23 @@ use std::{
 
 use serde_json::Value;
 
+/// Ended when it is dropped.
 pub struct Server {
     process: Child,
+    /// Its address, `http://…`
     pub base: String,
 }
 
 impl Server {
-    /// Data lie under `home`, and replicas may share it.
+    /// Models and data lie under `home`, which several may share where their settings put the index elsewhere.
     pub fn start(home: &Path, settings: &[&str]) -> Self {
-        give_model(home);
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_latentd")), home, settings)
+    }
+
+    /// Starts by a command that takes the arguments of `latentd`.
+    pub fn start_by(mut command: Command, home: &Path, settings: &[&str]) -> Self {
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_latentd"))
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.format=json", "--set", "runtime.sessions=1"])
             .args(settings)
             .arg("--models")
@@ -46,6 +52,7 @@ impl Server {
         Self { process, base }
     }
 
+    /// Waits until it is.
     pub async fn ready(&self) {
         let (client, deadline) = (client(), Instant::now() + Duration::from_secs(60));
         loop {
@@ -54,11 +61,12 @@ impl Server {
                 return;
             }
             assert!(Instant::now() < deadline, "not ready: {}", answer.text().await.unwrap());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// By SIGKILL.
+    /// By SIGKILL, where there is one.
+    #[allow(dead_code, reason = "not every test that starts one kills it")]
     pub fn kill(self) {
         drop(self);
     }
@@ -77,13 +85,11 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
 }
 
-fn give_model(home: &Path) {
-    let model = home.join("models/tiny-ae");
-    if model.exists() {
-        return;
-    }
+/// Copies a model of the fixtures to where a server with this home finds it.
+pub fn give_model(home: &Path, name: &str) {
+    let model = home.join("models").join(name);
     fs::create_dir_all(&model).unwrap();
-    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/tiny-ae");
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name);
     for entry in fs::read_dir(fixture).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();

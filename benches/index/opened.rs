@@ -1,0 +1,152 @@
+//! An index in this process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use latentd::{
+    domain::{Embedding, Filter, Metric, TopK},
+    index::{
+        Collection, CollectionSpec, EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine as _, NewItem, Query,
+        StoreMode,
+    },
+};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use crate::{
+    NEAREST, Options,
+    answers::{Answers, percentile},
+    data::Data,
+    row,
+};
+
+pub(crate) struct Opened {
+    pub(crate) collection: Arc<dyn Collection>,
+    _engine: EmbeddedEngine,
+}
+
+impl Opened {
+    pub(crate) async fn new(options: &Options, scan_items: u64) -> Self {
+        let graph = GraphOptions { scan_items, expansion_search: options.expansion, ..GraphOptions::default() };
+        let settings = EmbeddedOptions { graph, ..EmbeddedOptions::default() };
+        let engine = EmbeddedEngine::open(&options.folder.join("index"), settings).unwrap();
+        let spec = CollectionSpec {
+            name: "bench".parse().unwrap(),
+            model: None,
+            space_key: None,
+            dimension: options.dimension,
+            metric: Metric::Cosine,
+            store: StoreMode::None,
+        };
+        let name = spec.name.clone();
+        engine.create(spec).await.unwrap();
+        Self { collection: engine.open(&name).await.unwrap(), _engine: engine }
+    }
+
+    pub(crate) async fn fill(&self, data: &Data) {
+        for (at, batch) in data.vectors.chunks(1000).enumerate() {
+            let items = batch.iter().enumerate().map(|(within, vector)| item(at * 1000 + within, vector)).collect();
+            self.collection.upsert(items).await.unwrap();
+        }
+    }
+
+    /// Waits until the graph answers and has everything.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let info = self.collection.info().await.unwrap();
+            if Self::is_settled(info.form, &info.form_reason) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) fn is_settled(form: &str, reason: &str) -> bool {
+        form == "graph" && !reason.contains("pending") && !reason.contains("built")
+    }
+
+    pub(crate) async fn search(&self, vector: &Embedding) {
+        let query = Query::nearest(vector.clone(), TopK::new(NEAREST).unwrap());
+        self.collection.search(Query { with_metadata: false, ..query }).await.unwrap();
+    }
+
+    pub(crate) async fn answers(&self, queries: &[Embedding], filter: Option<&Filter>) -> Answers {
+        let mut answers = Answers::default();
+        for query in queries {
+            let query = Query {
+                filter: filter.cloned(),
+                with_metadata: false,
+                ..Query::nearest(query.clone(), TopK::new(NEAREST).unwrap())
+            };
+            let started = Instant::now();
+            let hits = self.collection.search(query).await.unwrap();
+            answers.times.push(started.elapsed());
+            answers.found.push(hits.iter().map(|hit| hit.id.as_str().parse().unwrap()).collect());
+        }
+        answers
+    }
+
+    /// Replaces 64 items a write, one write after another, while one thread searches; idle figures beside it.
+    pub(crate) async fn while_writing(&self, data: &Data, duration: Duration) {
+        let idle = self.answers(&data.queries, None).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let searching = tokio::spawn({
+            let (collection, queries, done) = (Arc::clone(&self.collection), data.queries.clone(), Arc::clone(&done));
+            async move {
+                let mut times = Vec::new();
+                for query in queries.iter().cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let query = Query::nearest(query.clone(), TopK::new(NEAREST).unwrap());
+                    let started = Instant::now();
+                    collection.search(Query { with_metadata: false, ..query }).await.unwrap();
+                    times.push(started.elapsed());
+                }
+                times
+            }
+        });
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let mut writes = Vec::new();
+        let started = Instant::now();
+        while started.elapsed() < duration {
+            let batch = (0..64).map(|_| {
+                let (id, vector) =
+                    (random.random_range(0..data.vectors.len()), random.random_range(0..data.vectors.len()));
+                item(id, &data.vectors[vector])
+            });
+            let batch = batch.collect();
+            let begun = Instant::now();
+            self.collection.upsert(batch).await.unwrap();
+            writes.push(begun.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        let times = searching.await.unwrap();
+        row("durable writes of 64: p50 / p99", format!("{} / {}", percentile(&writes, 50), percentile(&writes, 99)));
+        row(
+            "written items/s beside one searching thread",
+            format!("{:.0}", writes.len() as f64 * 64.0 / duration.as_secs_f64()),
+        );
+        row(
+            "search p50, p99 idle → while writing",
+            format!(
+                "{}, {} → {}, {}",
+                percentile(&idle.times, 50),
+                percentile(&idle.times, 99),
+                percentile(&times, 50),
+                percentile(&times, 99)
+            ),
+        );
+    }
+}
+
+pub(crate) fn item(id: usize, vector: &Embedding) -> NewItem {
+    let metadata = json!({"tenth": id % 10, "hundredth": id % 100}).as_object().cloned().unwrap();
+    NewItem { id: id.to_string().parse().unwrap(), vector: vector.clone(), metadata, picture: None }
+}

@@ -1,0 +1,99 @@
+//! The index in this process: filling, scanning, the graph, filters, writing beside searching; and usearch alone.
+
+use std::time::{Duration, Instant};
+
+use latentd::domain::Filter;
+use serde_json::json;
+
+use crate::{
+    NEAREST, Options,
+    answers::Answers,
+    data::{Data, write_truth},
+    mebibytes,
+    opened::Opened,
+    resident, row, size_of,
+};
+
+pub(crate) async fn measure(options: &Options) {
+    let data = Data::draw(options.items, options);
+    data.write(&options.folder);
+    let (items, dimension) = (options.items, options.dimension);
+    println!("{items} vectors of {dimension}, cosine, the {NEAREST} nearest, {} queries\n", options.queries);
+    println!("| what | figure |\n| --- | --- |");
+
+    let scanned = Opened::new(options, u64::MAX).await;
+    let started = Instant::now();
+    scanned.fill(&data).await;
+    row("filling, 1,000 a batch, items/s", format!("{:.0}", items as f64 / started.elapsed().as_secs_f64()));
+    let truth = data.nearest(|_| true);
+    write_truth(&options.folder, &truth);
+    let scan = scanned.answers(&data.queries, None).await;
+    scan.report("scan", &truth);
+    let memory = resident();
+    row("scan: resident", mebibytes(memory));
+    drop(scanned);
+
+    let started = Instant::now();
+    let graph = Opened::new(options, items as u64 / 2).await;
+    row("opening without a graph", format!("{:.2} s", started.elapsed().as_secs_f64()));
+    let started = Instant::now();
+    graph.settled().await;
+    row("building the graph", format!("{:.1} s", started.elapsed().as_secs_f64()));
+    let found = graph.answers(&data.queries, None).await;
+    found.report("graph", &truth);
+    let recall = found.recall(&truth);
+    for (name, key, share) in [("filter keeping 10 %", "tenth", 10), ("filter keeping 1 %", "hundredth", 100)] {
+        let filter = Filter::try_from(json!({"must": [{"key": key, "match": 3}]})).unwrap();
+        let truth = data.nearest(|id| id % share == 3);
+        graph.answers(&data.queries, Some(&filter)).await.report(name, &truth);
+    }
+    row("graph: resident", mebibytes(resident()));
+    graph.while_writing(&data, Duration::from_secs(options.seconds)).await;
+    graph.settled().await;
+    drop(graph);
+    row("on the disk", mebibytes(size_of(&options.folder.join("index"))));
+    let started = Instant::now();
+    let reopened = Opened::new(options, items as u64 / 2).await;
+    row("opening with a saved graph", format!("{:.2} s", started.elapsed().as_secs_f64()));
+    let form = reopened.collection.info().await.unwrap();
+    row("form then", format!("{}: {}", form.form, form.form_reason));
+    drop(reopened);
+
+    if !options.skip_usearch {
+        usearch_alone(&data, &truth, recall);
+    }
+}
+
+/// usearch in this process with f32 vectors and the same settings, at growing expansions until it finds as much.
+fn usearch_alone(data: &Data, truth: &[Vec<u32>], recall: f64) {
+    let index = usearch::Index::new(&usearch::IndexOptions {
+        dimensions: data.vectors[0].dimension(),
+        metric: usearch::MetricKind::Cos,
+        quantization: usearch::ScalarKind::F32,
+        connectivity: 16,
+        expansion_add: 100,
+        expansion_search: 64,
+        multi: false,
+    })
+    .unwrap();
+    index.reserve(data.vectors.len()).unwrap();
+    let started = Instant::now();
+    for (key, vector) in (0_u64..).zip(&data.vectors) {
+        index.add(key, vector.as_slice()).unwrap();
+    }
+    row("usearch alone, f32: building", format!("{:.1} s", started.elapsed().as_secs_f64()));
+    for expansion in [16, 24, 32, 48, 64, 96, 128, 192, 256] {
+        index.change_expansion_search(expansion);
+        let mut answers = Answers::default();
+        for query in &data.queries {
+            let started = Instant::now();
+            let found = index.search(query.as_slice(), NEAREST).unwrap();
+            answers.times.push(started.elapsed());
+            answers.found.push(found.keys.iter().map(|&key| key as u32).collect());
+        }
+        answers.report(&format!("usearch alone, f32, expansion {expansion}"), truth);
+        if answers.recall(truth) >= recall {
+            break;
+        }
+    }
+}
