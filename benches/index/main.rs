@@ -53,6 +53,9 @@ struct Options {
     /// Seconds of writing while searching; of each measurement over HTTP and beside it
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Items written a second while searching, before it is done as fast as it goes
+    #[arg(long, default_value_t = 2000.0)]
+    write_rate: f64,
     /// Candidates kept while the graph is searched
     #[arg(long, default_value_t = 64)]
     expansion: usize,

@@ -26,6 +26,9 @@ use crate::{
     row,
 };
 
+/// Items of a write beside searches.
+const BATCH: usize = 64;
+
 pub(crate) struct Opened {
     pub(crate) collection: Arc<dyn Collection>,
     _engine: EmbeddedEngine,
@@ -92,8 +95,8 @@ impl Opened {
         answers
     }
 
-    /// Replaces 64 items a write, one write after another, while one thread searches; idle figures beside it.
-    pub(crate) async fn while_writing(&self, data: &Data, duration: Duration) {
+    /// Replaces 64 items a write while one thread searches: one write after another, or so many items a second.
+    pub(crate) async fn while_writing(&self, data: &Data, duration: Duration, rate: Option<f64>) {
         let idle = self.answers(&data.queries, None).await;
         let done = Arc::new(AtomicBool::new(false));
         let searching = tokio::spawn({
@@ -112,11 +115,35 @@ impl Opened {
                 times
             }
         });
+        let writes = self.write(data, duration, rate.map(|rate| Duration::from_secs_f64(BATCH as f64 / rate))).await;
+        done.store(true, Ordering::Relaxed);
+        let times = searching.await.unwrap();
+        let written = (writes.len() * BATCH) as f64 / duration.as_secs_f64();
+        let what = rate.map_or_else(|| "as fast as it goes".to_owned(), |rate| format!("{rate:.0} items/s"));
+        row(
+            &format!("durable writes of {BATCH}, {what}, beside one searching thread: items/s / p50 / p99"),
+            format!("{written:.0} / {} / {}", percentile(&writes, 50), percentile(&writes, 99)),
+        );
+        let [idle_p50, idle_p99, p50, p99] =
+            [(&idle.times, 50), (&idle.times, 99), (&times, 50), (&times, 99)].map(|(times, at)| percentile(times, at));
+        row("search p50, p99 idle → meanwhile", format!("{idle_p50}, {idle_p99} → {p50}, {p99}"));
+    }
+
+    /// Replaces random items; a write that is late is not made up for.
+    async fn write(&self, data: &Data, duration: Duration, period: Option<Duration>) -> Vec<Duration> {
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let mut writes = Vec::new();
         let started = Instant::now();
+        let mut due = period.map(|period| {
+            let mut due = tokio::time::interval(period);
+            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            due
+        });
         while started.elapsed() < duration {
-            let batch = (0..64).map(|_| {
+            if let Some(due) = &mut due {
+                due.tick().await;
+            }
+            let batch = (0..BATCH).map(|_| {
                 let (id, vector) =
                     (random.random_range(0..data.vectors.len()), random.random_range(0..data.vectors.len()));
                 item(id, &data.vectors[vector])
@@ -126,23 +153,7 @@ impl Opened {
             self.collection.upsert(batch).await.unwrap();
             writes.push(begun.elapsed());
         }
-        done.store(true, Ordering::Relaxed);
-        let times = searching.await.unwrap();
-        row("durable writes of 64: p50 / p99", format!("{} / {}", percentile(&writes, 50), percentile(&writes, 99)));
-        row(
-            "written items/s beside one searching thread",
-            format!("{:.0}", writes.len() as f64 * 64.0 / duration.as_secs_f64()),
-        );
-        row(
-            "search p50, p99 idle → while writing",
-            format!(
-                "{}, {} → {}, {}",
-                percentile(&idle.times, 50),
-                percentile(&idle.times, 99),
-                percentile(&times, 50),
-                percentile(&times, 99)
-            ),
-        );
+        writes
     }
 }
 

@@ -48,8 +48,10 @@ pub(crate) async fn measure(options: &Options) {
         graph.answers(&data.queries, Some(&filter)).await.report(name, &truth);
     }
     row("graph: resident", mebibytes(resident()));
-    graph.while_writing(&data, Duration::from_secs(options.seconds)).await;
-    graph.settled().await;
+    for rate in [Some(options.write_rate), None] {
+        graph.while_writing(&data, Duration::from_secs(options.seconds), rate).await;
+        graph.settled().await;
+    }
     drop(graph);
     row("on the disk", mebibytes(size_of(&options.folder.join("index"))));
     let started = Instant::now();

@@ -120,7 +120,7 @@ impl EmbeddedEngine {
     /// index is closed.
     pub fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
         let database = Database::open(path, options.cache_bytes)?;
-        let shared = Arc::new(Shared::new(database, options));
+        let shared = Arc::new(Shared::new(database, options)?);
         let collections = Collections::default();
         let entries = rows::catalogue(&shared.database.snapshot()?)?;
         graph::remove_strangers(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
