@@ -4,9 +4,9 @@
 //! Rooms are modules, arrows are imports, and arrows point one way:
 //!
 //! `main → cli → app → http → service → {model, anomaly, index, store} → batch → runtime`, with `image` beside
-//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `simd`, `telemetry`, `threads` and
-//! `tls` are leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only `index::embedded` knows redb,
-//! only `index::qdrant` knows the Qdrant client, only `store` knows `object_store`.
+//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `simd`, `telemetry`, `threads` and `tls` are
+//! leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only
+//! `index::embedded` knows redb, only `index::qdrant` knows the Qdrant client, only `store` knows `object_store`.
 //! `tests/architecture.rs` fails on an arrow that runs back up.
 
 pub mod anomaly;

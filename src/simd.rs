@@ -19,8 +19,8 @@ macro_rules! compiled_for_each_processor {
                 fn with_avx2($($argument: $type),*) $(-> $result)? {
                     $plain($($argument),*)
                 }
-                if has!("avx512bw") && has!("avx512vl") && has!("avx512dq") && has!("avx512vnni") {
-                    // SAFETY: the processor has them, and avx512f, without which it has none of them.
+                if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") && has!("avx512vnni") {
+                    // SAFETY: the processor has them.
                     return unsafe { with_avx512($($argument),*) };
                 }
                 if has!("avx2") {

@@ -62,6 +62,9 @@ struct State {
     /// A search for the best batch, while no worker makes one of its runs.
     tuning: Option<Tuning>,
     closed: bool,
+    /// Workers that sleep until there is something to do: where there are none, nobody is to be woken, which would be a
+    /// call of the system for every job.
+    asleep: usize,
 }
 
 /// What a worker does next.
@@ -142,8 +145,7 @@ impl GraphQueue {
         let (job, pending) = Job::new(inputs, deadline, ticket);
         let mut state = self.0.lock();
         state.jobs.push_back(job);
-        drop(state);
-        self.0.filled.notify_one();
+        self.0.wake(state);
         pending
     }
 
@@ -188,14 +190,22 @@ impl Shared {
                     }
                     wait
                 }
-                None => {
-                    state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
+                None => Duration::MAX,
             };
+            state.asleep += 1;
             state = self.filled.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state.asleep -= 1;
         }
         Duty::Batch
+    }
+
+    /// Lets go of the queue, and wakes a worker for what is in it if one sleeps.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let asleep = state.asleep > 0;
+        drop(state);
+        if asleep {
+            self.filled.notify_one();
+        }
     }
 
     /// Goes on with a search, at once or after the jobs that have come meanwhile.
@@ -241,10 +251,8 @@ impl Shared {
                 Some(reason) => self.drop_job(job, reason),
             }
         }
-        let more = !state.jobs.is_empty();
-        drop(state);
-        if more {
-            self.filled.notify_one();
+        if !state.jobs.is_empty() {
+            self.wake(state);
         }
         batch
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is still being written when everything else has stopped gets this long.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(flags: &Flags) -> Result<()> {
     let loaded = config::load(flags, std::env::vars_os())?;
@@ -30,8 +30,8 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
         let app = App::build(loaded.config).await?;
         app.run(stopped()).await
     });
-    // a write whose client has left may still be going; a run that hangs must not hold the process
-    runtime.shutdown_timeout(LAST_WRITES);
+    // work whose client has left may still be going; a run that hangs must not hold the process
+    runtime.shutdown_timeout(LAST_WORK);
     outcome
 }
 

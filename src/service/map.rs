@@ -140,13 +140,17 @@ async fn lay_out(collection: Arc<dyn Collection>) -> Result<Layout> {
     tokio::task::spawn_blocking(move || {
         let vectors = vectors(&items);
         let start = plane(&vectors, dimension).points;
-        if let Some(points) = keep_neighbours(&vectors, &start, || reply.is_closed()) {
+        let kept = keep_neighbours(&vectors, &start, || reply.is_closed());
+        let layout = |points: Vec<[f64; 2]>| {
             let points = items.iter().map(|item| item.id.clone()).zip(points).collect();
+            Layout { count, most, points }
+        };
+        if let Some(layout) = kept.map(|points| points.map(layout)).transpose() {
             // whoever asked may be gone
-            let _ = reply.send(Layout { count, most, points });
+            let _ = reply.send(layout);
         }
     });
-    answer.await.map_err(|error| Error::internal("a map of neighbours ended early").with_source(error))
+    answer.await.map_err(|error| Error::internal("a map of neighbours ended early").with_source(error))?
 }
 
 /// Gives the points their values; what has been deleted since has none.

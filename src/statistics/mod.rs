@@ -16,6 +16,6 @@ mod spectrum;
 
 pub use groups::{Group, Groups};
 pub use moments::{Moments, Spread};
-pub use neighbours::{ITERATIONS, PERPLEXITY, keep_neighbours};
+pub use neighbours::keep_neighbours;
 pub use projection::{Plane, project};
 pub use spectrum::effective_rank;

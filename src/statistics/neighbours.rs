@@ -8,10 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bhtsne::{Neighbor, tSNE};
 
+use crate::{
+    error::{Error, Result},
+    threads::run_behind_requests,
+};
+
 /// How many neighbours a vector feels, on average; fewer where there are less than three times as many others.
-pub const PERPLEXITY: f32 = 30.0;
+const PERPLEXITY: f32 = 30.0;
 /// Steps of the descent, a quarter of them with attraction exaggerated.
-pub const ITERATIONS: usize = 1000;
+const ITERATIONS: usize = 1000;
 /// By how much.
 const EXAGGERATION: f32 = 12.0;
 /// The least rate of the descent; else it is the number of vectors by the exaggeration (Belkina et al. 2019). The
@@ -30,22 +35,25 @@ const FIRST_SPREAD: f64 = 1e-4;
 ///
 /// None: it was abandoned.
 ///
-/// # Panics
-/// If the system has no thread to give.
-#[must_use]
+/// # Errors
+/// `internal` if the system has no thread to give.
 pub fn keep_neighbours(
     vectors: &[&[f32]],
     start: &[[f64; 2]],
     abandoned: impl Fn() -> bool + Send + Sync,
-) -> Option<Vec<[f64; 2]>> {
+) -> Result<Option<Vec<[f64; 2]>>> {
     let deviation = (start.iter().map(|[x, _]| x * x).sum::<f64>() / start.len().max(1) as f64).sqrt();
     if vectors.len() < FEWEST || deviation == 0.0 {
-        return Some(start.to_vec());
+        return Ok(Some(start.to_vec()));
     }
+    let scaled = scaled(vectors, deviation);
+    let vectors: &[&[f32]] = &scaled.iter().map(Vec::as_slice).collect::<Vec<_>>();
     let first: Vec<f32> = start.iter().flatten().map(|at| (at / deviation * FIRST_SPREAD) as f32).collect();
     let others = vectors.len() - 1;
     let perplexity = PERPLEXITY.min(others as f32 / 3.0);
-    let neighbours = neighbours(vectors, others.min((3.0 * PERPLEXITY) as usize), &abandoned)?;
+    let Some(neighbours) = neighbours(vectors, others.min((3.0 * PERPLEXITY) as usize), &abandoned) else {
+        return Ok(None);
+    };
     let descend = || {
         tSNE::<f32, &[f32]>::new(vectors)
             .perplexity(perplexity)
@@ -63,24 +71,33 @@ pub fn keep_neighbours(
             .embedding()
     };
     let points = match catch_unwind(AssertUnwindSafe(|| on_one_thread(descend))) {
-        Ok(points) => points,
-        Err(panic) if panic.is::<Abandoned>() => return None,
+        Ok(points) => points?,
+        Err(panic) if panic.is::<Abandoned>() => return Ok(None),
         Err(panic) => resume_unwind(panic),
     };
     let (points, _) = points.as_chunks::<2>();
-    Some(points.iter().map(|point| point.map(f64::from)).collect())
+    Ok(Some(points.iter().map(|point| point.map(f64::from)).collect()))
+}
+
+/// The vectors from the first one on, by their spread: the map is the same, and no square of a distance overflows.
+fn scaled(vectors: &[&[f32]], deviation: f64) -> Vec<Vec<f32>> {
+    let origin = vectors[0];
+    let from_origin = |(at, zero): (&f32, &f32)| ((f64::from(*at) - f64::from(*zero)) / deviation) as f32;
+    vectors.iter().map(|vector| vector.iter().zip(origin).map(from_origin).collect()).collect()
 }
 
 /// What ends a descent early.
 struct Abandoned;
 
 /// The library takes whatever pool of threads it finds itself in, by default one of all cores.
-fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "latentd-map".to_owned()).build();
-    match pool {
-        Ok(pool) => pool.install(work),
-        Err(error) => panic!("a map got no thread: {error}"),
-    }
+fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .thread_name(|_| "latentd-map".to_owned())
+        .start_handler(|_| run_behind_requests())
+        .build()
+        .map_err(|error| Error::internal("cannot start the thread of a map").with_source(error))?;
+    Ok(pool.install(work))
 }
 
 /// The nearest others of each vector, every pair compared: the trees of the library are built by chance, and in many
@@ -152,7 +169,7 @@ mod tests {
     }
 
     fn kept(vectors: &[&[f32]]) -> Vec<[f64; 2]> {
-        keep_neighbours(vectors, &principal(vectors), || false).unwrap()
+        keep_neighbours(vectors, &principal(vectors), || false).unwrap().unwrap()
     }
 
     /// For each row, the others from the nearest on.
@@ -208,11 +225,14 @@ mod tests {
     fn vectors_far_from_each_other_and_all_as_far_are_no_trouble() {
         // e^(−βd²) of these is nothing in single precision
         let mut vectors = groups(60, 200, 2);
-        vectors.iter_mut().flatten().for_each(|value| *value *= 1e3);
-        let vectors = refs(&vectors);
-        let kept = kept(&vectors);
-        let nearest = by_distance(60, |a, b| (kept[a][0] - kept[b][0]).hypot(kept[a][1] - kept[b][1]));
-        assert!(nearest.iter().enumerate().all(|(at, others)| others[..20].iter().all(|other| other % 2 == at % 2)));
+        for scale in [1e3, 1e27, 1e-38] {
+            vectors.iter_mut().flatten().for_each(|value| *value *= scale);
+            let vectors = refs(&vectors);
+            let kept = kept(&vectors);
+            let nearest = by_distance(60, |a, b| (kept[a][0] - kept[b][0]).hypot(kept[a][1] - kept[b][1]));
+            let apart = |(at, others): (usize, &Vec<usize>)| others[..20].iter().all(|other| other % 2 == at % 2);
+            assert!(nearest.iter().enumerate().all(apart), "at a scale of {scale}");
+        }
     }
 
     #[test]
@@ -224,7 +244,7 @@ mod tests {
         let few = groups(9, 4, 2);
         assert_eq!(kept(&refs(&few)), principal(&refs(&few)));
         assert!(kept(&refs(&groups(10, 4, 2))).iter().flatten().all(|at| at.is_finite()));
-        assert_eq!(keep_neighbours(&[], &[], || false), Some(Vec::new()));
+        assert_eq!(keep_neighbours(&[], &[], || false).unwrap(), Some(Vec::new()));
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
         let vectors = refs(&vectors);
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let abandoned = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 60;
-        assert_eq!(keep_neighbours(&vectors, &principal(&vectors), abandoned), None);
+        assert_eq!(keep_neighbours(&vectors, &principal(&vectors), abandoned).unwrap(), None);
         assert_eq!(asked.into_inner(), 62);
     }
 }

@@ -1,12 +1,15 @@
 //! The log: lines on standard error, as text or JSON.
 
-use std::io::{BufWriter, IsTerminal as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use serde::{Deserialize, Serialize};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    threads::run_behind_requests,
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -19,6 +22,26 @@ pub enum LogFormat {
 
 /// Lines that wait to be written, at most; whoever logs more waits, so that none is lost.
 const LINES: usize = 4096;
+
+/// A writer whose thread runs behind requests from its first write on: where these want the cores, it comes later and
+/// finds more lines at a time.
+struct Behind<W> {
+    inner: W,
+    begun: bool,
+}
+
+impl<W: Write> Write for Behind<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.begun, true) {
+            run_behind_requests();
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
 
 /// Starts logging for the process; `level` is a filter as `info` or `latentd=debug,ort=warn`. Lines are written by a
 /// thread of their own, several at a time while they come quickly; when the guard goes, what waits is written.
@@ -33,7 +56,7 @@ pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
         .lossy(false)
         .buffered_lines_limit(LINES)
         .thread_name("log")
-        .finish(BufWriter::with_capacity(64 << 10, std::io::stderr()));
+        .finish(BufWriter::with_capacity(64 << 10, Behind { inner: std::io::stderr(), begun: false }));
     let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(colours);
     let started = match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),

@@ -92,6 +92,7 @@ proptest! {
             .collect();
         prop_assert_eq!(found.into_owned(), cropped);
     }
+
     #[test]
     fn the_passes_of_this_processor_give_what_the_plain_ones_give(
         (width, height, to) in (1_u32..70, 1_u32..12, 1_u32..90),

@@ -147,16 +147,16 @@ impl Memory {
         if Arc::strong_count(&self.chunks) == 1 {
             return None;
         }
-        let mut free = self.free.iter().rev();
-        let slots = changes.iter().filter_map(|change| match change {
-            // one without a free slot comes to the end, and what is new there nobody reads
-            Change::Add { .. } => free.next().copied(),
+        let (mut free, last) = (self.free.iter().rev(), self.chunks.len().saturating_sub(1));
+        let chunk_of = |slot: u32| slot as usize / CHUNK_SLOTS;
+        let touched = changes.iter().filter_map(|change| match change {
+            // without a free slot it comes to the end; a chunk that is new there nobody reads
+            Change::Add { .. } => Some(free.next().map_or(last, |&slot| chunk_of(slot))),
             Change::Replace { vector: None, .. } => None,
-            Change::Replace { key, .. } | Change::Remove { key, .. } => self.slot(*key),
+            Change::Replace { key, .. } | Change::Remove { key, .. } => self.slot(*key).map(chunk_of),
         });
-        let mut touched: Vec<_> = slots.map(|slot| slot as usize / CHUNK_SLOTS).collect();
-        touched.push(self.chunks.len().saturating_sub(1));
-        Some(Fork { chunks: self.chunks(), touched })
+        let touched: Vec<_> = touched.collect();
+        (!touched.is_empty()).then(|| Fork { chunks: self.chunks(), touched })
     }
 
     /// Takes chunks that were copied beforehand; they must be those of now.

@@ -43,7 +43,7 @@ use self::{
     core::Core,
     database::{Database, Outcome},
     graph::keeper::Keeper,
-    tasks::Shared,
+    tasks::{Shared, Writing},
 };
 use super::{
     Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, Import,
@@ -77,7 +77,8 @@ impl Default for EmbeddedOptions {
 
 /// The engine in this process, over one database file.
 pub struct EmbeddedEngine {
-    /// First, so that it ends before what it works on.
+    /// Both before what they work on, and the writes before what follows them.
+    _writing: Writing,
     keeper: Option<Keeper>,
     shared: Arc<Shared>,
     collections: Arc<Collections>,
@@ -120,7 +121,8 @@ impl EmbeddedEngine {
     /// index is closed.
     pub fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
         let database = Database::open(path, options.cache_bytes)?;
-        let shared = Arc::new(Shared::new(database, options)?);
+        let (shared, writing) = Shared::new(database, options)?;
+        let shared = Arc::new(shared);
         let collections = Collections::default();
         let entries = rows::catalogue(&shared.database.snapshot()?)?;
         graph::remove_strangers(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
@@ -131,7 +133,7 @@ impl EmbeddedEngine {
                 collections.add(Arc::new(Core::load(Arc::clone(&shared), entry)?));
             }
         }
-        Ok(Self { keeper: None, shared, collections: Arc::new(collections) })
+        Ok(Self { _writing: writing, keeper: None, shared, collections: Arc::new(collections) })
     }
 
     /// The database file.

@@ -118,9 +118,10 @@ impl Scope<'_> {
                 let floor = list.screened_floor();
                 for ((row, &product), &upper) in chunk.rows.iter().zip(&*products).zip(&*uppers) {
                     // what is no number passes
-                    if !(upper < floor) {
-                        offer(list, row, product);
+                    if upper < floor {
+                        continue;
                     }
+                    offer(list, row, product);
                 }
             }
             return;

@@ -132,11 +132,16 @@ compiled_for_each_processor! {
 fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
     let [scale, by_norm, by_residual, least] = query;
     for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
-        // In this order, a product overflows only if the score does.
         let product = scale * *product as f32 * row_scale;
         let bound = product + by_norm * norm + by_residual * residual + TINY;
-        // not max(), which would make a number of what is none
-        *upper = if bound < least { least } else { bound };
+        // what is no number passes, and so does a bound that an overflow has made of a product too large for f32
+        *upper = if bound >= least {
+            bound
+        } else if bound.is_finite() {
+            least
+        } else {
+            f32::INFINITY
+        };
     }
 }
 

@@ -212,6 +212,50 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_product_that_overflows_on_the_way_hides_no_item() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    let spec = CollectionSpec { dimension: 512, metric: Metric::Dot, ..spec("c") };
+    engine.create(spec.clone()).await.unwrap();
+    let items = engine.open(&spec.name).await.unwrap();
+    // more than two chunks, so that later ones meet a floor; the best come last
+    let vector = |value: f32| Embedding::new(vec![value; 512]).unwrap();
+    let make = |at: usize| NewItem {
+        id: at.to_string().parse().unwrap(),
+        vector: vector(-1e-10 / (1.0 + at as f32)),
+        metadata: Default::default(),
+        picture: None,
+    };
+    items.upsert((0..600).map(make).collect()).await.unwrap();
+    let query = Query::nearest(vector(1e37), TopK::new(5).unwrap());
+    let exact = items.search(Query { exact: true, ..query.clone() }).await.unwrap();
+    assert_eq!(exact[0].id.as_str(), "599");
+    assert_eq!(items.search(query).await.unwrap(), exact);
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_has_gone_is_there_once_the_index_is_closed() {
+    let folder = Folder::new();
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    engine.create(spec("c")).await.unwrap();
+    let items = engine.open(&spec("c").name).await.unwrap();
+    let item = NewItem {
+        id: "1".parse().unwrap(),
+        vector: Embedding::new(vec![1.0]).unwrap(),
+        metadata: Default::default(),
+        picture: None,
+    };
+    let mut write = items.upsert(vec![item]);
+    assert!(futures_util::poll!(&mut write).is_pending());
+    // its task takes its turn and hands it to the thread
+    tokio::task::yield_now().await;
+    drop(write);
+    drop((items, engine));
+    let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
+    assert_eq!(engine.open(&spec("c").name).await.unwrap().count(None).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn fractions_are_values_like_any_other() {
     let folder = Folder::new();
     let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();

@@ -106,4 +106,9 @@ fn keep(signal: &Signal, collections: &Collections) {
             });
         }
     }
+    for core in collections.all() {
+        let tending = tended.entry(core.number()).or_default();
+        // the panic hook has told
+        let _ = catch_unwind(AssertUnwindSafe(|| core.save_last(tending)));
+    }
 }

@@ -195,17 +195,10 @@ impl Core {
     fn save_if_due(&self, tending: &mut Tending) {
         let options = &self.shared.graph;
         let now = Instant::now();
-        let held = self.peek(|memory| {
-            let Graphs { serving, growing } = &memory.graphs;
-            let tracker = serving.as_ref().or(growing.as_ref())?;
-            let held = memory.sequence() + tracker.graph().nodes() as u64;
-            Some((held, serving.is_some(), tracker.pending().is_empty()))
-        });
-        let Some((held, serves, whole)) = held.flatten() else { return };
-        if tending.saved == Some(held) {
+        let Some((held, serves, whole)) = self.unsaved(tending) else {
             tending.unsaved_since = None;
             return;
-        }
+        };
         let since = *tending.unsaved_since.get_or_insert(now);
         // The first time as soon as everything is in it, then after so many operations.
         let much = serves && tending.saved.map_or(whole, |saved| held.saturating_sub(saved) >= options.save_operations);
@@ -225,6 +218,26 @@ impl Core {
                 tending.next_save = now + RETRY;
             }
         }
+    }
+
+    /// Saves what is not saved, however little: the index is closed, and the next start has nothing to catch up with.
+    pub(in super::super) fn save_last(&self, tending: &Tending) {
+        if self.unsaved(tending).is_some()
+            && let Err(error) = self.save_graph()
+        {
+            tracing::warn!(collection = %self.spec.name, reason = error.chain(), "a graph could not be saved at the end; opening the index again will take longer");
+        }
+    }
+
+    /// Operations and nodes of the graph to save, whether it serves and whether it has everything; none if it is saved.
+    fn unsaved(&self, tending: &Tending) -> Option<(u64, bool, bool)> {
+        let held = self.peek(|memory| {
+            let Graphs { serving, growing } = &memory.graphs;
+            let tracker = serving.as_ref().or(growing.as_ref())?;
+            let held = memory.sequence() + tracker.graph().nodes() as u64;
+            Some((held, serving.is_some(), tracker.pending().is_empty()))
+        });
+        held.flatten().filter(|(held, ..)| tending.saved != Some(*held))
     }
 
     /// Saves a graph as of the last write that memory has followed, and lets go of the log up to there.

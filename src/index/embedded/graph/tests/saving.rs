@@ -39,13 +39,29 @@ async fn a_graph_that_is_half_built_is_saved_and_finished_after_a_restart() {
     assert_eq!((bench.form().0, bench.nodes()), ("graph", 1000));
 }
 
+fn length_of_the_log(bench: &Bench) -> u64 {
+    let snapshot = bench.engine().shared.database.snapshot().unwrap();
+    crate::index::embedded::log::length(&snapshot, &bench.core().tables).unwrap()
+}
+
+#[tokio::test]
+async fn a_graph_is_saved_when_the_index_is_closed() {
+    let mut bench = Bench::new(Metric::Cosine).await;
+    bench.add(0..100).await;
+    bench.settle();
+    bench.engine = None;
+    bench.engine = Some(EmbeddedEngine::open(&bench.path(), options(bench.graph.clone())).unwrap());
+    bench.add(100..104).await;
+    bench.reopen();
+    assert_eq!(bench.form().0, "graph");
+    bench.add(104..105).await;
+    assert_eq!(length_of_the_log(&bench), 1, "the graph has the four before it, or knows that they are pending");
+}
+
 #[tokio::test]
 async fn the_log_holds_what_happened_since_the_last_save() {
     let mut bench = Bench::new(Metric::Cosine).await;
-    let length = |bench: &Bench| {
-        let snapshot = bench.engine().shared.database.snapshot().unwrap();
-        crate::index::embedded::log::length(&snapshot, &bench.core().tables).unwrap()
-    };
+    let length = length_of_the_log;
     bench.add(0..50).await;
     assert_eq!(length(&bench), 0, "a collection that is scanned needs none");
     bench.add(50..100).await;
