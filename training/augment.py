@@ -72,3 +72,14 @@ def add_noise(pictures, generator, highest):
     sigma = uniform(len(pictures), 0, highest, generator).view(-1, 1, 1, 1)
     noise = torch.randn(pictures.shape, generator=generator, device=pictures.device)
     return ((pictures + sigma * noise).clamp(0, 1) * 255).round() / 255
+
+
+def hide_patches(pictures, generator, pictures_share, patches_share, patch):
+    """Paints patches of that many pixels a side grey: each with a chance of `patches_share`, in a
+    `pictures_share` of the pictures."""
+    n, _, high, wide = pictures.shape
+    chosen = uniform(n, 0, 1, generator) < pictures_share
+    grid = torch.rand(n, 1, high // patch, wide // patch, generator=generator, device=pictures.device)
+    hidden = ((grid < patches_share) & chosen.view(-1, 1, 1, 1)).float()
+    hidden = F.interpolate(hidden, scale_factor=patch, mode="nearest")
+    return torch.where(hidden > 0.5, 0.5, pictures)

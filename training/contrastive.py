@@ -24,9 +24,13 @@ class Contrastive(Objective):
         self.head = Projection(self.encoder.dim, **settings["head"])
         self.augmentation = settings["augmentation"]
         self.settings = settings.get("settings", {})
+        self.served = settings.get("served", {})
 
     def enter(self, phase):
         self.augmentation = self.augmentation | phase
+
+    def parts(self):
+        return [self.encoder]
 
     def view(self, pictures, generator):
         settings = self.augmentation
@@ -37,7 +41,10 @@ class Contrastive(Objective):
         return self.normalise(jittered).contiguous(memory_format=torch.channels_last)
 
     def loss(self, pictures, generator):
-        return self.compare(self.view(pictures, generator), self.view(pictures, generator))
+        """Both views are made at once."""
+        with torch.autocast(pictures.device.type, enabled=False):
+            views = self.view(torch.cat([pictures, pictures]), generator)
+        return self.compare(*views.chunk(2))
 
     def compare(self, first, second):
         raise NotImplementedError
@@ -56,7 +63,7 @@ class Contrastive(Objective):
         return {"held_back_knn_accuracy": accuracy}
 
     def graphs(self):
-        return [Graph("encoder", ResidualEmbedding(self.encoder), ["image"], ["embedding"])]
+        return [Graph("encoder", ResidualEmbedding(self.encoder, **self.served), ["image"], ["embedding"])]
 
 
 class SimCLR(Contrastive):

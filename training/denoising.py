@@ -14,6 +14,9 @@ class Denoising(Objective):
         self.network = Denoiser(**settings["network"])
         self.highest = settings["highest_sigma"]
 
+    def parts(self):
+        return [self.network]
+
     def loss(self, pictures, generator):
         clean = augment.flip(pictures, generator)
         noisy = augment.add_noise(clean, generator, self.highest)

@@ -1,6 +1,6 @@
 """Write a trained model as a model folder: ONNX graphs, model.toml, golden.npz.
 
-    python -m training.export NAME     # from the checkpoint, without training further
+    python -m training.export NAME [--recipe RECIPE]     # from the checkpoint, without training further
 """
 
 import argparse
@@ -133,14 +133,16 @@ def main():
     from training import train
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("name", help="a recipe in training/recipes")
+    parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
+    parser.add_argument("--recipe", help="the recipe it was trained by, where that has another name: cpu/NAME")
     parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
     arguments = parser.parse_args()
-    settings = objective.recipe(arguments.name)
-    run = train.Run(arguments.name, settings, torch.device("cpu"))
+    recipe = arguments.recipe or arguments.name
+    settings = objective.recipe(recipe)
+    run = train.Run(recipe, settings, torch.device("cpu"))
     run.resume()
     if not run.epoch:
-        raise SystemExit(f"no checkpoint of {arguments.name}: run python -m training.train {arguments.name}")
+        raise SystemExit(f"no checkpoint of {recipe}: run python -m training.train {arguments.name}")
     write(arguments.name, settings, run.model, arguments.models)
 
 

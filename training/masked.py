@@ -42,10 +42,16 @@ class MaskedAutoencoder(Objective):
         self.share, self.pixel_weight = settings["hidden_share"], settings["pixel_weight"]
         self.smallest_crop = settings["smallest_crop"]
 
+    def parts(self):
+        return [*self.network.blocks, *self.network.decoder_blocks]
+
     def loss(self, pictures, generator):
-        pictures = augment.crop_and_flip(pictures, generator, self.smallest_crop, pictures.shape[-1])
-        mask = random_masks(len(pictures), self.network.count, self.share, generator)
-        hidden = self.network.decode(self.network.encode_visible(pictures, mask), mask)
+        with torch.autocast(pictures.device.type, enabled=False):
+            pictures = augment.crop_and_flip(pictures, generator, self.smallest_crop, pictures.shape[-1])
+        count = self.network.count
+        mask = random_masks(len(pictures), count, self.share, generator)
+        visible = count - round(count * self.share)
+        hidden = self.network.decode(self.network.encode_visible(pictures, mask, visible), mask)
         patches = self.network.patches(pictures)
         normalised = (self.network.normalised(hidden) - normalise_patches(patches)).square()
         plain = (self.network.pixels(hidden) - patches).square()

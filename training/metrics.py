@@ -28,8 +28,9 @@ def linear_probe_accuracy(queries, labels, bank, bank_labels, decay=1e-4, iterat
     standardised by the bank's mean and deviation; `decay` times half the squared weights is added."""
     mean, std = bank.mean(0), bank.std(0).clamp(min=1e-8)
     bank, queries = (bank - mean) / std, (queries - mean) / std
-    weight = torch.zeros(bank.shape[1], int(bank_labels.max()) + 1, requires_grad=True)
-    bias = torch.zeros(weight.shape[1], requires_grad=True)
+    classes = int(bank_labels.max()) + 1
+    weight = torch.zeros(bank.shape[1], classes, device=bank.device, requires_grad=True)
+    bias = torch.zeros(classes, device=bank.device, requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [weight, bias], max_iter=iterations, history_size=20, line_search_fn="strong_wolfe"
     )

@@ -27,15 +27,17 @@ class BasicBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """A small ResNet for pictures of 16x16 to 32x32: the first convolution halves the sides, so most
-    work is done at a quarter of the positions, and a last 1x1 convolution widens the output.
+    """A small ResNet for pictures of 16x16 to 32x32: three stages at full, half and a quarter of the sides,
+    and a last 1x1 convolution that widens the output. With `stem_stride` 2 the first convolution halves
+    the sides, so that most work is done at a quarter of the positions.
 
     Returns the mean over positions, [batch, dim].
     """
 
-    def __init__(self, width=32, blocks=2, dim=512):
+    def __init__(self, width=32, blocks=2, dim=512, stem_stride=2):
         super().__init__()
-        layers = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        stem = nn.Conv2d(3, width, 4, 2, 1, bias=False) if stem_stride == 2 else conv(3, width)
+        layers = [stem, nn.BatchNorm2d(width), nn.ReLU()]
         inside = width
         for stage in range(3):
             outside = width * 2**stage
@@ -50,21 +52,23 @@ class ResidualEncoder(nn.Module):
 
 
 class ResidualEmbedding(nn.Module):
-    """What a ResidualEncoder is exported as: its output, and beside it the means of the four quarters of
-    the last stage before the widening, which keep some of where things are. Each half has length 1.
+    """What a ResidualEncoder is exported as: its output, and beside it the means of the last stage before the
+    widening over a `grid` x `grid` of regions: 2 keeps some of where things are. The output has length 1,
+    what stands beside it `weight`.
 
-    Returns [batch, dim + 4 * channels].
+    Returns [batch, dim + grid ** 2 * channels].
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, grid=2, weight=1.0):
         super().__init__()
         self.stages, self.widening = encoder.layers[:-3], encoder.layers[-3:]
+        self.grid, self.weight = grid, weight
 
     def forward(self, image):
         places = self.stages(image)
         whole = self.widening(places).mean((2, 3))
-        quarters = F.avg_pool2d(places, places.shape[-1] // 2).flatten(1)
-        return torch.cat([F.normalize(whole, dim=1), F.normalize(quarters, dim=1)], dim=1)
+        regions = F.avg_pool2d(places, places.shape[-1] // self.grid).flatten(1)
+        return torch.cat([F.normalize(whole, dim=1), self.weight * F.normalize(regions, dim=1)], dim=1)
 
 
 class Projection(nn.Sequential):
@@ -139,13 +143,15 @@ class ConvDecoder(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """Two convolutions beside a skip, without normalisation: noise levels must stay visible."""
+    """Two convolutions beside a skip, without normalisation: noise levels must stay visible. Starts as the
+    identity, so that many of them can follow one another."""
 
     def __init__(self, width):
         super().__init__()
         self.layers = nn.Sequential(
             conv(width, width, bias=True), nn.ReLU(), conv(width, width, bias=True)
         )
+        nn.init.zeros_(self.layers[2].weight)
 
     def forward(self, x):
         return x + self.layers(x)
@@ -156,15 +162,16 @@ class Denoiser(nn.Module):
     pixel unshuffle (FFDNet, arXiv 1710.04026) with one further level as in a U-Net. The noise level
     is not an input. Sides must be multiples of 4."""
 
-    def __init__(self, width=64):
+    def __init__(self, width=64, blocks=2):
         super().__init__()
         w, deep = width, width * 3 // 2
+        several = lambda channels: nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), conv(12, w, bias=True))
-        self.before = nn.Sequential(PlainBlock(w), PlainBlock(w))
+        self.before = several(w)
         self.down = conv(w, deep, 2, bias=True)
-        self.deep = nn.Sequential(PlainBlock(deep), PlainBlock(deep))
+        self.deep = several(deep)
         self.up = nn.Sequential(conv(deep, 4 * w, kernel=1, bias=True), nn.PixelShuffle(2))
-        self.after = nn.Sequential(PlainBlock(w), PlainBlock(w))
+        self.after = several(w)
         self.leave = nn.Sequential(conv(w, 12, bias=True), nn.PixelShuffle(2))
         nn.init.zeros_(self.leave[0].weight)
 

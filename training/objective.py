@@ -25,6 +25,7 @@ class Objective(nn.Module):
 
     `loss(pictures, generator)` takes every random number from the generator.
     `enter(phase)` is told, before each epoch, what the phase of the schedule changes (schedule.py).
+    `parts()` lists the modules worth compiling: those that training calls with few shapes.
     `monitor(held, bank)` returns figures on the pictures held back; each set is (u8 pictures, labels).
     `graphs()` lists what is exported; a graph's input is what the one before it in the list wrote
     where the roles are the same (a decoder reads the encoder's latent).
@@ -37,6 +38,9 @@ class Objective(nn.Module):
         if phase:
             raise ValueError(f"this objective has no settings that change with phases: {sorted(phase)}")
 
+    def parts(self):
+        return []
+
     def monitor(self, held, bank):
         return {}
 
@@ -44,12 +48,19 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
+def recipe_for(name, device):
+    """The recipe that makes a model on a device: one in `recipes/cpu` where the model has it and there is
+    no GPU, else the one of its name."""
+    small = f"cpu/{name}"
+    return small if device.type == "cpu" and (RECIPES / f"{small}.toml").exists() else name
+
+
 def recipe(name):
     """Settings of a recipe. One with `base` is that recipe with its own keys in place, table by table;
     `settings`, which belong to a method, are replaced as a whole."""
     path = RECIPES / f"{name}.toml"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        known = ", ".join(sorted(p.relative_to(RECIPES).with_suffix("").as_posix() for p in RECIPES.rglob("*.toml")))
         raise SystemExit(f"no recipe {name}; there are: {known}")
     settings = tomllib.loads(path.read_text())
     base = settings.pop("base", None)

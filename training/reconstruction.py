@@ -1,8 +1,14 @@
-"""Autoencoder: least squares between a picture and what comes back from its latent."""
+"""Autoencoder: least squares between a picture and what comes back from its latent.
 
+With `[corruption]` in the recipe a share of the pictures reaches the encoder with some of its patches
+painted grey, and the whole picture is asked for all the same (masking noise, Vincent et al. 2010, Stacked
+Denoising Autoencoders): what is hidden has to be inferred, which asks more of the latent than copying.
+"""
+
+import torch
 import torch.nn.functional as F
 
-from training import augment
+from training import augment, metrics
 from training.networks import ConvDecoder, ConvEncoder
 from training.objective import Graph, Objective
 
@@ -12,14 +18,29 @@ class Autoencoder(Objective):
         super().__init__()
         self.encoder = ConvEncoder(**settings["network"])
         self.decoder = ConvDecoder(**settings["network"])
+        self.corruption = settings.get("corruption")
+
+    def parts(self):
+        return [self.encoder, self.decoder]
 
     def loss(self, pictures, generator):
         pictures = augment.flip(pictures, generator)
-        return F.mse_loss(self.decoder(self.encoder(pictures)), pictures)
+        shown = augment.hide_patches(pictures, generator, **self.corruption) if self.corruption else pictures
+        return F.mse_loss(self.decoder(self.encoder(shown)), pictures)
+
+    def embed(self, pictures):
+        return torch.cat([self.encoder(p.float() / 255) for p in pictures.split(500)])
 
     def monitor(self, held, bank):
         pictures = held[0].float() / 255
-        return {"held_back_mse": F.mse_loss(self.decoder(self.encoder(pictures)), pictures).item()}
+        queries, known = self.embed(held[0]), self.embed(bank[0])
+        back = torch.cat([self.decoder(part) for part in queries.split(500)])
+        sets = queries, held[1], known, bank[1]
+        return {
+            "held_back_mse": F.mse_loss(back, pictures).item(),
+            "held_back_knn_accuracy": metrics.knn_accuracy(*sets),
+            "held_back_linear_accuracy": metrics.linear_probe_accuracy(*sets),
+        }
 
     def graphs(self):
         return [

@@ -38,6 +38,8 @@ class Run:
         self.folder = RUNS / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings, self.device = settings, device
+        # TF32 on GPUs: enough for gradients, and several times as fast
+        torch.set_float32_matmul_precision("high")
         torch.manual_seed(settings["training"]["seed"])
         self.model = objective.build(settings).to(device, memory_format=torch.channels_last)
         self.optimiser = optimiser_for(self.model, settings["training"])
@@ -68,20 +70,34 @@ class Run:
         precision = self.settings["training"]["precision"]
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
 
+    def compile(self):
+        """Lets PyTorch compile what training runs most. Worth its half a minute where a run is long."""
+        for part in self.model.parts():
+            part.compile(dynamic=False)
+
     def train(self, train, held, bank, stop_after=None):
-        epochs = schedule.total_epochs(self.settings["training"])
-        while self.epoch < min(epochs, stop_after or epochs):
-            started = time.perf_counter()
+        """Monitors and saves after each `monitor_every`-th epoch, and after the last."""
+        training = self.settings["training"]
+        epochs = schedule.total_epochs(training)
+        last = min(epochs, stop_after or epochs)
+        started = time.perf_counter()
+        while self.epoch < last:
             loss = self.one_epoch(train, epochs)
-            self.model.eval()
-            with torch.no_grad(), self.autocast():
-                figures = self.model.monitor(held, bank)
             self.epoch += 1
-            row = {"epoch": self.epoch, "loss": loss, **figures}
+            if self.epoch % training.get("monitor_every", 1) and self.epoch < last:
+                continue
+            row = {"epoch": self.epoch, "loss": loss, **self.figures(held, bank)}
             row["wall_seconds"] = time.perf_counter() - started
             self.curve.append(row)
             self.save()
             print(json.dumps({k: round(v, 6) for k, v in row.items()}), flush=True)
+            started = time.perf_counter()
+
+    @torch.no_grad()
+    def figures(self, held, bank):
+        self.model.eval()
+        with torch.compiler.set_stance("force_eager"):
+            return self.model.monitor(held, bank)
 
     def one_epoch(self, train, epochs):
         """Every random number of an epoch comes from the recipe's seed and the epoch's number, so a
@@ -92,7 +108,7 @@ class Run:
         batches = order[: len(order) // training["batch"] * training["batch"]].split(training["batch"])
         self.model.train()
         self.model.enter(schedule.overrides(training, self.epoch))
-        total, started = 0.0, time.perf_counter()
+        total, started = torch.zeros((), device=self.device), time.perf_counter()
         for step, index in enumerate(batches):
             rate = schedule.learning_rate(training, self.epoch, step / len(batches))
             for group in self.optimiser.param_groups:
@@ -103,15 +119,16 @@ class Run:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-            total += loss.item()
+            total += loss.detach()
             if (step + 1) % 25 == 0 or step + 1 == len(batches):
+                mean = total.item() / (step + 1)
                 speed = (step + 1) * len(index) / (time.perf_counter() - started)
                 print(
                     f"epoch {self.epoch + 1}/{epochs} step {step + 1}/{len(batches)} "
-                    f"loss {total / (step + 1):.5f} {speed:.0f} pictures/s",
+                    f"loss {mean:.5f} {speed:.0f} pictures/s",
                     flush=True,
                 )
-        return total / len(batches)
+        return mean
 
 
 def record_of(settings, curve, device):
@@ -145,28 +162,36 @@ def pick_device(asked):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="a recipe in training/recipes")
+    parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
+    parser.add_argument("--recipe", help="another recipe for it (default: cpu/NAME without a GPU where there is one, else NAME)")
     pictures.add_data_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     parser.add_argument("--stop-after", type=int, help="stop after so many epochs in all, on the recipe's schedule")
     parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
+    parser.add_argument("--compile", action="store_true", help="compile the networks: for long runs on a GPU")
     parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    settings = objective.recipe(arguments.name)
     device = pick_device(arguments.device)
-    run = Run(arguments.name, settings, device)
+    recipe = arguments.recipe or objective.recipe_for(arguments.name, device)
+    settings = objective.recipe(recipe)
+    run = Run(recipe, settings, device)
     if not arguments.fresh:
         run.resume()
     data = load_data(arguments.data, settings, device)
     count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-    print(f"{arguments.name}: {count / 1e6:.2f} million parameters, {len(data[0])} pictures, {device}", flush=True)
+    print(f"{recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} pictures, {device}", flush=True)
+    if arguments.compile:
+        run.compile()
     run.train(*data, arguments.stop_after)
-    record = json.dumps(record_of(settings, run.curve, device), indent=1)
+    record = json.dumps({"recipe": recipe} | record_of(settings, run.curve, device), indent=1)
     (arguments.models / arguments.name).mkdir(parents=True, exist_ok=True)
     (arguments.models / arguments.name / "training.json").write_text(record + "\n")
+    # another object, for a compiled one cannot be exported
+    run.model, trained = objective.build(settings), run.model.state_dict()
+    run.model.load_state_dict(trained)
     export.write(arguments.name, settings, run.model, arguments.models)
 
 

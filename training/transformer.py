@@ -84,10 +84,9 @@ class MaskedTransformer(nn.Module):
             x = block(x, bias)
         return self.norm(x)
 
-    def encode_visible(self, pictures, mask):
-        """The same without computing hidden patches; every row must hide the same number. Zeros stand in
-        their places."""
-        visible = self.count - round(mask[0].sum().item())
+    def encode_visible(self, pictures, mask, visible):
+        """The same without computing hidden patches; every row must show `visible` of them. Zeros stand in
+        the places of the others."""
         index = mask.argsort(dim=1, stable=True)[:, :visible, None]
         x = self.enter_patches(self.patches(pictures))
         x = x.gather(1, index.expand(-1, -1, x.shape[-1]))
@@ -95,7 +94,7 @@ class MaskedTransformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        full = x.new_zeros(len(x), self.count, x.shape[-1])
+        full = x.new_zeros(len(x), self.count, x.shape[-1])  # of x's type, which autocast may have chosen
         full = full.scatter(1, index.expand(-1, -1, x.shape[-1]), x[:, 1:])
         return torch.cat([x[:, :1], full], dim=1)
 

@@ -36,6 +36,9 @@ class Variational(Objective):
             self.follower = Follower(self.encoder)
             self.queue = Queue(self.contrast["queue"], settings["network"]["latent"])
 
+    def parts(self):
+        return [self.encoder, self.decoder]
+
     def loss(self, pictures, generator):
         pictures = augment.flip(pictures, generator)
         posterior = self.encoder(pictures)
@@ -56,8 +59,9 @@ class Variational(Objective):
 
     def view(self, pictures, generator):
         side = pictures.shape[-1]
-        cropped = augment.crop_and_flip(pictures, generator, self.contrast["smallest_crop"], side)
-        jittered = augment.jitter_colours(cropped, generator, self.contrast["colour"])
+        with torch.autocast(pictures.device.type, enabled=False):
+            cropped = augment.crop_and_flip(pictures, generator, self.contrast["smallest_crop"], side)
+            jittered = augment.jitter_colours(cropped, generator, self.contrast["colour"])
         return jittered.contiguous(memory_format=torch.channels_last)
 
     def monitor(self, held, bank):

@@ -47,7 +47,7 @@ def test_visible_patches_pass_through_unchanged(network):
 def test_dropping_hidden_patches_and_masking_attention_agree(network):
     mask = random_masks(3, 16, 0.75, generator())
     with torch.no_grad():
-        dropped = network.decode(network.encode_visible(pictures(), mask), mask)
+        dropped = network.decode(network.encode_visible(pictures(), mask, 4), mask)
         masked = network.decode(network.encode(pictures(), mask), mask)
     assert torch.allclose(dropped, masked, atol=1e-5)
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from training import export, objective, pictures, schedule, served, train
+from training import augment, export, objective, pictures, schedule, served, train
 
 RESIDUAL = {"width": 8, "blocks": 1, "dim": 16}
 SMALL = {
     "ae-cifar10": {"network": {"width": 8, "latent": 8}},
     "crvae-cifar10": {"network": {"width": 8, "latent": 8}, "contrast": {"queue": 20}},
-    "mae-cifar10": {"network": {"dim": 16, "depth": 1, "decoder_dim": 8, "decoder_depth": 1}},
+    "mae-cifar10": {"network": {"dim": 16, "heads": 2, "depth": 1, "decoder_dim": 8, "decoder_depth": 1}},
     **{f"{m}-cifar10": {"network": RESIDUAL} for m in ("simclr", "byol", "swav", "vicreg")},
     "moco-cifar10": {"network": RESIDUAL, "settings": {"queue": 20}},
 }
@@ -82,9 +82,36 @@ def test_phases_follow_one_another_without_a_gap():
 
 
 def test_a_recipe_with_a_base_differs_where_it_says():
-    moco, simclr = objective.recipe("moco-cifar10"), objective.recipe("simclr-cifar10")
+    moco, simclr = objective.recipe("moco-cifar10"), objective.recipe("cpu/simclr-cifar10")
     assert moco["network"] == simclr["network"] and moco["training"] == simclr["training"]
     assert moco["method"] == "moco" and "queue" in moco["settings"]
+
+
+def test_without_a_gpu_a_model_is_made_by_its_recipe_for_processors():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert objective.recipe_for("simclr-cifar10", cpu) == "cpu/simclr-cifar10"
+    assert objective.recipe_for("simclr-cifar10", cuda) == "simclr-cifar10"
+    assert objective.recipe_for("vae-cifar10", cpu) == "vae-cifar10"
+
+
+def test_monitors_and_checkpoints_come_at_the_pace_of_the_recipe(runs):
+    settings = settings_of("ae-cifar10")
+    settings["training"] |= {"epochs": 5, "monitor_every": 2}
+    run = train.Run("paced", settings, torch.device("cpu"))
+    run.train(*data())
+    assert [row["epoch"] for row in run.curve] == [2, 4, 5]
+
+
+def test_hidden_patches_are_grey_and_the_rest_is_as_it_was():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(64, 3, 16, 16, generator=generator) * 0.4
+    shown = augment.hide_patches(pictures, generator, 0.5, 0.5, 4)
+    hidden = (shown == 0.5).all(1)
+    assert torch.equal(shown.where(~hidden[:, None], pictures), pictures)
+    patches = hidden.view(64, 4, 4, 4, 4).permute(0, 1, 3, 2, 4).flatten(3).float().mean(3)
+    assert set(patches.unique().tolist()) == {0.0, 1.0}, "a patch is hidden whole"
+    touched = patches.flatten(1).sum(1) > 0
+    assert 20 < touched.sum() < 44 and 0.35 < patches[touched].mean() < 0.65
 
 
 def test_the_twins_differ_by_the_contrastive_term_alone():
