@@ -23,6 +23,9 @@ use crate::{
     telemetry::metrics::{GraphLabels, Metrics, RejectLabels},
 };
 
+/// How long nothing has come when a search for the best batch makes a run: what comes during one waits for it.
+pub(super) const QUIET: Duration = Duration::from_millis(300);
+
 /// How often a closing queue looks whether the last admitted item is done.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
 
@@ -61,6 +64,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// A search for the best batch, while no worker makes one of its runs.
     tuning: Option<Tuning>,
+    /// When the last job came.
+    last: Option<Instant>,
     closed: bool,
     /// Workers that sleep until there is something to do: where there are none, nobody is to be woken, which would be a
     /// call of the system for every job.
@@ -127,7 +132,7 @@ impl GraphQueue {
     }
 
     /// Has the batch measured with runs of this item, one for each input with a batch axis of 1, from `due` on and while
-    /// nothing else waits.
+    /// nothing has come for some time.
     pub fn tune(&self, item: Vec<Tensor>, due: Instant) {
         self.0.lock().tuning = Some(Tuning::new(item, due));
         self.0.filled.notify_one();
@@ -144,6 +149,7 @@ impl GraphQueue {
     pub fn submit(&self, inputs: Vec<Row>, deadline: Instant, ticket: Ticket) -> Pending {
         let (job, pending) = Job::new(inputs, deadline, ticket);
         let mut state = self.0.lock();
+        state.last = Some(job.queued_at);
         state.jobs.push_back(job);
         self.0.wake(state);
         pending
@@ -184,7 +190,8 @@ impl Shared {
             let wait = match &state.tuning {
                 _ if state.closed => CLOSING_TICK,
                 Some(tuning) => {
-                    let wait = tuning.due.saturating_duration_since(Instant::now());
+                    let quiet = state.last.map_or(tuning.due, |last| tuning.due.max(last + QUIET));
+                    let wait = quiet.saturating_duration_since(Instant::now());
                     if wait.is_zero() {
                         return state.tuning.take().map_or(Duty::Batch, Duty::Tune);
                     }

@@ -6,7 +6,10 @@ use std::{
 use super::*;
 use crate::{
     error::ErrorKind,
-    runtime::fake::{Act, FakeRunner, Script},
+    runtime::{
+        Tensor,
+        fake::{Act, FakeRunner, Script},
+    },
     telemetry::{Metrics, metrics::GraphLabels},
 };
 
@@ -250,4 +253,15 @@ async fn every_place_comes_back_whatever_became_of_its_item() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_batch_is_measured_when_nothing_has_come_for_a_while() {
+    let bench = bench(&[Act::Double], 4, 16);
+    let since = Instant::now();
+    bench.submit(1.0).answer().await.unwrap();
+    bench.queue.tune(vec![Tensor { shape: vec![1, 2], data: vec![0.5, 1.0] }], since);
+    bench.script.wait_for_runs(2);
+    assert!(since.elapsed() >= queue::QUIET, "a run was made {:?} after a request", since.elapsed());
+    assert_eq!(bench.script.batches.lock().unwrap()[..2], [1, 1]);
 }
