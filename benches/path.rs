@@ -14,7 +14,7 @@ use std::{
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 use latentd::{
-    batch::{GraphQueue, QueueOptions, Row, RunPermits, Watchdog},
+    batch::{GraphQueue, QueueOptions, Row, RunPermits, Sessions, Watchdog},
     error::Result,
     image::{
         InputSpec, PreprocessSpec, Preprocessor, Shrink, decode, decode_shrunk, npy::little_endian, probe,
@@ -111,9 +111,9 @@ fn batching(criterion: &mut Criterion) {
         run_limit: Duration::from_secs(60),
     };
     let watchdog = Watchdog::start().unwrap();
-    let runners: Vec<Box<dyn Runner>> = vec![Box::new(Nothing), Box::new(Nothing)];
+    let sessions = Sessions { open: vec![Box::new(Nothing), Box::new(Nothing)], reserve: Vec::new() };
     let (queue, workers) =
-        GraphQueue::start(options, runners, &RunPermits::new(2), &watchdog, &Arc::new(Metrics::default())).unwrap();
+        GraphQueue::start(options, sessions, &RunPermits::new(2), &watchdog, &Arc::new(Metrics::default())).unwrap();
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let item = Row { shape: vec![3, 32, 32], data: vec![0.5; 3 * 32 * 32] };
     for together in [1, 64] {

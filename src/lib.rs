@@ -4,7 +4,7 @@
 //! Rooms are modules, arrows are imports, and arrows point one way:
 //!
 //! `main → cli → app → http → service → {model, anomaly, index, store} → batch → runtime`, with `image` beside
-//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `simd`, `telemetry`, `threads` and `tls` are
+//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `memory`, `simd`, `telemetry`, `threads` and `tls` are
 //! leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only
 //! `index::embedded` knows redb, only `index::qdrant` knows the Qdrant client, only `store` knows `object_store`.
 //! `tests/architecture.rs` fails on an arrow that runs back up.
@@ -19,6 +19,7 @@ pub mod error;
 pub mod http;
 pub mod image;
 pub mod index;
+mod memory;
 pub mod model;
 pub mod runtime;
 pub mod service;

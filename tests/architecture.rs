@@ -12,15 +12,16 @@ use std::{
 };
 
 /// Anyone may use these.
-const LEAVES: [&str; 7] = ["domain", "error", "config", "simd", "telemetry", "threads", "tls"];
+const LEAVES: [&str; 8] = ["domain", "error", "config", "memory", "simd", "telemetry", "threads", "tls"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),
     ("simd", &[]),
     ("telemetry", &[]),
+    ("memory", &[]),
     ("threads", &[]),
     ("tls", &[]),
     ("runtime", &[]),

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Gate {
     labels: GraphLabels,
     capacity: usize,
-    workers: usize,
+    workers: AtomicUsize,
     places: Arc<Semaphore>,
     /// Smoothed time that one item of a batch takes a worker, in nanoseconds.
     item_nanos: AtomicU64,
@@ -45,11 +45,18 @@ impl Gate {
         Self {
             labels,
             capacity,
-            workers: workers.max(1),
+            workers: AtomicUsize::new(workers.max(1)),
             places: Arc::new(Semaphore::new(capacity)),
             item_nanos: AtomicU64::new(0),
             metrics,
         }
+    }
+
+    /// A worker that was counted on has no session. One is left in any case.
+    pub(super) fn lose_worker(&self) {
+        let less = |workers: usize| Some(workers.saturating_sub(1).max(1));
+        // it cannot fail: there is always a next value
+        let _ = self.workers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// A ticket for each of `count` items, or none for any.
@@ -117,7 +124,7 @@ impl Gate {
     fn drain_time(&self, items: usize) -> Duration {
         let nanos = self.item_nanos.load(Ordering::Relaxed);
         // an even share of the items each; the last share is a whole one
-        Duration::from_nanos(nanos.saturating_mul(items.div_ceil(self.workers) as u64))
+        Duration::from_nanos(nanos.saturating_mul(items.div_ceil(self.workers.load(Ordering::Relaxed)) as u64))
     }
 
     /// Learns from a run that has ended: how long it held its worker, the wait for cores included.

@@ -19,5 +19,5 @@ mod tests;
 pub use admission::Ticket;
 pub use job::{Answer, Pending, Row};
 pub use permits::RunPermits;
-pub use queue::{GraphQueue, QueueOptions, Workers};
+pub use queue::{GraphQueue, Opener, QueueOptions, Sessions, Workers};
 pub use watchdog::Watchdog;

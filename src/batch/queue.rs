@@ -57,6 +57,8 @@ pub(super) struct Shared {
     max_batch: AtomicUsize,
     state: Mutex<State>,
     filled: Condvar,
+    /// Where those wait that have not opened their session.
+    needed: Condvar,
 }
 
 #[derive(Default)]
@@ -70,6 +72,19 @@ struct State {
     /// Workers that sleep until there is something to do: where there are none, nobody is to be woken, which would be a
     /// call of the system for every job.
     asleep: usize,
+    /// Workers without a session, which come when all others are busy.
+    standing_by: usize,
+}
+
+/// Opens a further session, once there is work for it.
+pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Runner>> + Send>;
+
+/// The sessions of one graph.
+pub struct Sessions {
+    pub open: Vec<Box<dyn Runner>>,
+    /// Those to be opened when an item comes while all others are busy: a session holds the graph's weights, and many
+    /// a model never needs two.
+    pub reserve: Vec<Opener>,
 }
 
 /// What a worker does next.
@@ -86,15 +101,18 @@ pub struct Workers {
 }
 
 impl GraphQueue {
-    /// A queue and one thread for each runner, named after the model.
+    /// A queue and a thread for each session, named after the model. Where one of the reserve cannot be opened, the log
+    /// says so and the others serve.
     pub fn start(
         options: QueueOptions,
-        runners: Vec<Box<dyn Runner>>,
+        sessions: Sessions,
         permits: &RunPermits,
         watchdog: &Watchdog,
         metrics: &Arc<Metrics>,
     ) -> Result<(Self, Workers)> {
-        let gate = Gate::new(options.labels.clone(), options.capacity, runners.len(), Arc::clone(metrics));
+        let Sessions { open, reserve } = sessions;
+        let workers = open.len() + reserve.len();
+        let gate = Gate::new(options.labels.clone(), options.capacity, workers, Arc::clone(metrics));
         let name: String = format!("{}/{}", options.labels.model, options.labels.graph);
         metrics.max_batch.get_or_create(&options.labels).set(i64::try_from(options.max_batch).unwrap_or(i64::MAX));
         let queue = Self(Arc::new(Shared {
@@ -104,17 +122,18 @@ impl GraphQueue {
             permits: permits.clone(),
             watchdog: watchdog.clone(),
             metrics: Arc::clone(metrics),
-            state: Mutex::default(),
+            state: Mutex::new(State { standing_by: reserve.len(), ..State::default() }),
             filled: Condvar::new(),
+            needed: Condvar::new(),
         }));
         let mut workers = Workers { queue: queue.clone(), threads: Vec::new() };
-        for runner in runners {
+        for runner in open {
             let shared = Arc::clone(&queue.0);
-            let thread = std::thread::Builder::new()
-                .name(name.clone())
-                .spawn(move || worker::work(&shared, runner))
-                .map_err(|error| Error::internal("cannot start a worker thread").with_source(error))?;
-            workers.threads.push(thread);
+            workers.spawn(&name, move || worker::work(&shared, runner))?;
+        }
+        for opener in reserve {
+            let shared = Arc::clone(&queue.0);
+            workers.spawn(&name, move || worker::stand_by(&shared, opener))?;
         }
         Ok((queue, workers))
     }
@@ -160,6 +179,18 @@ impl GraphQueue {
         self.0.gate.close();
         self.0.lock().closed = true;
         self.0.filled.notify_all();
+        self.0.needed.notify_all();
+    }
+}
+
+impl Workers {
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map_err(|error| Error::internal("cannot start a worker thread").with_source(error))?;
+        self.threads.push(thread);
+        Ok(())
     }
 }
 
@@ -206,12 +237,29 @@ impl Shared {
         Duty::Batch
     }
 
-    /// Lets go of the queue, and wakes a worker for what is in it if one sleeps.
+    /// Blocks until all workers with a session are busy and an item waits all the same; false once the queue closes.
+    pub(super) fn wait_for_need(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return false;
+            }
+            if !state.jobs.is_empty() && state.asleep == 0 {
+                state.standing_by -= 1;
+                return true;
+            }
+            state = self.needed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Lets go of the queue, and wakes a worker for what is in it: one that sleeps, or else one that has no session yet.
     fn wake(&self, state: MutexGuard<'_, State>) {
-        let asleep = state.asleep > 0;
+        let (asleep, standing_by) = (state.asleep > 0, state.standing_by > 0);
         drop(state);
         if asleep {
             self.filled.notify_one();
+        } else if standing_by {
+            self.needed.notify_one();
         }
     }
 

@@ -1,11 +1,14 @@
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::*;
 use crate::{
-    error::ErrorKind,
+    error::{Error, ErrorKind},
     runtime::{
         Tensor,
         fake::{Act, FakeRunner, Script},
@@ -25,13 +28,23 @@ fn bench(acts: &[Act], max_batch: usize, capacity: usize) -> Bench {
 }
 
 fn bench_with_limit(acts: &[Act], max_batch: usize, capacity: usize, run_limit: Duration) -> Bench {
+    bench_with_reserve(acts, max_batch, capacity, run_limit, |_| Vec::new())
+}
+
+fn bench_with_reserve(
+    acts: &[Act],
+    max_batch: usize,
+    capacity: usize,
+    run_limit: Duration,
+    reserve: impl FnOnce(&Arc<Script>) -> Vec<Opener>,
+) -> Bench {
     let script = Script::new(acts);
     let labels = GraphLabels { model: "m".to_owned(), graph: "encoder" };
     let options = QueueOptions { labels, capacity, max_batch, threads: 1, run_limit };
     let metrics = Arc::new(Metrics::default());
-    let runners = vec![FakeRunner::new(&script)];
+    let sessions = Sessions { open: vec![FakeRunner::new(&script)], reserve: reserve(&script) };
     let watchdog = Watchdog::start().unwrap();
-    let (queue, workers) = GraphQueue::start(options, runners, &RunPermits::new(1), &watchdog, &metrics).unwrap();
+    let (queue, workers) = GraphQueue::start(options, sessions, &RunPermits::new(2), &watchdog, &metrics).unwrap();
     Bench { queue, workers: Some(workers), script, metrics }
 }
 
@@ -264,4 +277,49 @@ async fn the_batch_is_measured_when_nothing_has_come_for_a_while() {
     bench.script.wait_for_runs(2);
     assert!(since.elapsed() >= queue::QUIET, "a run was made {:?} after a request", since.elapsed());
     assert_eq!(bench.script.batches.lock().unwrap()[..2], [1, 1]);
+}
+
+#[tokio::test]
+async fn a_further_session_is_opened_when_all_others_are_busy() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let bench = bench_with_reserve(&[Act::Double], 1, 16, Duration::from_secs(60), |script| {
+        let (script, opened) = (Arc::clone(script), Arc::clone(&opened));
+        vec![Box::new(move || {
+            opened.fetch_add(1, Ordering::SeqCst);
+            Ok(FakeRunner::new(&script))
+        })]
+    });
+    for value in 0..5 {
+        bench.submit(value as f32).answer().await.unwrap();
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 0, "one at a time needs one session");
+    bench.script.close();
+    let pending = [bench.submit(1.0), bench.submit(2.0)];
+    bench.script.wait_for_runs(7);
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+    bench.script.open();
+    for pending in pending {
+        pending.answer().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_a_further_session_cannot_be_opened_the_first_serves_on() {
+    let tried = Arc::new(AtomicUsize::new(0));
+    let bench = bench_with_reserve(&[Act::Double], 1, 16, Duration::from_secs(60), |_| {
+        let tried = Arc::clone(&tried);
+        vec![Box::new(move || {
+            tried.fetch_add(1, Ordering::SeqCst);
+            Err(Error::unavailable("no memory for it"))
+        })]
+    });
+    bench.script.close();
+    let pending: Vec<_> = (0..4).map(|value| bench.submit(value as f32)).collect();
+    while tried.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    bench.script.open();
+    for pending in pending {
+        pending.answer().await.unwrap();
+    }
 }

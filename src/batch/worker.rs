@@ -7,13 +7,31 @@ use std::{
 
 use super::{
     job::{Answer, Job, Row},
-    queue::{Duty, Shared},
+    queue::{Duty, Opener, Shared},
     tuning::Tuning,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    memory,
     runtime::{Runner, Tensor, TensorView},
 };
+
+/// Opens a session when there is more to do than others can, and serves the queue with it.
+pub(super) fn stand_by(shared: &Shared, opener: Opener) {
+    if !shared.wait_for_need() {
+        return;
+    }
+    let opened = catch_unwind(AssertUnwindSafe(opener))
+        .unwrap_or_else(|panic| Err(Error::internal("opening it panicked").with_source(panic_text(panic.as_ref()))));
+    match opened {
+        Ok(runner) => work(shared, runner),
+        Err(error) => {
+            shared.gate.lose_worker();
+            let (model, graph) = (&shared.options.labels.model, shared.options.labels.graph);
+            tracing::warn!(model, graph, reason = %error.chain(), "a further session cannot be opened: those that are open serve on");
+        }
+    }
+}
 
 /// Serves the queue until it is closed and empty.
 pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
@@ -54,11 +72,18 @@ impl Worker<'_> {
     fn tune(&mut self, mut tuning: Tuning) {
         let _permit = self.shared.permits.acquire(self.shared.options.threads);
         let runner = &mut *self.runner;
-        let step = catch_unwind(AssertUnwindSafe(|| tuning.step(runner)))
+        let step = || match tuning.step(runner)? {
+            None => Ok(None),
+            Some(batch) => tuning.finish(runner).map(|()| Some(batch)),
+        };
+        let step = catch_unwind(AssertUnwindSafe(step))
             .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))));
         match step {
             Ok(None) => self.shared.resume(tuning),
-            Ok(Some(batch)) => self.shared.settle(batch, &tuning.told()),
+            Ok(Some(batch)) => {
+                memory::give_back();
+                self.shared.settle(batch, &tuning.told());
+            }
             Err(error) => {
                 let labels = &self.shared.options.labels;
                 let (model, graph) = (&labels.model, labels.graph);

@@ -93,7 +93,8 @@ section! {
         /// What `sessions` and `threads` are planned for: `throughput` (as many sessions as cores, of one thread each) or
         /// `latency` (one session that spreads a run over all cores).
         profile: Profile = Profile::Throughput,
-        /// Sessions of each graph, each with a thread of its own; 0: by the profile, on CUDA one.
+        /// Sessions of each graph, each with a thread of its own; 0: by the profile, on CUDA one. The first is opened with
+        /// the model, the others when an item comes while all that are open are busy.
         sessions: usize = 0,
         /// Threads inside one run; 0: by the profile. Sessions × threads in use never exceed the cores.
         threads: usize = 0,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -15,15 +15,18 @@ use super::{
     graph::Graph,
     manifest::{self, Manifest},
     masking::Masking,
+    onnx::OnnxFile,
     served::Model,
     space,
+    trial::Trial,
 };
 use crate::{
-    batch::{GraphQueue, QueueOptions, RunPermits, Watchdog, Workers},
+    batch::{GraphQueue, Opener, QueueOptions, RunPermits, Sessions, Watchdog, Workers},
     domain::{Device, ModelName},
     error::Error,
     image::Preprocessor,
-    runtime::{GraphLoader, Runner, cores},
+    memory,
+    runtime::{GraphLoader, Runner, SessionOptions, Tensor, cores},
     telemetry::metrics::{GraphLabels, Metrics},
 };
 
@@ -108,6 +111,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let start = Start { folder, name, manifest: &manifest, shared, settings: &settings };
     let (graphs, workers) = start.graphs(graphs)?;
     let fallback = i64::from(asked == Device::Auto && device == Device::Cpu);
+    memory::give_back();
     let labels = crate::telemetry::metrics::ModelLabels { model: name.to_string() };
     shared.metrics.device_fallback.get_or_create(&labels).set(fallback);
     Ok(Model {
@@ -177,10 +181,11 @@ impl Start<'_> {
                 run_limit: self.shared.defaults.run_limit,
             };
             let mut examined = examined;
-            let runners = self.runners(role, &mut examined)?;
+            let reserve = self.reserve(role, &examined)?;
+            let sessions = Sessions { open: examined.runner.take().into_iter().collect(), reserve };
             let Shared { permits, watchdog, metrics, .. } = self.shared;
-            let (queue, workers) =
-                GraphQueue::start(options, runners, permits, watchdog, metrics).map_err(|error| vec![error.chain()])?;
+            let (queue, workers) = GraphQueue::start(options, sessions, permits, watchdog, metrics)
+                .map_err(|error| vec![error.chain()])?;
             if let (None, Some(item)) = (pinned, examined.warm_up) {
                 queue.tune(item, Instant::now() + TUNING_DELAY);
             }
@@ -190,21 +195,54 @@ impl Start<'_> {
         Ok((graphs, all_workers))
     }
 
-    /// The session that was examined, and as many more as are asked for, each warmed up like the first.
-    fn runners(&self, role: GraphRole, examined: &mut Examined) -> Result<Vec<Box<dyn Runner>>, Reasons> {
-        let mut runners: Vec<Box<dyn Runner>> = examined.runner.take().into_iter().collect();
-        let options = self.settings.session();
-        while runners.len() < self.settings.sessions {
-            let opened = self.shared.loader.open(&examined.file, options);
-            let (mut runner, _) = opened.map_err(|error| vec![format!("graphs.{role}: {}", error.chain())])?;
-            if let Some(inputs) = &examined.warm_up {
-                let run = self.settings.trial().run(runner.as_mut(), inputs);
-                run.map_err(|error| vec![format!("graphs.{role}: the first run failed: {}", error.chain())])?;
-            }
-            runners.push(runner);
+    /// As many sessions more than the examined one as are asked for, to be opened when they are needed and warmed up
+    /// then like the first. They are of the file that was examined, or none.
+    fn reserve(&self, role: GraphRole, examined: &Examined) -> Result<Vec<Opener>, Reasons> {
+        let more = self.settings.sessions.saturating_sub(1);
+        if more == 0 {
+            return Ok(Vec::new());
         }
-        tracing::debug!(model = %self.name, graph = %role, folder = %self.folder.display(), "sessions are open");
-        Ok(runners)
+        let wrong = |reason| vec![format!("graphs.{role}: {reason}")];
+        let session = Arc::new(Session {
+            loader: Arc::clone(&self.shared.loader),
+            folder: self.folder.to_owned(),
+            file: examined.file.clone(),
+            onnx: examined.onnx.clone(),
+            hash: space::hash_graph(self.folder, &examined.file, &examined.onnx).map_err(wrong)?,
+            options: self.settings.session(),
+            trial: self.settings.trial(),
+            warm_up: examined.warm_up.clone(),
+        });
+        let opener = |session: Arc<Session>| -> Opener { Box::new(move || session.open()) };
+        Ok((0..more).map(|_| opener(Arc::clone(&session))).collect())
+    }
+}
+
+/// A session to be opened while the model serves.
+struct Session {
+    loader: Arc<dyn GraphLoader>,
+    folder: PathBuf,
+    file: PathBuf,
+    onnx: OnnxFile,
+    /// Of the graph when it was examined.
+    hash: blake3::Hash,
+    options: SessionOptions,
+    trial: Trial,
+    warm_up: Option<Vec<Tensor>>,
+}
+
+impl Session {
+    fn open(&self) -> Result<Box<dyn Runner>, Error> {
+        let hash = space::hash_graph(&self.folder, &self.file, &self.onnx).map_err(Error::unavailable)?;
+        if hash != self.hash {
+            let file = self.file.display();
+            return Err(Error::unavailable(format!("{file} is not the file any more that the model was loaded from")));
+        }
+        let (mut runner, _) = self.loader.open(&self.file, self.options)?;
+        if let Some(inputs) = &self.warm_up {
+            self.trial.run(runner.as_mut(), inputs)?;
+        }
+        Ok(runner)
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
-use prost::Message;
+use prost::{Message, bytes::Buf};
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -112,11 +114,11 @@ pub(super) struct OnnxFile {
 }
 
 impl OnnxFile {
-    /// Reads a file's bytes.
+    /// Takes a file's bytes.
     ///
     /// # Errors
     /// One line: not an ONNX model, or external data without a location.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(bytes: impl Buf) -> Result<Self, String> {
         let model = ModelProto::decode(bytes).map_err(|error| format!("it is not an ONNX model: {error}"))?;
         let Some(graph) = &model.graph else {
             return Err("it is not an ONNX model: it has no graph".to_owned());
@@ -131,13 +133,76 @@ impl OnnxFile {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
-        Self::parse(&bytes)
+        let unread = |error: io::Error| format!("it cannot be read: {error}");
+        let mut bytes = Skimmed::open(path).map_err(unread)?;
+        let parsed = Self::parse(&mut bytes);
+        bytes.failure.map_or(parsed, |error| Err(unread(error)))
     }
 
     /// The names of the files that hold its weights.
     pub(super) fn locations(&self) -> BTreeSet<&str> {
         self.external.iter().map(|data| data.location.as_str()).collect()
+    }
+}
+
+/// A file's bytes for a reader that skips most of them: what is skipped, which is the weights, is not read.
+struct Skimmed {
+    file: File,
+    /// The piece that is read, and how far.
+    piece: Vec<u8>,
+    at: usize,
+    /// Bytes of the file after the piece.
+    beyond: usize,
+    /// Why the bytes ended before the file did.
+    failure: Option<io::Error>,
+}
+
+impl Skimmed {
+    const PIECE: usize = 64 << 10;
+
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let beyond = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut skimmed = Self { file, piece: Vec::new(), at: 0, beyond, failure: None };
+        skimmed.next_piece(0);
+        Ok(skimmed)
+    }
+
+    fn next_piece(&mut self, skipped: usize) {
+        let length = Self::PIECE.min(self.beyond - skipped);
+        self.piece.resize(length, 0);
+        self.at = 0;
+        let read = i64::try_from(skipped)
+            .map_err(io::Error::other)
+            .and_then(|skipped| self.file.seek(SeekFrom::Current(skipped)))
+            .and_then(|_| self.file.read_exact(&mut self.piece));
+        match read {
+            Ok(()) => self.beyond -= skipped + length,
+            Err(error) => {
+                self.failure = Some(error);
+                self.piece.clear();
+                self.beyond = 0;
+            }
+        }
+    }
+}
+
+impl Buf for Skimmed {
+    fn remaining(&self) -> usize {
+        self.chunk().len() + self.beyond
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.piece[self.at..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        let here = self.chunk().len();
+        if count < here {
+            self.at += count;
+        } else {
+            self.next_piece(count - here);
+        }
     }
 }
 
@@ -212,7 +277,7 @@ mod tests {
             initializer: vec![external("a", &[("offset", "8"), ("length", "16")]), TensorProto::default()],
             ..GraphProto::default()
         };
-        let file = OnnxFile::parse(&model(graph)).unwrap();
+        let file = OnnxFile::parse(model(graph).as_slice()).unwrap();
         assert_eq!(file.opsets[""], 20);
         assert_eq!(Vec::from_iter(file.locations()), ["a", "b", "c"]);
         let a = file.external.first().unwrap();
@@ -221,9 +286,37 @@ mod tests {
 
     #[test]
     fn garbage_and_an_empty_file_are_not_models() {
-        assert!(OnnxFile::parse(b"").unwrap_err().contains("no graph"));
-        assert!(OnnxFile::parse(b"\xff\xff\xff not a model").is_err());
+        assert!(OnnxFile::parse(b"".as_slice()).unwrap_err().contains("no graph"));
+        assert!(OnnxFile::parse(b"\xff\xff\xff not a model".as_slice()).is_err());
         let graph = GraphProto { initializer: vec![external("a", &[("offset", "-1")])], ..GraphProto::default() };
-        assert!(OnnxFile::parse(&model(graph)).unwrap_err().contains("offset"));
+        assert!(OnnxFile::parse(model(graph).as_slice()).unwrap_err().contains("offset"));
+    }
+
+    #[test]
+    fn a_file_that_is_skimmed_says_what_its_bytes_say() {
+        // structure across the borders of pieces, and weights (here a field that nobody knows) of many pieces
+        let tensor = |at: usize| external(&format!("weights-{at}"), &[]);
+        let part = |range: std::ops::Range<usize>| {
+            model(GraphProto { initializer: range.map(tensor).collect(), ..GraphProto::default() })
+        };
+        let mut bytes = part(0..5000);
+        for weights in [3 * Skimmed::PIECE + 17, 0, 1, Skimmed::PIECE] {
+            bytes.extend([0xa2, 0x06]);
+            prost::encoding::encode_varint(weights as u64, &mut bytes);
+            bytes.resize(bytes.len() + weights, 0xff);
+        }
+        bytes.extend(part(5000..9000));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, &bytes).unwrap();
+        let read = OnnxFile::read(&path).unwrap();
+        assert_eq!(read, OnnxFile::parse(bytes.as_slice()).unwrap());
+        assert_eq!(read.locations().len(), 9000);
+        // cut inside the weights, and inside the structure
+        for length in [bytes.len() / 2, bytes.len() - 10] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(OnnxFile::read(&path).is_err(), "{length} bytes");
+        }
+        assert!(OnnxFile::read(&folder.path().join("none")).unwrap_err().starts_with("it cannot be read"));
     }
 }

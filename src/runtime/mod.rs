@@ -135,6 +135,9 @@ pub trait Runner: Send {
     /// Runs the graph on one tensor for each of its inputs, in the graph's order; the outputs come in the graph's
     /// order. A stopped run is `deadline_exceeded`.
     fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>>;
+
+    /// Lets go, once the next run is done, of memory that only larger runs before it needed.
+    fn shrink(&mut self) {}
 }
 
 /// Opens graphs; the seam at which tests put scripted ones.

@@ -25,6 +25,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
+/// Has a run end with giving the processor's arena back as far as nothing is in it.
+const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
+
 /// What sessions are made with.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -172,6 +175,17 @@ impl Runner for SessionRunner {
         let options = Arc::new(options);
         self.options = Some(Arc::clone(&options));
         Ok(Arc::new(Terminate(options)))
+    }
+
+    /// On a GPU the memory stays: giving it back would stop the device, and the next large run would ask for it again.
+    fn shrink(&mut self) {
+        if self.pinned.is_none() {
+            let options = RunOptions::new().and_then(|mut options| options.set(SHRINK.0, SHRINK.1).map(|()| options));
+            match options {
+                Ok(options) => self.options = Some(Arc::new(options)),
+                Err(error) => tracing::debug!(%error, "a session keeps its memory"),
+            }
+        }
     }
 
     fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>> {
