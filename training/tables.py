@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from training import compare
+from training import compare, twins
 from training.figures import NEIGHBOURS, SIGMAS
 
 INTRODUCTION = """# Models
@@ -62,6 +62,11 @@ VARIATIONAL_TEXT = """
 unit's mean over the pictures is above 0.01. I(x; z) is the difference between the mean KL and the KL
 of the aggregate posterior, estimated with one sample a picture; with 5,000 pictures it cannot be more than
 log 5000 = 8.517, and tells little where it comes near that. KL of each unit: `metrics.json`.
+"""
+
+TWINS_TEXT = """
+Two pairs, each alike but for the contrastive term, whose weight γ grows with β. The pair at the second β is not
+served. Made by `python -m training.twins`; records: `training/twins.json`.
 """
 
 VARIANTS = {
@@ -148,6 +153,20 @@ def comparison():
     )
 
 
+def pairs():
+    """The variational models and their twins, at every beta they were trained with."""
+    columns = {"active_units": "{:d}", "kl_nats": "{:.2f}", "linear_probe_accuracy": "{:.3f}"}
+    columns |= {"knn_accuracy": "{:.3f}", "reconstruction_psnr_db": "{:.2f}"}
+    rows = [
+        [f"`{name}`", f"{record['beta']:g}", f"{record['gamma']:g}"] + [cell(record, k, p) for k, p in columns.items()]
+        for name, record in twins.records().items()
+    ]
+    if not rows:
+        return ""
+    header = ["recipe", "β", "γ", "active units of 64", "KL, nats", "linear probe", "kNN", "PSNR, dB"]
+    return "\n## CR-VAE and its twin at two values of β\n\n" + table(header, rows) + TWINS_TEXT
+
+
 def write(models):
     """models/README.md from every metrics.json there is."""
     found = {p.parent.name: json.loads(p.read_text())["figures"] for p in sorted(models.glob("*/metrics.json"))}
@@ -155,6 +174,7 @@ def write(models):
     text += section("Embeddings", found, EMBEDDINGS, "knn_accuracy", EMBEDDINGS_TEXT)
     text += section("Reconstructions", found, RECONSTRUCTIONS, "reconstruction_mse", RECONSTRUCTIONS_TEXT)
     text += section("Variational models", found, VARIATIONAL, "active_units", VARIATIONAL_TEXT)
+    text += pairs()
     text += denoising(found)
     text += section("8-bit variants", found, VARIANTS, "int8_cosine_to_f32_mean", VARIANTS_TEXT)
     text += comparison()
