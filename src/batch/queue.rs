@@ -26,6 +26,10 @@ use crate::{
 /// How long nothing has come when a search for the best batch makes a run: what comes during one waits for it.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
+/// How long an item has waited, all sessions being busy, when another is opened for it: a worker that has just answered
+/// needs a moment until it takes the next.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// How often a closing queue looks whether the last admitted item is done.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
 
@@ -174,6 +178,13 @@ impl GraphQueue {
         pending
     }
 
+    /// Workers that sleep, with a session and without one.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        (state.asleep, state.standing_by)
+    }
+
     /// Admits nothing more; what was admitted is still computed.
     pub fn close(&self) {
         self.0.gate.close();
@@ -244,11 +255,16 @@ impl Shared {
             if state.closed {
                 return false;
             }
-            if !state.jobs.is_empty() && state.asleep == 0 {
-                state.standing_by -= 1;
-                return true;
-            }
-            state = self.needed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = state.jobs.front().filter(|_| state.asleep == 0).map(|job| job.queued_at.elapsed());
+            let wait = match waited {
+                Some(waited) if waited >= PATIENCE => {
+                    state.standing_by -= 1;
+                    return true;
+                }
+                Some(waited) => PATIENCE.saturating_sub(waited),
+                None => Duration::MAX,
+            };
+            state = self.needed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
