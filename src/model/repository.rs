@@ -39,6 +39,8 @@ pub struct Repository {
     shared: Shared,
     slots: ArcSwap<BTreeMap<ModelName, Arc<Slot>>>,
     stopping: AtomicBool,
+    /// Held while models are loaded: ONNX Runtime must not be at work when the process ends.
+    loading: Mutex<()>,
     /// Told whenever a model has come to another state.
     changed: watch::Sender<()>,
 }
@@ -99,6 +101,7 @@ impl Repository {
             shared,
             slots: ArcSwap::default(),
             stopping: AtomicBool::new(false),
+            loading: Mutex::default(),
             changed: watch::Sender::new(()),
         }
     }
@@ -140,6 +143,7 @@ impl Repository {
     /// Loads every model that is loading, on as many threads as there are cores; blocks until all are ready or
     /// failed. Each is there as soon as it is ready.
     pub fn load_all(&self) {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting: VecDeque<(ModelName, Arc<Slot>)> = self
             .slots
             .load()
@@ -294,6 +298,8 @@ impl Repository {
     /// left alone.
     pub fn shutdown(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        // the models under way are finished, those after them not begun
+        drop(self.loading.lock().unwrap_or_else(PoisonError::into_inner));
         let models: Vec<Arc<Model>> = self.slots.load().values().filter_map(|slot| slot.model()).collect();
         for graph in models.iter().flat_map(|model| model.graphs.values()) {
             graph.queue.close();

@@ -1,7 +1,11 @@
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use super::*;
-use crate::model::tests::{copy_of, data, defaults, runtime};
+use crate::{
+    error::Result,
+    model::tests::{copy_of, data, defaults, runtime},
+    runtime::{GraphInfo, Runner, SessionOptions},
+};
 
 fn repository(folder: &Path) -> Repository {
     Repository::new(RepositoryParts {
@@ -185,4 +189,41 @@ fn after_a_shutdown_nothing_is_admitted_and_nothing_more_is_loaded() {
 fn a_folder_that_is_not_there_is_told() {
     let error = repository(Path::new("/nonexistent/models")).scan().unwrap_err();
     assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("/nonexistent/models"), "{error}");
+}
+
+/// Says when it is asked to open a graph, and opens it when it is told to.
+struct Held {
+    inner: Arc<dyn GraphLoader>,
+    asked: mpsc::Sender<()>,
+    told: Mutex<mpsc::Receiver<()>>,
+}
+
+impl GraphLoader for Held {
+    fn open(&self, file: &Path, options: SessionOptions) -> Result<(Box<dyn Runner>, GraphInfo)> {
+        self.asked.send(()).unwrap();
+        let _ = self.told.lock().unwrap().recv();
+        self.inner.open(file, options)
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_the_models_under_way() {
+    let folder = good_and_broken("false");
+    let ((asked, asks), (tell, told)) = (mpsc::channel(), mpsc::channel());
+    let mut repository = repository(folder.path());
+    repository.shared.loader =
+        Arc::new(Held { inner: Arc::clone(&repository.shared.loader), asked, told: Mutex::new(told) });
+    repository.scan().unwrap();
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| repository.load_all());
+        asks.recv().unwrap();
+        let stopping = scope.spawn(|| repository.shutdown());
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!stopping.is_finished() && !loading.is_finished());
+        drop(tell);
+        stopping.join().unwrap();
+    });
+    let model = repository.get(&name("good")).unwrap();
+    let encoder = model.graph(crate::model::GraphRole::Encoder).unwrap();
+    assert!(encoder.queue.admit(1, Instant::now() + Duration::from_secs(9)).is_err(), "it is loaded and stopped");
 }
