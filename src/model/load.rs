@@ -276,6 +276,7 @@ fn measured(folder: &Path, name: &ModelName) -> Option<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tests::{copy_of, data, runtime};
 
     #[test]
     fn sessions_and_batches_left_open_suit_the_device() {
@@ -292,5 +293,28 @@ mod tests {
         assert_eq!((untuned_batch(Device::Cuda(1)), open.sessions_on(Device::Cuda(1))), (32, 1));
         let said = ModelDefaults { sessions: Some(3), ..open };
         assert_eq!((said.sessions_on(Device::Cuda(0)), said.sessions_on(Device::Cpu)), (3, 3));
+    }
+
+    #[test]
+    fn a_further_session_is_of_the_file_that_was_examined_or_none() {
+        let folder = copy_of("tiny-gray");
+        let file = folder.path().join("encoder.onnx");
+        let onnx = OnnxFile::read(&file).unwrap();
+        let session = Session {
+            loader: runtime(),
+            folder: folder.path().to_owned(),
+            hash: space::hash_graph(folder.path(), &file, &onnx).unwrap(),
+            file: file.clone(),
+            onnx,
+            options: SessionOptions { device: Device::Cpu, threads: 1 },
+            trial: Trial { permits: RunPermits::new(1), threads: 1, limit: Duration::from_secs(60) },
+            warm_up: None,
+        };
+        session.open().unwrap();
+        std::fs::copy(data("models").join("tiny-ae/encoder.onnx"), &file).unwrap();
+        let error = session.open().map(drop).unwrap_err();
+        assert!(error.message().contains("is not the file any more"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        assert!(session.open().is_err());
     }
 }

@@ -117,3 +117,24 @@ fn a_session_that_cannot_run_bound_runs_plainly() {
     let view = TensorView { shape: &shape, data: &data };
     assert_eq!(runner.run(&[view]).unwrap().len(), info.outputs.len());
 }
+
+#[test]
+fn a_session_that_lets_go_of_memory_gives_what_it_gave() {
+    let runtime = runtime();
+    let file = graph("tiny-vae/encoder.onnx");
+    let (mut runner, info) =
+        session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
+    let item = item(&info);
+    let mut run = |rows: usize, shrink: bool| {
+        let shape: Vec<usize> = [rows].iter().chain(&item[1..]).copied().collect();
+        let data = vec![0.5; shape.iter().product()];
+        if shrink {
+            runner.shrink();
+        }
+        runner.run(&[TensorView { shape: &shape, data: &data }]).unwrap()
+    };
+    let first = run(1, false);
+    run(64, false);
+    assert_eq!(run(1, true), first, "the run that lets go");
+    assert_eq!(run(1, false), first, "the run after it");
+}
