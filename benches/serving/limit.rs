@@ -175,7 +175,7 @@ impl Bench {
     fn embed(&self, runner: &mut dyn Runner, tensors: &[f32]) {
         let input = self.model.preprocessor().input();
         let shape = [self.batch, input.channels.count(), input.height as usize, input.width as usize];
-        let outputs = runner.run(&[TensorView { shape: &shape, data: tensors }]).unwrap();
+        let outputs = runner.run(&[TensorView::new(&shape, tensors)]).unwrap();
         if self.decodes {
             let length = outputs[0].data.len() / self.batch;
             for row in outputs[0].data.chunks_exact(length) {

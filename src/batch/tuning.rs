@@ -45,8 +45,7 @@ impl Tuning {
 
     /// Makes the next run, and tells the batch to use once that is known.
     pub(super) fn step(&mut self, runner: &mut dyn Runner) -> Result<Option<usize>> {
-        let views: Vec<TensorView<'_>> =
-            self.batch.iter().map(|tensor| TensorView { shape: &tensor.shape, data: &tensor.data }).collect();
+        let views: Vec<TensorView<'_>> = self.batch.iter().map(TensorView::from).collect();
         let started = Instant::now();
         runner.run(&views)?;
         Ok(self.note(started.elapsed()))
@@ -55,8 +54,7 @@ impl Tuning {
     /// Makes a last run, of one item, after which the runner lets go of what the larger ones took.
     pub(super) fn finish(&self, runner: &mut dyn Runner) -> Result<()> {
         runner.shrink();
-        let views: Vec<TensorView<'_>> =
-            self.item.iter().map(|tensor| TensorView { shape: &tensor.shape, data: &tensor.data }).collect();
+        let views: Vec<TensorView<'_>> = self.item.iter().map(TensorView::from).collect();
         runner.run(&views).map(drop)
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     memory,
-    runtime::{Runner, Tensor, TensorView},
+    runtime::{Numbers, Runner, Tensor, TensorView},
 };
 
 /// Opens a session when there is more to do than others can, and serves the queue with it.
@@ -35,7 +35,7 @@ pub(super) fn stand_by(shared: &Shared, opener: Opener) {
 
 /// Serves the queue until it is closed and empty.
 pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
-    let mut worker = Worker { shared, runner: runner.as_mut(), buffers: Vec::new() };
+    let mut worker = Worker { shared, runner: runner.as_mut() };
     loop {
         match shared.wait() {
             Duty::Batch => {}
@@ -63,8 +63,6 @@ pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
 struct Worker<'a> {
     shared: &'a Shared,
     runner: &'a mut dyn Runner,
-    /// One buffer an input, kept from batch to batch.
-    buffers: Vec<Vec<f32>>,
 }
 
 impl Worker<'_> {
@@ -147,31 +145,24 @@ impl Worker<'_> {
         let first = &batch[0].inputs;
         let shapes: Vec<Vec<usize>> =
             first.iter().map(|row| std::iter::once(batch.len()).chain(row.shape.iter().copied()).collect()).collect();
-        if batch.len() > 1 {
-            self.gather(batch, first.len());
-        }
-        let views: Vec<TensorView<'_>> = (0..first.len())
-            .map(|input| TensorView {
-                shape: &shapes[input],
-                // a single job is run from where it lies
-                data: if batch.len() == 1 { &first[input].data } else { &self.buffers[input] },
-            })
-            .collect();
+        let rows: Vec<Vec<&[f32]>> =
+            (0..first.len()).map(|input| batch.iter().map(|job| &job.inputs[input].data[..]).collect()).collect();
+        let view = |(shape, rows)| TensorView { shape, numbers: numbers(rows) };
+        let views: Vec<TensorView<'_>> =
+            shapes.iter().map(Vec::as_slice).zip(rows.iter().map(Vec::as_slice)).map(view).collect();
         let runner = AssertUnwindSafe(&mut *self.runner);
         let outputs = catch_unwind(move || { runner }.0.run(&views))
             .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))))?;
         check_rows(&outputs, batch.len())?;
         Ok(outputs)
     }
+}
 
-    fn gather(&mut self, batch: &[Job], inputs: usize) {
-        self.buffers.resize_with(inputs, Vec::new);
-        for (input, buffer) in self.buffers.iter_mut().enumerate() {
-            buffer.clear();
-            for job in batch {
-                buffer.extend_from_slice(&job.inputs[input].data);
-            }
-        }
+/// A single item is run from where it lies.
+const fn numbers<'a>(rows: &'a [&'a [f32]]) -> Numbers<'a> {
+    match rows {
+        [row] => Numbers::Together(row),
+        rows => Numbers::Apart(rows),
     }
 }
 

@@ -25,8 +25,7 @@ impl Trial {
     /// # Errors
     /// Those of the runner; `deadline_exceeded` for a run that takes longer than the limit.
     pub(super) fn run(&self, runner: &mut dyn Runner, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let views: Vec<TensorView<'_>> =
-            inputs.iter().map(|tensor| TensorView { shape: &tensor.shape, data: &tensor.data }).collect();
+        let views: Vec<TensorView<'_>> = inputs.iter().map(TensorView::from).collect();
         let _permit = self.permits.acquire(self.threads);
         let stop = runner.prepare()?;
         let limit = self.limit;

@@ -106,10 +106,12 @@ impl Runner for FakeRunner {
                 }
                 Err(Error::deadline_exceeded("stopped"))
             }
-            Act::Double | Act::FailBatches => Ok(vec![Tensor {
-                shape: inputs[0].shape.to_vec(),
-                data: inputs[0].data.iter().map(|value| value * 2.0).collect(),
-            }]),
+            Act::Double | Act::FailBatches => {
+                let mut data = Vec::new();
+                inputs[0].numbers.append_to(&mut data);
+                data.iter_mut().for_each(|value| *value *= 2.0);
+                Ok(vec![Tensor { shape: inputs[0].shape.to_vec(), data }])
+            }
         }
     }
 }

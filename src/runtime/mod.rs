@@ -34,7 +34,55 @@ pub struct Tensor {
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {
     pub shape: &'a [usize],
-    pub data: &'a [f32],
+    pub numbers: Numbers<'a>,
+}
+
+/// Where the numbers of a tensor lie.
+#[derive(Debug, Clone, Copy)]
+pub enum Numbers<'a> {
+    Together(&'a [f32]),
+    /// In pieces that follow one another, as the items of a batch: a runner puts them where its device reads them, and
+    /// nobody has to put them together before.
+    Apart(&'a [&'a [f32]]),
+}
+
+impl<'a> TensorView<'a> {
+    #[must_use]
+    pub const fn new(shape: &'a [usize], numbers: &'a [f32]) -> Self {
+        Self { shape, numbers: Numbers::Together(numbers) }
+    }
+}
+
+impl Numbers<'_> {
+    /// Copies them to where they lie together, after what is there.
+    pub fn append_to(self, numbers: &mut Vec<f32>) {
+        match self {
+            Self::Together(piece) => numbers.extend_from_slice(piece),
+            Self::Apart(pieces) => pieces.iter().for_each(|piece| numbers.extend_from_slice(piece)),
+        }
+    }
+
+    /// Copies them into a place of just their size; false, and what is there may be anything, if it is of another.
+    #[must_use]
+    pub fn copy_to(self, place: &mut [f32]) -> bool {
+        let pieces = match self {
+            Self::Together(ref piece) => std::slice::from_ref(piece),
+            Self::Apart(pieces) => pieces,
+        };
+        let mut rest = place;
+        for piece in pieces {
+            let Some((here, after)) = rest.split_at_mut_checked(piece.len()) else { return false };
+            here.copy_from_slice(piece);
+            rest = after;
+        }
+        rest.is_empty()
+    }
+}
+
+impl<'a> From<&'a Tensor> for TensorView<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self::new(&tensor.shape, &tensor.data)
+    }
 }
 
 /// An input or output of a graph as the file declares it.

@@ -72,7 +72,9 @@ impl Pinned {
                 Some(tensor) => tensor,
                 None => value::Tensor::new(&self.allocator, view.shape)?,
             };
-            tensor.extract_tensor_mut().1.copy_from_slice(view.data);
+            if !view.numbers.copy_to(tensor.extract_tensor_mut().1) {
+                return Err(ort::Error::new("an input tensor does not fit its shape"));
+            }
             self.binding.bind_input(name.as_str(), &tensor)?;
             *slot = Some(tensor);
         }

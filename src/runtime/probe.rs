@@ -24,7 +24,7 @@ pub(super) fn run(place: &Place, device: Device) -> Result<()> {
     let (mut runner, _) =
         session::open_graph(place, "a trial graph", options, |mut builder| builder.commit_from_memory(GRAPH))?;
     let shape = &[1, 1, 1, 1];
-    let given = [TensorView { shape, data: &[1.5] }, TensorView { shape, data: &[2.0] }];
+    let given = [TensorView::new(shape, &[1.5]), TensorView::new(shape, &[2.0])];
     let outputs = runner.run(&given).map_err(|error| {
         Error::unavailable(format!("device {device} does not run a trial graph: {}", error.chain()))
     })?;

@@ -15,7 +15,7 @@ use ort::{
 };
 
 use super::{
-    Axis, CudaOptions, GraphInfo, Port, Runner, SessionOptions, Stop, Tensor, TensorView, cuda, from_ort,
+    Axis, CudaOptions, GraphInfo, Numbers, Port, Runner, SessionOptions, Stop, Tensor, TensorView, cuda, from_ort,
     pinned::Pinned,
     placement,
     provider::{self, Placement},
@@ -78,8 +78,9 @@ pub(super) fn open_graph(
             .ok(),
         Device::Cpu | Device::Auto => None,
     };
-    let inputs = info.inputs.iter().map(|port| port.name.clone()).collect();
-    Ok((SessionRunner { pinned, session, inputs, options: None }, info))
+    let inputs: Vec<_> = info.inputs.iter().map(|port| port.name.clone()).collect();
+    let buffers = vec![Vec::new(); inputs.len()];
+    Ok((SessionRunner { pinned, session, inputs, buffers, options: None }, info))
 }
 
 pub(super) fn builder(
@@ -147,6 +148,8 @@ pub(super) struct SessionRunner {
     pinned: Option<Pinned>,
     session: Session,
     inputs: Vec<String>,
+    /// What came apart, put together: one for each input, kept from run to run.
+    buffers: Vec<Vec<f32>>,
     /// Of the prepared run: the terminate flag is sticky, so each run gets its own.
     options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
 }
@@ -207,8 +210,17 @@ impl Runner for SessionRunner {
             }
         }
         let mut values = Vec::with_capacity(inputs.len());
-        for (name, view) in self.inputs.iter().zip(inputs) {
-            let value = TensorRef::from_array_view((view.shape, view.data))
+        for ((name, view), buffer) in self.inputs.iter().zip(inputs).zip(&mut self.buffers) {
+            let numbers = match view.numbers {
+                // run from where it lies
+                Numbers::Together(numbers) => numbers,
+                apart @ Numbers::Apart(_) => {
+                    buffer.clear();
+                    apart.append_to(buffer);
+                    buffer
+                }
+            };
+            let value = TensorRef::from_array_view((view.shape, numbers))
                 .map_err(|error| from_ort("an input tensor does not fit its shape", &error))?;
             values.push((name.as_str(), value));
         }

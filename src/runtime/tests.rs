@@ -81,10 +81,14 @@ fn bound_runs_give_what_plain_ones_give_whatever_the_batch() {
     for (round, rows) in [3, 3, 1, 5, 3].into_iter().enumerate() {
         let shape: Vec<usize> = [rows].iter().chain(&item[1..]).copied().collect();
         let data: Vec<f32> = (0..rows * values).map(|at| ((at + round) % 17) as f32 / 17.0).collect();
-        let view = TensorView { shape: &shape, data: &data };
+        let view = TensorView::new(&shape, &data);
         let expected = plain.run(&[view]).unwrap();
         assert_eq!(expected[0].shape[0], rows);
         assert_eq!(bound.run(&[view]).unwrap(), expected, "{rows} rows");
+        let pieces: Vec<&[f32]> = data.chunks(values).collect();
+        let apart = TensorView { shape: &shape, numbers: Numbers::Apart(&pieces) };
+        assert_eq!(bound.run(&[apart]).unwrap(), expected, "{rows} rows apart, bound");
+        assert_eq!(plain.run(&[apart]).unwrap(), expected, "{rows} rows apart");
     }
 }
 
@@ -97,7 +101,7 @@ fn a_bound_run_that_is_stopped_says_so_and_the_next_one_runs() {
     bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
     let shape = item(&info);
     let data = vec![0.5; shape.iter().product()];
-    let view = TensorView { shape: &shape, data: &data };
+    let view = TensorView::new(&shape, &data);
     bound.prepare().unwrap().stop();
     assert_eq!(bound.run(&[view]).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     bound.run(&[view]).unwrap();
@@ -114,7 +118,7 @@ fn a_session_that_cannot_run_bound_runs_plainly() {
     runner.bind(|session| Pinned::on_cpu(session, (&info.inputs, &unknown)).unwrap());
     let shape = item(&info);
     let data = vec![0.5; shape.iter().product()];
-    let view = TensorView { shape: &shape, data: &data };
+    let view = TensorView::new(&shape, &data);
     assert_eq!(runner.run(&[view]).unwrap().len(), info.outputs.len());
 }
 
@@ -131,10 +135,32 @@ fn a_session_that_lets_go_of_memory_gives_what_it_gave() {
         if shrink {
             runner.shrink();
         }
-        runner.run(&[TensorView { shape: &shape, data: &data }]).unwrap()
+        runner.run(&[TensorView::new(&shape, &data)]).unwrap()
     };
     let first = run(1, false);
     run(64, false);
     assert_eq!(run(1, true), first, "the run that lets go");
     assert_eq!(run(1, false), first, "the run after it");
+}
+
+#[test]
+fn numbers_that_do_not_fill_their_tensor_are_an_error_and_the_next_run_is_well() {
+    let runtime = runtime();
+    let file = graph("tiny-vae/encoder.onnx");
+    let open = || session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file));
+    let (mut plain, info) = open().unwrap();
+    let (mut bound, _) = open().unwrap();
+    bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
+    let shape = item(&info);
+    let data = vec![0.5; shape.iter().product()];
+    let expected = plain.run(&[TensorView::new(&shape, &data)]).unwrap();
+    assert_eq!(bound.run(&[TensorView::new(&shape, &data)]).unwrap(), expected);
+    let (most, rest) = data.split_at(data.len() - 1);
+    for pieces in [&[most][..], &[most, rest, rest]] {
+        for runner in [&mut plain, &mut bound] {
+            let view = TensorView { shape: &shape, numbers: Numbers::Apart(pieces) };
+            runner.run(&[view]).unwrap_err();
+            assert_eq!(runner.run(&[TensorView::new(&shape, &data)]).unwrap(), expected);
+        }
+    }
 }
