@@ -1,13 +1,13 @@
 //! A collection as points in a plane.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{Context, Service, background::Computed};
 use crate::{
-    domain::{CollectionName, FieldPath, ItemId, MapMethod, Scalar, SpaceKey},
-    error::{Error, ErrorKind, Result},
+    domain::{CollectionName, Condition, FieldPath, Filter, ItemId, MapMethod, Metadata, Scalar, SpaceKey, TopK},
+    error::{Error, Result},
     index::{Collection, CollectionSpec, StoredItem},
     statistics::{Moments, Plane, keep_neighbours, project},
 };
@@ -99,7 +99,7 @@ async fn draw(collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result
             id: item.id.clone(),
             x,
             y,
-            value: key.as_ref().and_then(|key| value(item, key)),
+            value: key.as_ref().and_then(|key| value(&item.metadata, key)),
         };
         let points = items.iter().zip(plane.points).map(point).collect();
         CollectionMap { count, most, explained: Some(plane.explained), points }
@@ -126,8 +126,8 @@ fn plane(vectors: &[&[f32]], dimension: usize) -> Plane {
     project(vectors, Moments::of(vectors.iter().copied(), dimension).mean())
 }
 
-fn value(item: &StoredItem, key: &FieldPath) -> Option<Scalar> {
-    key.values(&item.metadata).into_iter().next()
+fn value(metadata: &Metadata, key: &FieldPath) -> Option<Scalar> {
+    key.values(metadata).into_iter().next()
 }
 
 /// Ends soon after nobody waits for it any more.
@@ -155,17 +155,30 @@ async fn lay_out(collection: Arc<dyn Collection>) -> Result<Layout> {
 
 /// Gives the points their values; what has been deleted since has none.
 async fn label(layout: Arc<Layout>, collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
-    let mut points = Vec::with_capacity(layout.points.len());
-    for (id, [x, y]) in &layout.points {
-        let item = match &key {
-            None => None,
-            Some(_) => match collection.get(id).await {
-                Err(error) if error.kind() == ErrorKind::ItemNotFound => None,
-                item => Some(item?),
-            },
-        };
-        let value = item.zip(key.as_ref()).and_then(|(item, key)| value(&item, key));
-        points.push(MapPoint { id: id.clone(), x: *x, y: *y, value });
-    }
+    let values = match &key {
+        Some(key) => values(&layout, collection.as_ref(), key).await?,
+        None => HashMap::new(),
+    };
+    let point = |(id, [x, y]): &(ItemId, [f64; 2])| {
+        let value = values.get(id).cloned();
+        MapPoint { id: id.clone(), x: *x, y: *y, value }
+    };
+    let points = layout.points.iter().map(point).collect();
     Ok(CollectionMap { count: layout.count, most: layout.most, explained: None, points })
+}
+
+/// The first value at the key of each of the points' items that has one, read as many at a time as a page holds.
+async fn values(layout: &Layout, collection: &dyn Collection, key: &FieldPath) -> Result<HashMap<ItemId, Scalar>> {
+    let mut values = HashMap::new();
+    for points in layout.points.chunks(TopK::MAX) {
+        let these = Condition::HasId(points.iter().map(|(id, _)| id.clone()).collect());
+        let filter = Filter { must: vec![these], ..Filter::default() };
+        let page = collection.page(TopK::new(points.len())?, None, Some(filter)).await?;
+        for item in page.items {
+            if let Some(value) = value(&item.metadata, key) {
+                values.insert(item.id, value);
+            }
+        }
+    }
+    Ok(values)
 }
