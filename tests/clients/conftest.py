@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bucket import bucket
 from pictures import drawn
 from reference import MODEL_FOLDERS
 
@@ -26,7 +27,7 @@ STOP_SECONDS = 45
 
 def binary():
     if named := os.environ.get("LATENTD_BIN"):
-        return named
+        return os.path.abspath(named)
     for build in ("debug", "release"):
         built = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / build / "latentd"
         if built.exists():
@@ -74,8 +75,8 @@ def wait_until_alive(process, url, log):
 
 
 @contextmanager
-def running(folder, settings=None, ready=True):
-    """A server of its own with its data in the folder; ends it, and fails unless it ends cleanly."""
+def started(folder, settings=None, ready=True):
+    """A server of its own with its data in the folder, as its process and its address; killed at the end."""
     if not (folder / "models").exists():
         for source in MODEL_FOLDERS:
             shutil.copytree(source, folder / "models" / source.name)
@@ -98,12 +99,20 @@ def running(folder, settings=None, ready=True):
     try:
         wait = wait_until_ready if ready else wait_until_alive
         wait(process, f"http://{address}", log)
-        yield f"http://{address}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=STOP_SECONDS) == 0, f"latentd did not stop cleanly:\n{log.read_text()[-4000:]}"
+        yield process, f"http://{address}"
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def running(folder, settings=None, ready=True):
+    """The address of such a server; ends it, and fails unless it ends cleanly."""
+    with started(folder, settings, ready) as (process, url):
+        yield url
+        process.send_signal(signal.SIGTERM)
+        log = folder / "log"
+        assert process.wait(timeout=STOP_SECONDS) == 0, f"latentd did not stop cleanly:\n{log.read_text()[-4000:]}"
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +133,10 @@ def http(server):
 def pictures():
     """Drawn pictures of several sizes, shapes and colour modes."""
     return drawn()
+
+
+@pytest.fixture
+def moto():
+    """A fresh S3 server with one empty bucket."""
+    with bucket() as server:
+        yield server

@@ -2,46 +2,13 @@
 
 import time
 
-import boto3
 import httpx
-import pytest
-from moto.server import ThreadedMotoServer
 
+from bucket import BUCKET, keys, settings
 from conftest import running
 from pictures import draw, encoded
 
-BUCKET = "pictures"
 PNG = {"content-type": "image/png"}
-
-
-@pytest.fixture
-def moto():
-    """A fresh S3 server with one empty bucket: its address, and a client of it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
-    )
-    client.create_bucket(Bucket=BUCKET)
-    server.url, server.client = url, client
-    yield server
-    server.stop()
-
-
-def settings(url, address=f"s3://{BUCKET}/shop"):
-    return {
-        "LATENTD_STORE__URL": address,
-        "LATENTD_STORE__ENDPOINT": url,
-        "LATENTD_STORE__ALLOW_HTTP": "true",
-        "LATENTD_STORE__ACCESS_KEY_ID": "key",
-        "LATENTD_STORE__SECRET_ACCESS_KEY": "secret",
-    }
-
-
-def keys(moto):
-    return [entry["Key"] for entry in moto.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
 
 def add(http, name, body):
