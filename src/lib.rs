@@ -27,5 +27,5 @@ mod simd;
 pub mod statistics;
 pub mod store;
 pub mod telemetry;
-mod threads;
+pub mod threads;
 pub mod tls;

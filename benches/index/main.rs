@@ -79,9 +79,17 @@ struct Options {
     bench: bool,
 }
 
-#[tokio::main]
-async fn main() {
-    let options = Options::parse();
+fn main() {
+    // as the server has it
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(latentd::threads::answer_promptly)
+        .build()
+        .unwrap();
+    runtime.block_on(measure(Options::parse()));
+}
+
+async fn measure(options: Options) {
     if options.reopen {
         return growth::reopen(&options).await;
     }
