@@ -19,13 +19,19 @@ pub fn run_behind_requests() {
         attributes.sched_nice = (attributes.sched_nice + NICER).min(19);
         // which interrupts nobody when it wakes
         attributes.sched_policy = libc::SCHED_BATCH.cast_unsigned();
+        // the scheduler's own, whatever the thread that began this one has
+        attributes.sched_runtime = 0;
     });
 }
 
 /// Lets the calling thread, for as long as it lives, in soon when it wakes: one that answers requests and mostly waits.
+/// Threads that it begins, as those of a model that is loaded again, run models and get none of this.
 pub fn answer_promptly() {
     #[cfg(target_os = "linux")]
-    linux::set(|attributes| attributes.sched_runtime = SLICE_NANOS);
+    linux::set(|attributes| {
+        attributes.sched_runtime = SLICE_NANOS;
+        attributes.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    });
 }
 
 #[cfg(target_os = "linux")]
@@ -83,5 +89,13 @@ mod tests {
         assert_eq!((after.sched_nice, after.sched_policy), (before.sched_nice, before.sched_policy));
         // an older kernel leaves it alone
         assert!([SLICE_NANOS, before.sched_runtime].contains(&after.sched_runtime), "{}", after.sched_runtime);
+    }
+
+    #[test]
+    fn a_thread_begun_by_one_that_answers_has_the_slice_that_any_other_has() {
+        let slice = || std::thread::spawn(|| linux::get().unwrap().sched_runtime).join().unwrap();
+        let before = slice();
+        answer_promptly();
+        assert_eq!(slice(), before);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{pinned::Pinned, *};
+use super::{pinned::Pinned, session::SessionRunner, *};
 use crate::error::ErrorKind;
 
 fn runtime() -> Runtime {
@@ -67,15 +67,22 @@ fn a_real_graph_that_stayed_on_the_cpu_is_refused_where_cuda_was_asked_for() {
     assert!(provider::report(&placed).starts_with("CPUExecutionProvider "));
 }
 
+fn tiny() -> (SessionRunner, GraphInfo) {
+    let file = graph("tiny-vae/encoder.onnx");
+    session::open_graph(runtime().place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap()
+}
+
+/// Two sessions of one graph, of which the second runs as on CUDA.
+fn plain_and_bound() -> (SessionRunner, SessionRunner, GraphInfo) {
+    let ((plain, info), (mut bound, _)) = (tiny(), tiny());
+    bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
+    (plain, bound, info)
+}
+
 /// Bound runs differ from plain ones in nothing but where the tensors lie.
 #[test]
 fn bound_runs_give_what_plain_ones_give_whatever_the_batch() {
-    let runtime = runtime();
-    let file = graph("tiny-vae/encoder.onnx");
-    let open = || session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file));
-    let (mut plain, info) = open().unwrap();
-    let (mut bound, _) = open().unwrap();
-    bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
+    let (mut plain, mut bound, info) = plain_and_bound();
     let item = item(&info);
     let values = item.iter().product::<usize>();
     for (round, rows) in [3, 3, 1, 5, 3].into_iter().enumerate() {
@@ -94,11 +101,7 @@ fn bound_runs_give_what_plain_ones_give_whatever_the_batch() {
 
 #[test]
 fn a_bound_run_that_is_stopped_says_so_and_the_next_one_runs() {
-    let runtime = runtime();
-    let file = graph("tiny-vae/encoder.onnx");
-    let (mut bound, info) =
-        session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
-    bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
+    let (_, mut bound, info) = plain_and_bound();
     let shape = item(&info);
     let data = vec![0.5; shape.iter().product()];
     let view = TensorView::new(&shape, &data);
@@ -109,10 +112,7 @@ fn a_bound_run_that_is_stopped_says_so_and_the_next_one_runs() {
 
 #[test]
 fn a_session_that_cannot_run_bound_runs_plainly() {
-    let runtime = runtime();
-    let file = graph("tiny-vae/encoder.onnx");
-    let (mut runner, info) =
-        session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
+    let (mut runner, info) = tiny();
     let mut unknown = info.outputs.clone();
     unknown[0].name = "no such output".to_owned();
     runner.bind(|session| Pinned::on_cpu(session, (&info.inputs, &unknown)).unwrap());
@@ -124,10 +124,7 @@ fn a_session_that_cannot_run_bound_runs_plainly() {
 
 #[test]
 fn a_session_that_lets_go_of_memory_gives_what_it_gave() {
-    let runtime = runtime();
-    let file = graph("tiny-vae/encoder.onnx");
-    let (mut runner, info) =
-        session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file)).unwrap();
+    let (mut runner, info) = tiny();
     let item = item(&info);
     let mut run = |rows: usize, shrink: bool| {
         let shape: Vec<usize> = [rows].iter().chain(&item[1..]).copied().collect();
@@ -145,12 +142,7 @@ fn a_session_that_lets_go_of_memory_gives_what_it_gave() {
 
 #[test]
 fn numbers_that_do_not_fill_their_tensor_are_an_error_and_the_next_run_is_well() {
-    let runtime = runtime();
-    let file = graph("tiny-vae/encoder.onnx");
-    let open = || session::open_graph(runtime.place(), "tiny", CPU, |mut builder| builder.commit_from_file(&file));
-    let (mut plain, info) = open().unwrap();
-    let (mut bound, _) = open().unwrap();
-    bound.bind(|session| Pinned::on_cpu(session, (&info.inputs, &info.outputs)).unwrap());
+    let (mut plain, mut bound, info) = plain_and_bound();
     let shape = item(&info);
     let data = vec![0.5; shape.iter().product()];
     let expected = plain.run(&[TensorView::new(&shape, &data)]).unwrap();
