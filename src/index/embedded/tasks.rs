@@ -135,9 +135,11 @@ impl Shared {
             let span = Span::current();
             let (answer, answered) = oneshot::channel();
             let run = move || {
-                let _turn = turn;
+                let outcome = span.in_scope(work);
+                // first, so that whoever has the answer finds the turn free
+                drop(turn);
                 // a caller that has gone does not want to know
-                let _ = answer.send(span.in_scope(work));
+                let _ = answer.send(outcome);
             };
             writes
                 .send(Order::Write(Box::new(run)))
