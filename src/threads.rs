@@ -2,9 +2,9 @@
 //! elsewhere nothing changes.
 
 /// By how much the threads of background work are nicer than those that answer (`nice(2)`): where both want a core,
-/// about a tenth of it is theirs.
+/// about a quarter of it is theirs. With a tenth, a graph was hardly ever ready on a machine that had other work.
 #[cfg(target_os = "linux")]
-const NICER: i32 = 10;
+const NICER: i32 = 5;
 
 /// The slice of the processor that threads which answer ask for. What they do between two waits is mostly shorter, and
 /// whoever asks for a shorter slice than the thread that runs is let in at once when it wakes, not when that has used
