@@ -32,15 +32,17 @@ impl Data {
                 .collect()
         };
         let length = (dimension as f32).sqrt();
-        let centres: Vec<_> = (0..(items / CLUSTER).max(1)).map(|_| gauss(1.0 / length)).collect();
+        let mut other = ChaCha8Rng::seed_from_u64(2);
+        let numbers: Vec<f32> = (0..dimension).map(|_| StandardNormal.sample(&mut other)).collect();
+        let common: Vec<f32> = numbers.iter().map(|number| number * options.common / length).collect();
+        let centres: Vec<_> = (0..(items / CLUSTER).max(1)).map(|_| sum(&gauss(1.0 / length), &common)).collect();
         let mut pick = ChaCha8Rng::seed_from_u64(1);
         let mut draw = |count: usize| -> Vec<Embedding> {
             (0..count)
                 .map(|_| {
                     let centre = &centres[pick.random_range(0..centres.len())];
                     let noise = gauss(SPREAD / length);
-                    let vector = centre.iter().zip(noise).map(|(centre, noise)| centre + noise).collect();
-                    Embedding::new(vector).unwrap().normalized()
+                    Embedding::new(sum(centre, &noise)).unwrap().normalized()
                 })
                 .collect()
         };
@@ -71,6 +73,10 @@ impl Data {
     pub(crate) fn write_queries(&self, folder: &Path) {
         fs::write(folder.join("queries.f32"), bytes(&self.queries)).unwrap();
     }
+}
+
+fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
 /// Row after row of little-endian numbers.

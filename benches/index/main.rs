@@ -59,6 +59,9 @@ struct Options {
     /// Candidates kept while the graph is searched
     #[arg(long, default_value_t = 64)]
     expansion: usize,
+    /// Length of a vector that is added to all, beside centres of length 1: an encoder that has collapsed in part
+    #[arg(long, default_value_t = 0.0)]
+    common: f32,
     /// Where vectors and index are kept; emptied first
     #[arg(long, default_value = "target/bench-index")]
     folder: PathBuf,

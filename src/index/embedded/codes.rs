@@ -1,7 +1,7 @@
 //! int8 codes of vectors, and what they prove about scores.
 //!
-//! A stored vector x is kept as x̂ = s·c with c in −127…127 and a scale s of its own, and the length of its residual
-//! ‖x − x̂‖. A query q becomes q̂ = t·d with wider d, so that its own residual hardly counts. The integer product c·d
+//! A stored vector x is kept as x̂ = s·c with c in −119…119 and a scale s of its own, and the length of its residual
+//! ‖x − x̂‖; and so it is for the upper halves of c alone ([`planes`](super::planes)). A query q becomes q̂ = t·d with wider d, so that its own residual hardly counts. The integer product c·d
 //! then bounds the exact score from both sides:
 //!
 //! - inner product: |q·x − q̂·x̂| ≤ ‖q − q̂‖·‖x̂‖ + ‖q‖·‖x − x̂‖ (Cauchy–Schwarz);
@@ -14,10 +14,11 @@ use crate::domain::{Embedding, Metric};
 
 use super::{
     kernel,
+    planes::{self, QueryCodes, upper_part},
     screen::{Lengths, Screen},
 };
 
-const CODE_LIMIT: f64 = 127.0;
+const CODE_LIMIT: f64 = planes::CODE_LIMIT as f64;
 
 /// Relative allowance for rounding: scores are f32, where half a unit is 2^-24; all else is f64.
 const ROUNDING: f64 = 1.0 / (1 << 21) as f64;
@@ -59,6 +60,8 @@ impl CodeStats {
 pub(super) struct Encoded {
     pub(super) codes: Vec<i8>,
     pub(super) stats: CodeStats,
+    /// Of the upper halves of the codes alone.
+    pub(super) upper: CodeStats,
 }
 
 impl Encoded {
@@ -71,17 +74,20 @@ impl Encoded {
         let code = |value: f32| {
             if step > 0.0 { (f64::from(value) / step).round().clamp(-CODE_LIMIT, CODE_LIMIT) } else { 0.0 }
         };
-        let mut squares = 0;
-        let mut residual = 0.0;
-        let mut codes = Vec::with_capacity(values.len());
-        for &value in values {
-            let code = code(value);
-            let missed = f64::from(value) - step * code;
-            residual += missed * missed;
-            squares += (code * code) as u32;
-            codes.push(code as i8);
-        }
-        Self { codes, stats: CodeStats { scale, residual: residual.sqrt(), squares } }
+        let codes: Vec<i8> = values.iter().map(|&value| code(value) as i8).collect();
+        let stats = |part: fn(i8) -> i8| {
+            let mut squares = 0;
+            let mut residual = 0.0;
+            for (&value, &code) in values.iter().zip(&codes) {
+                let code = i32::from(part(code));
+                let missed = f64::from(value) - step * f64::from(code);
+                residual += missed * missed;
+                squares += (code * code) as u32;
+            }
+            CodeStats { scale, residual: f64::sqrt(residual), squares }
+        };
+        let (stats, upper) = (stats(|code| code), stats(upper_part));
+        Self { codes, stats, upper }
     }
 }
 
@@ -90,13 +96,14 @@ impl Encoded {
 pub(super) struct Probe {
     metric: Metric,
     exact: Vec<f64>,
-    codes: Vec<i16>,
+    codes: QueryCodes,
     scale: f64,
     residual: f64,
     norm: f64,
     /// ‖q̂‖²
     squares: f64,
     screen: Screen,
+    upper_screen: Screen,
 }
 
 /// Between what the exact score lies, both inclusive.
@@ -110,34 +117,39 @@ impl Probe {
     pub(super) fn new(metric: Metric, query: &Embedding) -> Self {
         let exact: Vec<f64> = query.as_slice().iter().map(|&value| f64::from(value)).collect();
         // The widest codes whose product with any row stays within i32.
-        let limit = (i32::MAX / (CODE_LIMIT as i32) / i32::try_from(exact.len()).unwrap_or(i32::MAX)).clamp(1, 32_767);
-        let limit = f64::from(limit);
+        let limit = i32::MAX / i32::from(planes::CODE_LIMIT) / i32::try_from(exact.len()).unwrap_or(i32::MAX);
+        let limit = f64::from(limit.clamp(1, QueryCodes::LIMIT));
         let largest = exact.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         let scale = largest / limit;
-        let codes: Vec<i16> = exact
-            .iter()
-            .map(|value| if scale > 0.0 { (value / scale).round().clamp(-limit, limit) as i16 } else { 0 })
-            .collect();
-        let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-        let approximate = |code: i16| scale * f64::from(code);
-        let residual = length(&mut exact.iter().zip(&codes).map(|(value, &code)| value - approximate(code)));
-        let norm = length(&mut exact.iter().copied());
-        let squares = codes.iter().map(|&code| approximate(code).powi(2)).sum();
-        let screen = Screen::new(metric, Lengths { scale, residual, norm, squares, rounding: ROUNDING });
-        Self { metric, exact, codes, scale, residual, norm, squares, screen }
+        let code = |value: f64| if scale > 0.0 { (value / scale).round().clamp(-limit, limit) as i32 } else { 0 };
+        let wide: Vec<i32> = exact.iter().map(|&value| code(value)).collect();
+        let codes = QueryCodes::new(&wide);
+        let norm = length(exact.iter().copied());
+        let lengths = |scale: f64, part: &dyn Fn(usize) -> i32| {
+            let approximate = |at| scale * f64::from(part(at));
+            let residual = length(exact.iter().enumerate().map(|(at, value)| value - approximate(at)));
+            let squares = (0..exact.len()).map(|at| approximate(at).powi(2)).sum();
+            Lengths { scale, residual, norm, squares, rounding: ROUNDING }
+        };
+        let whole = lengths(scale, &|at| wide[at]);
+        let high = lengths(scale * f64::from(codes.base()), &|at| codes.high(at));
+        let (screen, upper_screen) = (Screen::new(metric, whole), Screen::new(metric, high));
+        let Lengths { residual, squares, .. } = whole;
+        Self { metric, exact, codes, scale, residual, norm, squares, screen, upper_screen }
     }
 
-    pub(super) fn dimension(&self) -> usize {
-        self.exact.len()
+    pub(super) const fn codes(&self) -> &QueryCodes {
+        &self.codes
     }
 
-    /// The integer products with rows of codes that lie one after another.
-    pub(super) fn products(&self, codes: &[i8], products: &mut [i32]) {
-        kernel::code_products(&self.codes, codes, products);
-    }
-
+    /// For products with whole codes.
     pub(super) const fn screen(&self) -> &Screen {
         &self.screen
+    }
+
+    /// For products with the upper halves of codes.
+    pub(super) const fn upper_screen(&self) -> &Screen {
+        &self.upper_screen
     }
 
     /// What an integer product says of the exact score.
@@ -181,28 +193,50 @@ impl Probe {
     }
 }
 
+/// The length of a vector.
+fn length(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::screen::Marks, *};
+    use super::{
+        super::{planes::Planes, screen::Marks},
+        *,
+    };
 
     fn row(values: &[f32]) -> Vec<u8> {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 
+    /// The bounds of a vector's score, and what the screens say of it by its codes and by their upper halves alone.
+    fn bounds_of(probe: &Probe, vector: &[f32]) -> (Bounds, [f32; 2]) {
+        let encoded = Encoded::new(vector);
+        let mut planes = Planes::new(vector.len());
+        planes.append(vector.len());
+        planes.set(0, &encoded.codes);
+        let upper = probe.codes().upper_product(&planes, 0);
+        let whole = probe.codes().product(&planes, 0);
+        let screens = [(probe.screen(), whole, encoded.stats), (probe.upper_screen(), upper, encoded.upper)];
+        let screened = screens.map(|(screen, product, stats)| {
+            let (mut marks, mut screened) = (Marks::default(), [0.0]);
+            marks.set(0, &stats);
+            screen.uppers(&marks, &[product], &mut screened);
+            assert_eq!(screened[0].to_bits(), screen.upper(&marks, 0, product).to_bits());
+            screened[0]
+        });
+        (probe.bounds(whole, &encoded.stats), screened)
+    }
+
     fn bounds_hold(metric: Metric, query: &[f32], vector: &[f32]) -> Result<(), TestCaseError> {
         let probe = Probe::new(metric, &Embedding::new(query.to_vec()).unwrap());
-        let encoded = Encoded::new(vector);
-        let mut product = [0];
-        probe.products(&encoded.codes, &mut product);
-        let bounds = probe.bounds(product[0], &encoded.stats);
         let score = f64::from(probe.score(&row(vector)));
+        let (bounds, screened) = bounds_of(&probe, vector);
         prop_assert!(bounds.lower <= score && score <= bounds.upper, "{bounds:?} {score}");
-        let (mut marks, mut screened) = (Marks::default(), [0.0]);
-        marks.set(0, &encoded.stats);
-        probe.screen().uppers(&marks, &product, &mut screened);
         prop_assert!(screened[0].is_nan() || f64::from(screened[0]) >= bounds.upper, "{screened:?} {bounds:?}");
+        prop_assert!(screened[1].is_nan() || f64::from(screened[1]) >= score, "{screened:?} {score}");
         Ok(())
     }
 
@@ -258,14 +292,18 @@ mod tests {
         let vector: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
         let vector = Embedding::new(vector).unwrap().normalized();
         let probe = Probe::new(Metric::Cosine, &vector);
-        let encoded = Encoded::new(vector.as_slice());
-        let mut product = [0];
-        probe.products(&encoded.codes, &mut product);
-        let bounds = probe.bounds(product[0], &encoded.stats);
+        let (bounds, [screened, screened_by_upper]) = bounds_of(&probe, vector.as_slice());
         assert!(bounds.upper - bounds.lower < 0.01, "{bounds:?}");
-        let (mut marks, mut screened) = (Marks::default(), [0.0]);
-        marks.set(0, &encoded.stats);
-        probe.screen().uppers(&marks, &product, &mut screened);
-        assert!(f64::from(screened[0]) - bounds.lower < 0.01, "{screened:?} {bounds:?}");
+        assert!(f64::from(screened) - bounds.lower < 0.01, "{screened:?} {bounds:?}");
+        assert!(f64::from(screened_by_upper) - bounds.lower < 0.15, "{screened_by_upper:?} {bounds:?}");
+    }
+
+    #[test]
+    fn zeros_cost_the_bounds_of_the_upper_halves_nothing() {
+        let mut vector = vec![0.0; 256];
+        vector[7] = 1.0;
+        let probe = Probe::new(Metric::Cosine, &Embedding::new(vector.clone()).unwrap());
+        let (_, [_, screened]) = bounds_of(&probe, &vector);
+        assert!(screened < 1.08, "{screened}");
     }
 }

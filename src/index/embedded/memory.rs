@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::{
     codes::{CodeStats, Encoded},
     graph::Graphs,
+    planes::Planes,
     postings::{FindId, Postings, Tally},
     screen::Marks,
 };
@@ -22,12 +23,22 @@ pub(super) struct Row {
     pub(super) stats: CodeStats,
 }
 
-/// Codes of up to [`CHUNK_SLOTS`] vectors, one after another.
-#[derive(Debug, Clone, Default)]
+/// Codes of up to [`CHUNK_SLOTS`] vectors.
+#[derive(Debug, Clone)]
 pub(super) struct Chunk {
     pub(super) rows: Vec<Row>,
-    pub(super) codes: Vec<i8>,
+    pub(super) planes: Planes,
+    /// Of the codes.
     pub(super) marks: Marks,
+    /// Of their upper halves alone.
+    pub(super) upper_marks: Marks,
+}
+
+impl Chunk {
+    fn new(dimension: usize) -> Self {
+        let (marks, upper_marks) = (Marks::default(), Marks::default());
+        Self { rows: Vec::new(), planes: Planes::new(dimension), marks, upper_marks }
+    }
 }
 
 /// Every chunk as of one moment; slot n is row n % [`CHUNK_SLOTS`] of chunk n / [`CHUNK_SLOTS`].
@@ -204,29 +215,28 @@ impl Memory {
 
     /// Makes room at the end and returns the slot.
     fn append(&mut self) -> u32 {
+        let dimension = self.dimension;
         let chunks = Arc::make_mut(&mut self.chunks);
         if chunks.last().is_none_or(|chunk| chunk.rows.len() == CHUNK_SLOTS) {
-            chunks.push(Arc::new(Chunk::default()));
+            chunks.push(Arc::new(Chunk::new(dimension)));
         }
         let before = (chunks.len() - 1) * CHUNK_SLOTS;
         let chunk = Arc::make_mut(&mut chunks[before / CHUNK_SLOTS]);
         chunk.rows.push(Row { key: None, stats: CodeStats::ZERO });
-        chunk.codes.resize(chunk.rows.len() * self.dimension, 0);
+        chunk.planes.append(dimension);
         (before + chunk.rows.len() - 1) as u32
     }
 
     fn write(&mut self, slot: u32, key: u64, vector: &Encoded) {
-        let dimension = self.dimension;
         let (chunk, row) = self.place(slot);
-        let codes = &mut chunk.codes[row * dimension..][..dimension];
         let new = Row { key: Some(key), stats: vector.stats };
+        let moved = std::mem::replace(&mut chunk.rows[row], new) != new;
         // An item written again as it was keeps its node.
-        if chunk.rows[row] == new && *codes == vector.codes {
+        if !(chunk.planes.set(row, &vector.codes) || moved) {
             return;
         }
-        codes.copy_from_slice(&vector.codes);
-        chunk.rows[row] = new;
-        chunk.marks.set(row, &new.stats);
+        chunk.marks.set(row, &vector.stats);
+        chunk.upper_marks.set(row, &vector.upper);
         self.graphs.each(|tracker| tracker.written(slot));
     }
 

@@ -18,6 +18,7 @@ mod kernel;
 mod log;
 mod memory;
 mod plan;
+mod planes;
 mod postings;
 mod rows;
 mod sample;

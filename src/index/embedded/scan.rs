@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     codes::{Bounds, Probe},
-    memory::{CHUNK_SLOTS, Chunks, Row},
+    memory::{CHUNK_SLOTS, Chunk, Chunks, Row},
 };
 use crate::error::Result;
 
@@ -103,36 +103,92 @@ impl Scope<'_> {
 
     /// Offers the list every item whose score may reach its floor.
     fn shortlist(&self, probe: &Probe, list: &mut Shortlist) {
-        let mut products = [0; CHUNK_SLOTS];
-        let offer = |list: &mut Shortlist, row: &Row, product: i32| {
-            if let Some(key) = row.key.filter(|&key| Some(key) != self.excluded) {
-                list.offer(key, probe.bounds(product, &row.stats));
-            }
-        };
         let Some(allowed) = self.allowed else {
-            let mut uppers = [0.0; CHUNK_SLOTS];
-            for chunk in self.chunks.iter() {
-                let (products, uppers) = (&mut products[..chunk.rows.len()], &mut uppers[..chunk.rows.len()]);
-                probe.products(&chunk.codes, products);
-                probe.screen().uppers(&chunk.marks, products, uppers);
-                let floor = list.screened_floor();
-                for ((row, &product), &upper) in chunk.rows.iter().zip(&*products).zip(&*uppers) {
-                    // what is no number passes
-                    if upper < floor {
-                        continue;
-                    }
-                    offer(list, row, product);
-                }
-            }
+            let mut look = Look::new(probe, self.excluded, list);
+            self.chunks.iter().for_each(|chunk| look.at_all(chunk));
             return;
         };
-        let dimension = probe.dimension();
+        let mut look = Look::new(probe, self.excluded, list);
         for slot in allowed {
-            let (chunk, at) = (&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
-            probe.products(&chunk.codes[at * dimension..][..dimension], &mut products[..1]);
-            offer(list, &chunk.rows[at], products[0]);
+            look.at_one(&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
         }
     }
+}
+
+/// If of so many rows of a chunk one may be among the best by the upper halves of their codes, the whole codes of the
+/// chunk are compared, and not only of those that may.
+const ONE_IN: usize = 4;
+
+/// So many chunks after such a one are compared by their whole codes at once, for their upper halves would tell as little.
+const AKIN: usize = 15;
+
+/// Compares a query with rows: with the upper halves of their codes first, and with the lower only where that leaves
+/// open whether the item may come in.
+struct Look<'a> {
+    probe: &'a Probe,
+    excluded: Option<u64>,
+    list: &'a mut Shortlist,
+    products: [i32; CHUNK_SLOTS],
+    uppers: [f32; CHUNK_SLOTS],
+    /// Chunks that are akin to one whose upper halves told little.
+    akin: usize,
+}
+
+impl<'a> Look<'a> {
+    fn new(probe: &'a Probe, excluded: Option<u64>, list: &'a mut Shortlist) -> Self {
+        Self { probe, excluded, list, products: [0; CHUNK_SLOTS], uppers: [0.0; CHUNK_SLOTS], akin: 0 }
+    }
+
+    fn at_all(&mut self, chunk: &Chunk) {
+        let (codes, count) = (self.probe.codes(), chunk.rows.len());
+        let (products, uppers) = (&mut self.products[..count], &mut self.uppers[..count]);
+        let floor = self.list.screened_floor();
+        let mut whole = self.akin > 0;
+        if whole {
+            self.akin -= 1;
+        } else {
+            codes.upper_products(&chunk.planes, products);
+            self.probe.upper_screen().uppers(&chunk.upper_marks, products, uppers);
+            let passing = uppers.iter().filter(|&&upper| passes(upper, floor)).count();
+            if passing == 0 {
+                return;
+            }
+            whole = passing * ONE_IN > count;
+            if whole && self.list.is_full() {
+                self.akin = AKIN;
+            }
+        }
+        if whole {
+            codes.products(&chunk.planes, products);
+            self.probe.screen().uppers(&chunk.marks, products, uppers);
+        }
+        for at in 0..count {
+            if passes(self.uppers[at], floor) {
+                let product = if whole { self.products[at] } else { codes.product(&chunk.planes, at) };
+                self.offer(&chunk.rows[at], product);
+            }
+        }
+    }
+
+    fn at_one(&mut self, chunk: &Chunk, at: usize) {
+        let codes = self.probe.codes();
+        let product = codes.upper_product(&chunk.planes, at);
+        let upper = self.probe.upper_screen().upper(&chunk.upper_marks, at, product);
+        if passes(upper, self.list.screened_floor()) {
+            self.offer(&chunk.rows[at], codes.product(&chunk.planes, at));
+        }
+    }
+
+    fn offer(&mut self, row: &Row, product: i32) {
+        if let Some(key) = row.key.filter(|&key| Some(key) != self.excluded) {
+            self.list.offer(key, self.probe.bounds(product, &row.stats));
+        }
+    }
+}
+
+/// What is no number passes.
+fn passes(upper: f32, floor: f32) -> bool {
+    upper >= floor || upper.is_nan()
 }
 
 /// The items that may be among the best: those whose upper bound reaches the `limit`-th best lower bound.
@@ -147,6 +203,11 @@ impl Shortlist {
     fn new(limit: usize, min_score: f32) -> Self {
         let lowers = BinaryHeap::with_capacity(limit + 1);
         Self { limit, floor: f64::from(min_score), lowers, found: Vec::new() }
+    }
+
+    /// Whether it has as many items as are asked for, so that the floor is one of theirs.
+    fn is_full(&self) -> bool {
+        self.lowers.len() == self.limit
     }
 
     /// The floor in f32, not above it.
@@ -164,7 +225,7 @@ impl Shortlist {
             self.lowers.pop();
         }
         if let Some(Reverse(Total(lower))) = self.lowers.peek()
-            && self.lowers.len() == self.limit
+            && self.is_full()
         {
             self.floor = self.floor.max(*lower);
         }

@@ -34,6 +34,12 @@ impl Marks {
         residuals[slot] = rounded_up(stats.residual());
     }
 
+    /// Those of one slot alone.
+    #[inline(always)]
+    fn at(&self, slot: usize) -> [f32; 3] {
+        [self.0[0][slot], self.0[1][slot], self.0[2][slot]]
+    }
+
     /// Scale, length and length of the residual of each slot.
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = ((&f32, &f32), &f32)> {
@@ -121,6 +127,19 @@ impl Screen {
             }
         }
     }
+
+    /// The same for one slot of a chunk.
+    pub(super) fn upper(&self, marks: &Marks, slot: usize, product: i32) -> f32 {
+        match *self {
+            Self::Open => f32::INFINITY,
+            Self::Product { scale, by_norm, by_residual, least } => {
+                of_product([scale, by_norm, by_residual, least], marks.at(slot), product)
+            }
+            Self::Distance { scale, squares, error, by_norm, by_residual } => {
+                of_distance([scale, squares, error, by_norm, by_residual], marks.at(slot), product)
+            }
+        }
+    }
 }
 
 compiled_for_each_processor! {
@@ -130,30 +149,43 @@ compiled_for_each_processor! {
 
 #[inline(always)]
 fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
-    let [scale, by_norm, by_residual, least] = query;
-    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
-        let product = scale * *product as f32 * row_scale;
-        let bound = product + by_norm * norm + by_residual * residual + TINY;
-        // what is no number passes, and so does a bound that an overflow has made of a product too large for f32
-        *upper = if bound >= least {
-            bound
-        } else if bound.is_finite() {
-            least
-        } else {
-            f32::INFINITY
-        };
+    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
+        *upper = of_product(query, [*scale, *norm, *residual], *product);
     }
 }
 
 #[inline(always)]
 fn plain_of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
+    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
+        *upper = of_distance(query, [*scale, *norm, *residual], *product);
+    }
+}
+
+#[inline(always)]
+fn of_product(
+    [scale, by_norm, by_residual, least]: [f32; 4],
+    [row_scale, norm, residual]: [f32; 3],
+    product: i32,
+) -> f32 {
+    let product = scale * product as f32 * row_scale;
+    let bound = product + by_norm * norm + by_residual * residual + TINY;
+    // what is no number passes, and so does a bound that an overflow has made of a product too large for f32
+    if bound >= least {
+        bound
+    } else if bound.is_finite() {
+        least
+    } else {
+        f32::INFINITY
+    }
+}
+
+#[inline(always)]
+fn of_distance(query: [f32; 5], [row_scale, norm, residual]: [f32; 3], product: i32) -> f32 {
     const KEPT: f32 = 1.0 - SLACK as f32;
     let [scale, squares, error, by_norm, by_residual] = query;
-    for ((upper, product), ((row_scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
-        let product = scale * *product as f32 * row_scale;
-        let squared = squares + norm * norm * KEPT - 2.0 * product - TINY;
-        let squared = if squared > 0.0 && squared < f32::MAX { squared } else { 0.0 };
-        let bound = error + by_norm * norm + by_residual * residual - squared.sqrt() + TINY;
-        *upper = if bound < f32::MIN { f32::MIN } else { bound };
-    }
+    let product = scale * product as f32 * row_scale;
+    let squared = squares + norm * norm * KEPT - 2.0 * product - TINY;
+    let squared = if squared > 0.0 && squared < f32::MAX { squared } else { 0.0 };
+    let bound = error + by_norm * norm + by_residual * residual - squared.sqrt() + TINY;
+    if bound < f32::MIN { f32::MIN } else { bound }
 }

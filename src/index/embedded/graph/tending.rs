@@ -358,5 +358,5 @@ impl Core {
 /// The vector in a slot as the graph takes it.
 pub(super) fn row_of(chunks: &Chunks, slot: u32, dimension: usize) -> NodeRow {
     let (chunk, at) = (&chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
-    NodeRow::new(&chunk.codes[at * dimension..][..dimension], &chunk.rows[at].stats)
+    NodeRow::new(&chunk.planes.codes(at, dimension), &chunk.rows[at].stats)
 }
