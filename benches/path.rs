@@ -109,6 +109,7 @@ fn batching(criterion: &mut Criterion) {
         max_batch: 16,
         threads: 1,
         run_limit: Duration::from_secs(60),
+        any_thread: true,
     };
     let watchdog = Watchdog::start().unwrap();
     let sessions = Sessions { open: vec![Box::new(Nothing), Box::new(Nothing)], reserve: Vec::new() };

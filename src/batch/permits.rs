@@ -48,6 +48,18 @@ impl RunPermits {
         self.0.freed.notify_all();
         RunPermit { shared: Arc::clone(&self.0), threads }
     }
+
+    /// The same without waiting: none if it would have to.
+    #[must_use]
+    pub fn try_acquire(&self, threads: usize) -> Option<RunPermit> {
+        let threads = threads.clamp(1, self.0.cores);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.serving != state.next || state.free < threads {
+            return None;
+        }
+        state.free -= threads;
+        Some(RunPermit { shared: Arc::clone(&self.0), threads })
+    }
 }
 
 /// Cores held by one run.
@@ -89,5 +101,16 @@ mod tests {
         });
         assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
         assert_eq!(permits.0.state.lock().unwrap().free, 3);
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_is_free_and_nothing_else() {
+        let permits = RunPermits::new(2);
+        let first = permits.try_acquire(1).unwrap();
+        assert!(permits.try_acquire(2).is_none());
+        let second = permits.try_acquire(1).unwrap();
+        assert!(permits.try_acquire(1).is_none());
+        drop((first, second));
+        assert!(permits.try_acquire(2).is_some());
     }
 }

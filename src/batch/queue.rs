@@ -13,7 +13,8 @@ use std::{
 use super::{
     RunPermits, Watchdog,
     admission::{Gate, Ticket},
-    job::{Job, Pending, Row},
+    job::{Answer, Job, Pending, Row},
+    permits::RunPermit,
     tuning::Tuning,
     worker,
 };
@@ -30,6 +31,10 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 /// needs a moment until it takes the next.
 const PATIENCE: Duration = Duration::from_millis(1);
 
+/// The time of a run up to which the thread that asks may make it: about what decoding a small picture takes, which is
+/// done there too.
+const SHORT: Duration = Duration::from_micros(500);
+
 /// How often a closing queue looks whether the last admitted item is done.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
 
@@ -45,6 +50,9 @@ pub struct QueueOptions {
     pub threads: usize,
     /// A run that takes longer is ended.
     pub run_limit: Duration,
+    /// Whether a session may run on whatever thread asks: one on a GPU keeps something for every thread that has used
+    /// it.
+    pub any_thread: bool,
 }
 
 /// A handle to the queue of one graph.
@@ -76,6 +84,10 @@ struct State {
     /// Workers that sleep until there is something to do: where there are none, nobody is to be woken, which would be a
     /// call of the system for every job.
     asleep: usize,
+    /// Sessions of those that sleep.
+    parked: Vec<Box<dyn Runner>>,
+    /// Sessions that have been borrowed from there.
+    lent: usize,
     /// Workers without a session, which come when all others are busy.
     standing_by: usize,
 }
@@ -91,10 +103,10 @@ pub struct Sessions {
     pub reserve: Vec<Opener>,
 }
 
-/// What a worker does next.
+/// What a worker does next, and with which session.
 pub(super) enum Duty {
-    Batch,
-    Tune(Tuning),
+    Batch(Box<dyn Runner>),
+    Tune(Tuning, Box<dyn Runner>),
     End,
 }
 
@@ -178,11 +190,27 @@ impl GraphQueue {
         pending
     }
 
+    /// Has an admitted item computed: by the thread that asks if nothing else is to be done here and the run is short,
+    /// since handing it over and being woken takes as long; otherwise as [`submit`](Self::submit).
+    pub async fn run(&self, inputs: Vec<Row>, deadline: Instant, ticket: Ticket) -> Result<Answer> {
+        if self.0.is_quick() {
+            // whoever else is ready comes in first: what comes together is to be one batch
+            tokio::task::yield_now().await;
+            if let Some(mut loan) = self.0.borrow(deadline) {
+                let (job, pending) = Job::new(inputs, deadline, ticket);
+                loan.serve(job);
+                drop(loan);
+                return pending.answer().await;
+            }
+        }
+        self.submit(inputs, deadline, ticket).answer().await
+    }
+
     /// Workers that sleep, with a session and without one.
     #[cfg(test)]
     pub(super) fn idle(&self) -> (usize, usize) {
         let state = self.0.lock();
-        (state.asleep, state.standing_by)
+        (state.parked.len(), state.standing_by)
     }
 
     /// Admits nothing more; what was admitted is still computed.
@@ -221,31 +249,64 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until there is something to do; the end comes once the queue is closed and every admitted item is done:
-    /// one that is still being decoded will come.
-    pub(super) fn wait(&self) -> Duty {
+    /// Blocks until there is something to do, while others may borrow the session; the end comes once the queue is closed
+    /// and every admitted item is done: one that is still being decoded will come.
+    pub(super) fn wait(&self, runner: Box<dyn Runner>) -> Duty {
         let mut state = self.lock();
-        while state.jobs.is_empty() {
-            if state.closed && self.gate.inside() == 0 {
-                return Duty::End;
-            }
-            let wait = match &state.tuning {
-                _ if state.closed => CLOSING_TICK,
-                Some(tuning) => {
-                    let quiet = state.last.map_or(tuning.due, |last| tuning.due.max(last + QUIET));
-                    let wait = quiet.saturating_duration_since(Instant::now());
-                    if wait.is_zero() {
-                        return state.tuning.take().map_or(Duty::Batch, Duty::Tune);
-                    }
-                    wait
+        state.parked.push(runner);
+        loop {
+            let mut wait = Duration::MAX;
+            if state.jobs.is_empty() {
+                if state.closed && state.lent == 0 && self.gate.inside() == 0 {
+                    let last = state.parked.pop();
+                    drop(state);
+                    drop(last);
+                    return Duty::End;
                 }
-                None => Duration::MAX,
-            };
+                if state.closed {
+                    wait = CLOSING_TICK;
+                } else if let Some(tuning) = &state.tuning {
+                    let quiet = state.last.map_or(tuning.due, |last| tuning.due.max(last + QUIET));
+                    wait = quiet.saturating_duration_since(Instant::now());
+                    if wait.is_zero()
+                        && let Some(runner) = state.parked.pop()
+                    {
+                        match state.tuning.take() {
+                            Some(tuning) => return Duty::Tune(tuning, runner),
+                            None => state.parked.push(runner),
+                        }
+                    }
+                }
+            } else if let Some(runner) = state.parked.pop() {
+                return Duty::Batch(runner);
+            }
             state.asleep += 1;
             state = self.filled.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
             state.asleep -= 1;
         }
-        Duty::Batch
+    }
+
+    /// Whether a run is so short that it may hold up a thread that has other things to do.
+    fn is_quick(&self) -> bool {
+        let item = self.gate.item_time();
+        self.options.any_thread && !item.is_zero() && item <= SHORT
+    }
+
+    /// A session to run the only item there is; none where the item has company, is late, or would wait.
+    fn borrow(&self, deadline: Instant) -> Option<Loan<'_>> {
+        let now = Instant::now();
+        if self.gate.inside() > 1 || deadline <= now {
+            return None;
+        }
+        let permit = self.permits.try_acquire(self.options.threads)?;
+        let mut state = self.lock();
+        if !state.jobs.is_empty() {
+            return None;
+        }
+        let runner = state.parked.pop()?;
+        state.lent += 1;
+        state.last = Some(now);
+        Some(Loan { shared: self, runner: Some(runner), since: now, _permit: permit })
     }
 
     /// Blocks until all workers with a session are busy and an item waits all the same; false once the queue closes.
@@ -255,7 +316,7 @@ impl Shared {
             if state.closed {
                 return false;
             }
-            let waited = state.jobs.front().filter(|_| state.asleep == 0).map(|job| job.queued_at.elapsed());
+            let waited = state.jobs.front().filter(|_| state.parked.is_empty()).map(|job| job.queued_at.elapsed());
             let wait = match waited {
                 Some(waited) if waited >= PATIENCE => {
                     state.standing_by -= 1;
@@ -270,7 +331,7 @@ impl Shared {
 
     /// Lets go of the queue, and wakes a worker for what is in it: one that sleeps, or else one that has no session yet.
     fn wake(&self, state: MutexGuard<'_, State>) {
-        let (asleep, standing_by) = (state.asleep > 0, state.standing_by > 0);
+        let (asleep, standing_by) = (state.asleep > 0 && !state.parked.is_empty(), state.standing_by > 0);
         drop(state);
         if asleep {
             self.filled.notify_one();
@@ -326,6 +387,33 @@ impl Shared {
             self.wake(state);
         }
         batch
+    }
+}
+
+/// A session that a sleeping worker has lent; it goes back when this is dropped.
+struct Loan<'a> {
+    shared: &'a Shared,
+    runner: Option<Box<dyn Runner>>,
+    since: Instant,
+    _permit: RunPermit,
+}
+
+impl Loan<'_> {
+    fn serve(&mut self, job: Job) {
+        if let Some(runner) = &mut self.runner {
+            worker::serve(self.shared, runner.as_mut(), vec![job], self.since);
+        }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.lent -= 1;
+        state.parked.extend(self.runner.take());
+        if !state.jobs.is_empty() || state.closed {
+            self.shared.wake(state);
+        }
     }
 }
 

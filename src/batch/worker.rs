@@ -33,14 +33,14 @@ pub(super) fn stand_by(shared: &Shared, opener: Opener) {
     }
 }
 
-/// Serves the queue until it is closed and empty.
+/// Serves the queue until it is closed and empty, with whatever session of the graph is there.
 pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
-    let mut worker = Worker { shared, runner: runner.as_mut() };
     loop {
-        match shared.wait() {
-            Duty::Batch => {}
-            Duty::Tune(tuning) => {
-                worker.tune(tuning);
+        match shared.wait(runner) {
+            Duty::Batch(taken) => runner = taken,
+            Duty::Tune(tuning, taken) => {
+                runner = taken;
+                Worker { shared, runner: runner.as_mut() }.tune(tuning);
                 continue;
             }
             Duty::End => break,
@@ -50,13 +50,17 @@ pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
         let permit = shared.permits.acquire(shared.options.threads);
         let batch = shared.take();
         if !batch.is_empty() {
-            // a panic costs the batch, whose waiters are told, and not the thread
-            let served = catch_unwind(AssertUnwindSafe(|| worker.serve(batch, since)));
-            if let Err(panic) = served {
-                tracing::error!(reason = panic_text(panic.as_ref()), "a worker panicked beside its run");
-            }
+            serve(shared, runner.as_mut(), batch, since);
         }
         drop(permit);
+    }
+}
+
+/// Runs a batch and answers it; a panic costs the batch, whose waiters are told, and not the thread.
+pub(super) fn serve(shared: &Shared, runner: &mut dyn Runner, batch: Vec<Job>, since: Instant) {
+    let mut worker = Worker { shared, runner };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.serve(batch, since))) {
+        tracing::error!(reason = panic_text(panic.as_ref()), "a worker panicked beside its run");
     }
 }
 

@@ -179,6 +179,7 @@ impl Start<'_> {
                 max_batch: pinned.unwrap_or(untuned_batch(examined.info.device)),
                 threads: self.settings.threads,
                 run_limit: self.shared.defaults.run_limit,
+                any_thread: examined.info.device == Device::Cpu,
             };
             let mut examined = examined;
             let reserve = self.reserve(role, &examined)?;

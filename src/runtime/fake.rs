@@ -5,6 +5,7 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -30,8 +31,11 @@ pub(crate) struct Script {
     pub(crate) acts: Mutex<Vec<Act>>,
     pub(crate) batches: Mutex<Vec<usize>>,
     pub(crate) runs: AtomicUsize,
+    /// The thread that made the last run.
+    pub(crate) ran_on: Mutex<Option<ThreadId>>,
     gate: (Mutex<bool>, Condvar),
     started: (Mutex<usize>, Condvar),
+    held: AtomicBool,
 }
 
 impl Script {
@@ -49,6 +53,11 @@ impl Script {
     pub(crate) fn open(&self) {
         *self.gate.0.lock().unwrap() = false;
         self.gate.1.notify_all();
+    }
+
+    /// Whether the last run to begin was held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// Blocks until that many runs have begun.
@@ -88,9 +97,11 @@ impl Runner for FakeRunner {
         let rows = inputs[0].shape[0];
         self.script.batches.lock().unwrap().push(rows);
         self.script.runs.fetch_add(1, Ordering::SeqCst);
+        *self.script.ran_on.lock().unwrap() = Some(thread::current().id());
         *self.script.started.0.lock().unwrap() += 1;
         self.script.started.1.notify_all();
         let guard = self.script.gate.0.lock().unwrap();
+        self.script.held.store(*guard, Ordering::SeqCst);
         drop(self.script.gate.1.wait_while(guard, |closed| *closed).unwrap());
         let act = {
             let mut acts = self.script.acts.lock().unwrap();

@@ -263,7 +263,7 @@ impl Service {
         ticket: Ticket,
     ) -> Result<Vec<Row>> {
         let inputs = graph.inputs_from(inputs)?;
-        let answer = graph.queue.submit(inputs, ctx.deadline, ticket).answer().await?;
+        let answer = graph.queue.run(inputs, ctx.deadline, ticket).await?;
         note(ctx, &self.metrics, Stage::Queue, answer.queued);
         note(ctx, &self.metrics, Stage::Infer, answer.run);
         Ok(answer.rows)

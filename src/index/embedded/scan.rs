@@ -109,11 +109,18 @@ impl Scope<'_> {
             return;
         };
         let mut look = Look::new(probe, self.excluded, list);
+        let slots = self.chunks.len() as u64 * CHUNK_SLOTS as u64;
+        let sparse = allowed.len() * SPARSE < slots;
         for slot in allowed {
-            look.at_one(&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
+            let (chunk, at) = (&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
+            if sparse { look.at_whole(chunk, at) } else { look.at_one(chunk, at) }
         }
     }
 }
+
+/// Where fewer than one in so many rows are compared, they are compared by their whole codes: what has to be read for the
+/// upper halves alone lies elsewhere, and pays where neighbours are read too.
+const SPARSE: u64 = 16;
 
 /// If of so many rows of a chunk one may be among the best by the upper halves of their codes, the whole codes of the
 /// chunk are compared, and not only of those that may.
@@ -177,6 +184,10 @@ impl<'a> Look<'a> {
         if passes(upper, self.list.screened_floor()) {
             self.offer(&chunk.rows[at], codes.product(&chunk.planes, at));
         }
+    }
+
+    fn at_whole(&mut self, chunk: &Chunk, at: usize) {
+        self.offer(&chunk.rows[at], self.probe.codes().product(&chunk.planes, at));
     }
 
     fn offer(&mut self, row: &Row, product: i32) {
