@@ -69,6 +69,16 @@ impl Bench {
         self.queue.run(vec![Row { shape: vec![2], data: vec![value, -value] }], soon(), ticket).await.unwrap()
     }
 
+    /// A worker answers before it lets the job go: the last place may be on its way.
+    async fn all_places_come_back(&self, places: usize) {
+        let all = async {
+            while self.queue.admit(places, soon()).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+    }
+
     /// Whether the last run was made by this thread.
     fn ran_here(&self) -> bool {
         *self.script.ran_on.lock().unwrap() == Some(std::thread::current().id())
@@ -163,7 +173,7 @@ async fn a_panic_in_a_lent_session_is_one_failed_item() {
     let failed = bench.queue.run(vec![Row { shape: vec![1], data: vec![1.0] }], soon(), ticket).await;
     assert_eq!(failed.unwrap_err().chain(), "a run panicked: scripted panic");
     assert_eq!(bench.run(1.0).await.rows[0].data, [2.0, -2.0]);
-    drop(bench.queue.admit(16, soon()).unwrap());
+    bench.all_places_come_back(16).await;
 }
 
 #[tokio::test]
@@ -362,13 +372,7 @@ async fn every_place_comes_back_whatever_became_of_its_item() {
     for at in 0..8 {
         let _ = bench.submit(at as f32).answer().await;
     }
-    // a worker answers before it lets the job go: the last place may be on its way
-    let all = async {
-        while bench.queue.admit(4, soon()).is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+    bench.all_places_come_back(4).await;
 }
 
 #[tokio::test]
