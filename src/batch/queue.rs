@@ -31,8 +31,8 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 /// needs a moment until it takes the next.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The time of a run up to which the thread that asks may make it: about what decoding a small picture takes, which is
-/// done there too.
+/// The time of a run up to which the thread that asks may make it: other requests of that thread wait so long at most,
+/// and in a longer run what the hand-over takes, some 50 µs, hardly shows.
 const SHORT: Duration = Duration::from_micros(500);
 
 /// How often a closing queue looks whether the last admitted item is done.
@@ -191,7 +191,7 @@ impl GraphQueue {
     }
 
     /// Has an admitted item computed: by the thread that asks if nothing else is to be done here and the run is short,
-    /// since handing it over and being woken takes as long; otherwise as [`submit`](Self::submit).
+    /// so that nobody has to be woken; otherwise as [`submit`](Self::submit).
     pub async fn run(&self, inputs: Vec<Row>, deadline: Instant, ticket: Ticket) -> Result<Answer> {
         if self.0.is_quick() {
             // whoever else is ready comes in first: what comes together is to be one batch

@@ -292,7 +292,75 @@ pub(super) fn scan(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use super::{
+        super::{
+            codes::Encoded,
+            memory::{Change, Memory},
+        },
+        *,
+    };
+    use crate::domain::{Embedding, Metric};
+
+    /// Vectors around 40 centres and a common one of this length, all of them the same every time.
+    fn vectors(count: usize, common: f32) -> Vec<Embedding> {
+        let mut state = 7_u64;
+        let mut number = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let centres: Vec<Vec<f32>> = (0..40).map(|_| (0..70).map(|_| number()).collect()).collect();
+        let near = |at: usize, number: &mut dyn FnMut() -> f32| -> Vec<f32> {
+            centres[at % 40].iter().map(|centre| centre + 0.5 * number() + common).collect()
+        };
+        (0..count).map(|at| Embedding::new(near(at, &mut number)).unwrap().normalized()).collect()
+    }
+
+    #[test]
+    fn the_scan_equals_the_plain_one_where_the_upper_halves_tell_much_and_where_they_tell_nothing() {
+        let every = |step: u32| RoaringBitmap::from_sorted_iter((0..5000).step_by(step as usize)).unwrap();
+        for common in [0.0, 4.0] {
+            let vectors = vectors(5000, common);
+            let mut memory = Memory::new(70, 0);
+            let add = |(key, vector): (u64, &Embedding)| Change::Add {
+                key,
+                vector: Encoded::new(vector.as_slice()),
+                terms: Vec::new(),
+            };
+            memory.apply((1..).zip(&vectors).map(add).collect(), 0, 0);
+            let rows: Vec<Vec<u8>> = vectors
+                .iter()
+                .map(|vector| vector.as_slice().iter().flat_map(|number| number.to_le_bytes()).collect())
+                .collect();
+            let chunks = memory.chunks();
+            for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
+                // all, so few that they are compared whole, and so many that their upper halves come first
+                for allowed in [None, Some(every(100)), Some(every(3))] {
+                    for query in [0, 17, 4321] {
+                        let probe = Probe::new(metric, &vectors[query]);
+                        let score = |key: u64| Ok(Some(probe.score(&rows[key as usize - 1])));
+                        let scope = Scope { chunks: &chunks, allowed: allowed.as_ref(), excluded: None };
+                        let mut plain = Best::new(10, None);
+                        for key in scope.keys() {
+                            plain.offer(Ranked { score: probe.score(&rows[key as usize - 1]), key });
+                        }
+                        let found = scan(scope, &probe, Best::new(10, None), score).unwrap();
+                        assert_eq!(found, plain.into_sorted(), "{metric:?} {common} {query}");
+                    }
+                }
+            }
+            // the two cases are what they are said to be
+            let probe = Probe::new(Metric::Cosine, &vectors[0]);
+            let mut list = Shortlist::new(10, f32::NEG_INFINITY);
+            let mut look = Look::new(&probe, None, &mut list);
+            let whole = chunks.iter().map(Arc::as_ref).filter(|chunk| {
+                look.at_all(chunk);
+                look.akin > 0
+            });
+            assert_eq!(whole.count() > 1, common > 0.0);
+        }
+    }
 
     #[test]
     fn the_best_are_kept_with_ties_in_the_order_of_keys() {
