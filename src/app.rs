@@ -249,6 +249,7 @@ fn embedded_options(index: &config::Index, cores: usize, metrics: Arc<Metrics>) 
             connectivity: index.graph_connectivity,
             expansion_add: index.graph_expansion_add,
             expansion_search: index.graph_expansion_search,
+            recall: index.graph_recall,
             save_operations: index.graph_save_operations,
             save_interval: Duration::from_secs(index.graph_save_seconds),
             rebuild_percent: index.graph_rebuild_percent,

@@ -1,10 +1,20 @@
 //! What a thread may take of the processor, told to the scheduler. Only Linux knows such settings for each thread;
 //! elsewhere nothing changes.
 
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
 /// By how much the threads of background work are nicer than those that answer (`nice(2)`): where both want a core,
 /// about a quarter of it is theirs. With a tenth, a graph was hardly ever ready on a machine that had other work.
 #[cfg(target_os = "linux")]
 const NICER: i32 = 5;
+
+/// The slice of the processor that threads of background work ask for. Whoever gives way loses the rest of it, so it is
+/// as long as they go on before they do.
+#[cfg(target_os = "linux")]
+const BEHIND_SLICE_NANOS: u64 = KEPT.as_nanos() as u64;
 
 /// The slice of the processor that threads which answer ask for. What they do between two waits is mostly shorter, and
 /// whoever asks for a shorter slice than the thread that runs is let in at once when it wakes, not when that has used
@@ -19,9 +29,25 @@ pub fn run_behind_requests() {
         attributes.sched_nice = (attributes.sched_nice + NICER).min(19);
         // which interrupts nobody when it wakes
         attributes.sched_policy = libc::SCHED_BATCH.cast_unsigned();
-        // the scheduler's own, whatever the thread that began this one has
-        attributes.sched_runtime = 0;
+        attributes.sched_runtime = BEHIND_SLICE_NANOS;
     });
+}
+
+/// How long background work keeps the processor before it gives way.
+const KEPT: Duration = Duration::from_micros(200);
+
+/// Lets another thread go on that waits for the processor, if the calling one has not done so for 0.2 ms. Background
+/// work calls it between its steps: a kernel that looks at its clock 250 times a second would leave a request waiting
+/// for up to 4 ms, whatever slices the two have.
+pub fn give_way() {
+    thread_local! {
+        static GAVE: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    if GAVE.get().is_none_or(|gave| now.duration_since(gave) >= KEPT) {
+        std::thread::yield_now();
+        GAVE.set(Some(Instant::now()));
+    }
 }
 
 /// Lets the calling thread, for as long as it lives, in soon when it wakes: one that answers requests and mostly waits.
@@ -79,6 +105,8 @@ mod tests {
         let after = linux::get().unwrap();
         assert_eq!(after.sched_nice, (before.sched_nice + NICER).min(19));
         assert_eq!(after.sched_policy, libc::SCHED_BATCH.cast_unsigned());
+        // an older kernel leaves it alone
+        assert!([BEHIND_SLICE_NANOS, before.sched_runtime].contains(&after.sched_runtime), "{}", after.sched_runtime);
     }
 
     #[test]

@@ -200,6 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn a_recall_is_between_0_and_1_and_may_be_written_as_a_whole_number() {
+        for wrong in ["1.5", "-0.1", "nan"] {
+            let (_folder, flags) = file(&format!("[index]\ngraph_recall = {wrong}"));
+            let text = load(&flags, []).unwrap_err().to_string();
+            assert!(text.contains("index.graph_recall must be between 0 and 1"), "{text}");
+        }
+        let (_folder, mut flags) = file("[index]\ngraph_recall = 1");
+        assert_eq!(load(&flags, []).unwrap().config.index.graph_recall, 1.0);
+        for (text, recall) in [("0", 0.0), ("0.95", 0.95)] {
+            flags.set = vec![("index.graph_recall".into(), text.into())];
+            assert_eq!(load(&flags, []).unwrap().config.index.graph_recall, recall);
+        }
+    }
+
+    #[test]
     fn a_picture_store_has_to_be_one_and_its_secret_is_never_shown() {
         let (_folder, flags) = file("[store]\nurl = \"gs://x\"\nendpoint = \"http://h\"\naccess_key_id = \"k\"");
         let text = load(&flags, []).unwrap_err().to_string();

@@ -145,8 +145,11 @@ section! {
         graph_connectivity: usize = 16,
         /// Candidates kept while a node is added to the graph. Another value builds it anew.
         graph_expansion_add: usize = 100,
-        /// Candidates kept while the graph is searched: more find more and take longer.
+        /// Candidates kept while the graph is searched, at least: more find more and take longer.
         graph_expansion_search: usize = 64,
+        /// The share of the nearest items that a search of the graph is to find, at most 1. Where a sample of searches finds
+        /// less, searches keep more candidates, up to 8 times `graph_expansion_search`; 0: never more.
+        graph_recall: f64 = 0.99,
         /// Writes after which the graph is saved.
         graph_save_operations: u64 = 5_000,
         /// Seconds after which the graph is saved if anything has changed.
@@ -264,6 +267,9 @@ impl Config {
             .filter(|(_, value)| *value == 0)
             .map(|(key, _)| format!("{key} must be at least 1"))
             .collect();
+        if !(0.0..=1.0).contains(&self.index.graph_recall) {
+            found.push("index.graph_recall must be between 0 and 1".into());
+        }
         if self.index.graph_connectivity < 2 {
             found.push("index.graph_connectivity must be at least 2".into());
         }

@@ -129,6 +129,7 @@ pub struct Metrics {
     pub index_search_seconds: Histograms<CollectionLabels>,
     index_searches: Family<PlanLabels, Count>,
     index_graph_recall: Family<CollectionLabels, Figure>,
+    index_graph_expansion: Family<CollectionLabels, Level>,
     index_graph_pending: Family<CollectionLabels, Level>,
     index_graph_build_seconds: Histograms<CollectionLabels>,
     index_graph_save_seconds: Histograms<CollectionLabels>,
@@ -172,6 +173,7 @@ impl Default for Metrics {
             index_search_seconds: timing(r, "index_search", "Time of one search"),
             index_searches: family(r, "index_searches", "Searches, by the plan that answered them"),
             index_graph_recall: family(r, "index_graph_recall", "Share of the 10 nearest items that the graph finds"),
+            index_graph_expansion: family(r, "index_graph_expansion", "Candidates that a search of the graph keeps"),
             index_graph_pending: family(r, "index_graph_pending", "Items that are scanned until the graph has them"),
             index_graph_build_seconds: long_timing(r, "index_graph_build", "Time from a graph's start to its service"),
             index_graph_save_seconds: long_timing(r, "index_graph_save", "Time to save a graph"),
@@ -223,8 +225,10 @@ impl Metrics {
         self.index_searches.get_or_create(&PlanLabels { collection: collection.to_owned(), plan }).inc();
     }
 
-    pub fn set_graph_recall(&self, collection: &str, recall: f64) {
+    /// What a sample of searches finds, and the candidates that searches keep for it.
+    pub fn set_graph_recall(&self, collection: &str, recall: f64, expansion: usize) {
         self.index_graph_recall.get_or_create(&of(collection)).set(recall);
+        self.index_graph_expansion.get_or_create(&of(collection)).set(i64::try_from(expansion).unwrap_or(i64::MAX));
     }
 
     pub fn set_graph_pending(&self, collection: &str, items: u64) {
@@ -242,6 +246,7 @@ impl Metrics {
     /// Drops what is told about a graph that is no longer there.
     pub fn forget_graph(&self, collection: &str) {
         self.index_graph_recall.remove(&of(collection));
+        self.index_graph_expansion.remove(&of(collection));
         self.index_graph_pending.remove(&of(collection));
     }
 

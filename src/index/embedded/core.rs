@@ -47,7 +47,7 @@ pub(super) struct Core {
 }
 
 /// How many of the vectors that are searched for are remembered.
-const RECENT: usize = 8;
+const RECENT: usize = 32;
 
 /// How large a collection is.
 struct Size {
@@ -271,10 +271,9 @@ impl Core {
         let vector = admit(&self.spec, query.vector)?;
         let view = self.view(query.filter.as_ref())?;
         let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
-        let options = &self.shared.graph;
         let ask = Ask { min_score: query.min_score, excluded, ..Ask::new(self.spec.metric, vector, query.limit) };
-        let plan = if query.exact { Plan::Exact } else { plan::choose(&view, options) };
-        let (plan, found) = plan::answer(&view, &ask, plan, options)?;
+        let plan = if query.exact { Plan::Exact } else { plan::choose(&view, &self.shared.graph) };
+        let (plan, found) = plan::answer(&view, &ask, plan)?;
         self.shared.metrics.count_search(self.spec.name.as_str(), plan.name());
         if view.graph.is_some() {
             self.remember(ask.vector);

@@ -74,14 +74,14 @@ pub(super) fn choose(view: &View, options: &GraphOptions) -> Plan {
 }
 
 /// The best items, best first, and the plan by which they were found in the end.
-pub(super) fn answer(view: &View, ask: &Ask, plan: Plan, options: &GraphOptions) -> Result<(Plan, Vec<Ranked>)> {
+pub(super) fn answer(view: &View, ask: &Ask, plan: Plan) -> Result<(Plan, Vec<Ranked>)> {
     let scope = Scope { chunks: &view.chunks, allowed: view.allowed.as_ref(), excluded: ask.excluded };
     let best = Best::new(ask.limit.get(), ask.min_score);
     let by_codes = |scope, best| scan::scan(scope, &ask.probe, best, |key| view.score(key, &ask.probe));
     match plan {
         Plan::Exact => Ok((plan, exact(view, scope, &ask.probe, best)?)),
         Plan::Scan | Plan::FilterScan | Plan::GraphThenScan => Ok((plan, by_codes(scope, best)?)),
-        Plan::Graph => match candidates(view, ask, options) {
+        Plan::Graph => match candidates(view, ask) {
             Some(allowed) => Ok((plan, by_codes(Scope { allowed: Some(&allowed), ..scope }, best)?)),
             None => Ok((Plan::GraphThenScan, by_codes(scope, best)?)),
         },
@@ -90,10 +90,10 @@ pub(super) fn answer(view: &View, ask: &Ask, plan: Plan, options: &GraphOptions)
 
 /// The slots to compare: the graph's candidates and all that is pending. None if these are fewer than the search asks
 /// for and than there are, as when a filter lets through what lies far from the query only.
-fn candidates(view: &View, ask: &Ask, options: &GraphOptions) -> Option<RoaringBitmap> {
+fn candidates(view: &View, ask: &Ask) -> Option<RoaringBitmap> {
     let graph = view.graph.as_ref()?;
     let row = NodeRow::from(&Encoded::new(ask.vector.as_slice()));
-    let count = options.expansion_search.max(ask.limit.get() * 2);
+    let count = graph.expansion.max(ask.limit.get() * 2);
     let mut found = graph.graph.search(&row, count, view.allowed.as_ref())?;
     match &view.allowed {
         Some(allowed) => found |= graph.pending.as_ref() & allowed,

@@ -18,6 +18,7 @@ use crate::{
         rules::{admit_item, item_not_found, patched},
         terms::terms,
     },
+    threads::give_way,
 };
 
 impl Core {
@@ -43,6 +44,7 @@ impl Core {
     }
 
     fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
+        give_way();
         let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
         let encoded = Encoded::new(vector.as_slice());
         Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
@@ -137,6 +139,7 @@ fn put(
     vector: &Embedding,
     encoded: Encoded,
 ) -> Result<(u64, Written)> {
+    give_way();
     let new = terms(&record.metadata);
     let (key, change, answer) = match writer.find(&record.id)? {
         Some((key, old)) => {
@@ -162,6 +165,7 @@ fn remove(
     key: u64,
     record: Record,
 ) -> Result<()> {
+    give_way();
     writer.remove(key, &record.id)?;
     changes.push(Change::Remove { key, terms: terms(&record.metadata) });
     deleted.count += 1;

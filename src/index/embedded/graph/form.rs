@@ -15,6 +15,8 @@ pub(in super::super) enum Form {
         pending: u64,
         /// How far a new graph is.
         rebuilding: Option<u64>,
+        /// Candidates that a search keeps.
+        expansion: usize,
     },
 }
 
@@ -40,11 +42,13 @@ impl Form {
             Self::Scan => format!("count {count} is not above index.scan_items {most}"),
             Self::Building { percent } => format!("the graph is being built: {percent} % done"),
             Self::Failed { reason } => format!("the graph could not be built and is tried again: {reason}"),
-            Self::Graph { pending, rebuilding } => {
+            Self::Graph { pending, rebuilding, expansion } => {
                 let renewal =
                     rebuilding.map(|percent| format!("; for many have changed, a new one is built: {percent} % done"));
                 let scanned = (*pending > 0).then(|| format!("; {pending} items are pending and scanned beside it"));
-                [Some(above), renewal, scanned].into_iter().flatten().collect()
+                let expanded = (*expansion > options.expansion_search)
+                    .then(|| format!("; searches keep {expansion} candidates for a recall of {}", options.recall));
+                [Some(above), expanded, renewal, scanned].into_iter().flatten().collect()
             }
         }
     }

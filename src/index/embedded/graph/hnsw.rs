@@ -9,7 +9,10 @@
 
 use std::{
     path::Path,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use roaring::RoaringBitmap;
@@ -41,6 +44,8 @@ pub(in super::super) struct Hnsw {
     /// Locked for writing only to make room.
     index: RwLock<Index>,
     slots: SlotTable,
+    /// Candidates that searches keep now, at least.
+    expansion: AtomicUsize,
 }
 
 impl Hnsw {
@@ -48,7 +53,7 @@ impl Hnsw {
     pub(super) fn new(shape: Shape, room: usize) -> Result<Self> {
         let mut index = Self::index(shape)?;
         Self::prepare(&mut index, shape, room)?;
-        Ok(Self { shape, index: RwLock::new(index), slots: SlotTable::default() })
+        Ok(Self::of(shape, index))
     }
 
     /// The graph that [`save`](Self::save) wrote, of so many nodes; none of them has a slot yet.
@@ -59,7 +64,12 @@ impl Hnsw {
             return Err(Error::internal("a saved graph has other nodes than its list of keys"));
         }
         Self::prepare(&mut index, shape, nodes + nodes / 8 + 1024)?;
-        Ok(Self { shape, index: RwLock::new(index), slots: SlotTable::default() })
+        Ok(Self::of(shape, index))
+    }
+
+    fn of(shape: Shape, index: Index) -> Self {
+        let expansion = AtomicUsize::new(shape.expansion_search);
+        Self { shape, index: RwLock::new(index), slots: SlotTable::default(), expansion }
     }
 
     fn index(shape: Shape) -> Result<Index> {
@@ -90,6 +100,16 @@ impl Hnsw {
 
     pub(super) const fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Candidates that searches keep now, at least.
+    pub(super) fn expansion(&self) -> usize {
+        self.expansion.load(Ordering::Relaxed)
+    }
+
+    /// Lets searches keep so many candidates from now on.
+    pub(super) fn expand(&self, expansion: usize) {
+        self.expansion.store(expansion, Ordering::Relaxed);
     }
 
     /// How many nodes there are, those without an item included.

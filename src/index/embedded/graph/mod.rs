@@ -9,7 +9,7 @@
 //! - [`hnsw`]: the graph itself; node n is the n-th vector added, and no node is ever taken out;
 //! - [`tracker`]: which item has which node, and what is pending;
 //! - [`keeper`]: the thread; [`tending`]: what it does for a collection: building, following, rebuilding, saving;
-//! - [`recall`]: the check of the graph against the exact scan;
+//! - [`recall`]: the check of the graph against the exact scan, and what it takes to find enough;
 //! - [`saved`]: a graph on the disk; [`restore`]: what makes it fit the database and its log.
 
 mod distance;
@@ -38,7 +38,7 @@ pub(super) use self::{
 };
 
 /// Settings of the graph form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GraphOptions {
     /// Items up to which a collection is scanned; above, it gets a graph.
     pub scan_items: u64,
@@ -48,8 +48,12 @@ pub struct GraphOptions {
     pub connectivity: usize,
     /// Candidates kept while a node is added.
     pub expansion_add: usize,
-    /// Candidates kept while the graph is searched; a search for more than half as many keeps twice what it asks for.
+    /// Candidates kept while the graph is searched, at least; a search for more than half as many keeps twice what it
+    /// asks for.
     pub expansion_search: usize,
+    /// The share of the nearest items that searches are to find: where a sample finds less, more candidates are kept.
+    /// 0 leaves them as they are.
+    pub recall: f64,
     /// Writes after which the graph is saved.
     pub save_operations: u64,
     /// The time after which any unsaved write makes the graph be saved.
@@ -68,6 +72,7 @@ impl Default for GraphOptions {
             connectivity: 16,
             expansion_add: 100,
             expansion_search: 64,
+            recall: 0.99,
             save_operations: 5_000,
             save_interval: Duration::from_secs(30),
             rebuild_percent: 25,

@@ -1,54 +1,186 @@
-//! How much of the exact answer the graph finds, told from a few searches.
+//! How much of the exact answer the graph finds, told from some searches, and how many candidates it takes to find
+//! enough.
+//!
+//! The more items a graph has, the more of the nearest ones lie where a search with the same number of candidates does
+//! not come by, so a number that suits a small collection is too small for a large one. Where a sample of searches
+//! finds less than it is to, searches keep half as many candidates again, and again, up to a limit; where two thirds
+//! of the candidates would find clearly enough, they keep that many.
+
+use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::GraphOptions;
 use crate::{
     domain::{Embedding, TopK},
     error::Result,
     index::embedded::{
-        core::Core,
+        core::{Core, View},
         plan::{Ask, Plan, answer},
+        scan::Ranked,
     },
+    threads::give_way,
 };
 
 /// Nearest items that each search asks for.
 const NEAREST: usize = 10;
-/// Stored vectors that are searched for; about as many recent queries join them.
-const STORED: usize = 8;
+/// Stored vectors that are searched for; as many recent queries join them at most.
+const STORED: usize = 32;
+/// How long exact answers are looked for; at least one is.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// What is asked for is given up where it takes more than so many times the candidates that the settings name.
+const MOST: usize = 8;
 /// Below this, the log warns.
 pub(super) const LOW: f64 = 0.9;
 
-/// The share of the nearest items that the graph finds, over recent queries and stored vectors; none if no graph
-/// answers or there is nothing to ask.
-pub(super) fn sample(core: &Core) -> Result<Option<f64>> {
+/// What a check has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Checked {
+    /// The share of the nearest items that the graph finds.
+    pub(super) recall: f64,
+    /// Candidates that searches keep from now on, for that recall.
+    pub(super) expansion: usize,
+}
+
+/// Samples the recall over recent queries and stored vectors, and lets searches keep as many candidates as the settings'
+/// recall takes; none if no graph answers or there is nothing to ask.
+pub(super) fn check(core: &Core) -> Result<Option<Checked>> {
     let view = core.view(None)?;
-    if view.graph.is_none() {
-        return Ok(None);
+    let sample = Sample::draw(core, view)?;
+    let Some(mut sample) = sample else { return Ok(None) };
+    let checked = settle(&core.shared.graph, sample.expansion(), |expansion| sample.recall(expansion))?;
+    if let (Some(checked), Some(graph)) = (checked, &sample.view.graph) {
+        graph.graph.expand(checked.expansion);
     }
-    let mut queries: Vec<(Embedding, Option<u64>)> =
-        core.recent_queries().into_iter().map(|query| (query, None)).collect();
-    let mut random = ChaCha8Rng::seed_from_u64(rand::random());
-    for _ in 0..STORED {
-        let slot = random.random_range(0..view.slots().max(1));
-        if let Some(key) = view.key(slot)
-            && let Some(vector) = core.vector(&view.reader, key)?
-        {
-            queries.push((Embedding::new(vector)?, Some(key)));
+    Ok(checked)
+}
+
+/// The number of candidates to keep, from the one that is kept now and the recall of others.
+fn settle(
+    options: &GraphOptions,
+    now: usize,
+    mut recall: impl FnMut(usize) -> Result<Option<f64>>,
+) -> Result<Option<Checked>> {
+    let least = options.expansion_search;
+    let most = least * MOST;
+    let mut checked = Checked { recall: 0.0, expansion: now };
+    match recall(now)? {
+        Some(recall) => checked.recall = recall,
+        None => return Ok(None),
+    }
+    if checked.recall < options.recall {
+        while checked.recall < options.recall && checked.expansion < most {
+            let expansion = (checked.expansion + checked.expansion.div_ceil(2)).min(most);
+            match recall(expansion)? {
+                Some(recall) => checked = Checked { recall, expansion },
+                None => break,
+            }
+        }
+    } else if now > least {
+        let fewer = (now * 2 / 3).max(least);
+        // clearly enough, or it would go up again the next time
+        let enough = options.recall + (1.0 - options.recall) / 2.0;
+        if let Some(recall) = recall(fewer)?.filter(|&recall| recall >= enough) {
+            checked = Checked { recall, expansion: fewer };
         }
     }
-    let (mut found, mut expected) = (0, 0);
-    for (vector, excluded) in queries {
-        let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
-        let (plan, by_graph) = answer(&view, &ask, Plan::Graph, &core.shared.graph)?;
-        if plan != Plan::Graph {
-            continue;
+    Ok(Some(checked))
+}
+
+/// Searches whose exact answers are known.
+struct Sample {
+    view: View,
+    asked: Vec<(Ask, Vec<Ranked>)>,
+}
+
+impl Sample {
+    /// None if no graph answers.
+    fn draw(core: &Core, view: View) -> Result<Option<Self>> {
+        if view.graph.is_none() {
+            return Ok(None);
         }
-        let (_, exact) = answer(&view, &ask, Plan::Scan, &core.shared.graph)?;
-        let Some(worst) = exact.last() else { continue };
-        // of equal scores, one is as good as the other
-        found += by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
-        expected += exact.len();
+        let started = Instant::now();
+        let mut random = ChaCha8Rng::seed_from_u64(rand::random());
+        let mut recent = core.recent_queries().into_iter();
+        let mut asked = Vec::new();
+        // by turns, so that both are among them when there is time for a few only
+        for _ in 0..STORED {
+            let slot = random.random_range(0..view.slots().max(1));
+            let stored = match view.key(slot) {
+                Some(key) => core.vector(&view.reader, key)?.map(Embedding::new).transpose()?.zip(Some(Some(key))),
+                None => None,
+            };
+            for (vector, excluded) in stored.into_iter().chain(recent.next().map(|query| (query, None))) {
+                if !asked.is_empty() && started.elapsed() > PATIENCE {
+                    return Ok(Some(Self { view, asked }));
+                }
+                give_way();
+                let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
+                let (_, exact) = answer(&view, &ask, Plan::Scan)?;
+                asked.push((ask, exact));
+            }
+        }
+        Ok(Some(Self { view, asked }))
     }
-    Ok((expected > 0).then(|| found as f64 / expected as f64))
+
+    fn expansion(&self) -> usize {
+        self.view.graph.as_ref().map_or(0, |graph| graph.expansion)
+    }
+
+    /// The share of the exact answers that the graph finds with so many candidates; none if it answers nothing.
+    fn recall(&mut self, expansion: usize) -> Result<Option<f64>> {
+        if let Some(graph) = &mut self.view.graph {
+            graph.expansion = expansion;
+        }
+        let (mut found, mut expected) = (0, 0);
+        for (ask, exact) in &self.asked {
+            give_way();
+            let (plan, by_graph) = answer(&self.view, ask, Plan::Graph)?;
+            let Some(worst) = exact.last().filter(|_| plan == Plan::Graph) else { continue };
+            // of equal scores, one is as good as the other
+            found += by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
+            expected += exact.len();
+        }
+        Ok((expected > 0).then(|| found as f64 / expected as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a recall that grows with the candidates.
+    fn settled(now: usize, recall: impl Fn(usize) -> f64) -> Checked {
+        let options = GraphOptions { expansion_search: 64, recall: 0.99, ..GraphOptions::default() };
+        settle(&options, now, |expansion| Ok(Some(recall(expansion)))).unwrap().unwrap()
+    }
+
+    #[test]
+    fn candidates_grow_until_the_recall_is_there_and_no_further() {
+        let recall = |expansion| if expansion >= 140 { 0.991 } else { 0.97 };
+        assert_eq!(settled(64, recall), Checked { recall: 0.991, expansion: 144 });
+        assert_eq!(settled(144, recall), Checked { recall: 0.991, expansion: 144 });
+    }
+
+    #[test]
+    fn candidates_have_an_end_where_nothing_helps() {
+        assert_eq!(settled(64, |_| 0.5), Checked { recall: 0.5, expansion: 512 });
+        assert_eq!(settled(512, |_| 0.5), Checked { recall: 0.5, expansion: 512 });
+    }
+
+    #[test]
+    fn candidates_fall_where_fewer_find_clearly_enough_and_never_below_the_settings() {
+        assert_eq!(settled(144, |_| 0.999), Checked { recall: 0.999, expansion: 96 });
+        assert_eq!(settled(80, |_| 0.999), Checked { recall: 0.999, expansion: 64 });
+        assert_eq!(settled(64, |_| 0.999), Checked { recall: 0.999, expansion: 64 });
+        assert_eq!(settled(144, |_| 0.993), Checked { recall: 0.993, expansion: 144 });
+    }
+
+    #[test]
+    fn without_a_recall_to_reach_candidates_stay() {
+        let options = GraphOptions { expansion_search: 64, recall: 0.0, ..GraphOptions::default() };
+        let checked = settle(&options, 64, |_| Ok(Some(0.2))).unwrap();
+        assert_eq!(checked, Some(Checked { recall: 0.2, expansion: 64 }));
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     distance::NodeRow,
     form::Form,
     hnsw::{Hnsw, Shape},
-    recall,
+    recall::{self, Checked},
     saved::{self, folder_of},
     slots::NONE,
     tracker::{Graphs, Tracker},
@@ -21,6 +21,7 @@ use crate::{
         log::Keep,
         memory::{CHUNK_SLOTS, Chunks, Memory},
     },
+    threads::give_way,
 };
 
 /// Items added in one step.
@@ -149,6 +150,7 @@ impl Core {
         }
         let mut added = Vec::with_capacity(slots.len());
         for &slot in &slots {
+            give_way();
             added.push((slot, graph.add(&row_of(&chunks, slot, self.spec.dimension), slot)?));
         }
         let left = self.alter(|memory| {
@@ -167,6 +169,9 @@ impl Core {
             let serving_pending = memory.graphs.serving.as_ref().map_or(0, |serving| serving.pending().len());
             let most = (count / PENDING_SHARE).max(serving_pending);
             let ready = memory.graphs.growing.take_if(|growing| growing.pending().len() <= most)?;
+            if let Some(serving) = &memory.graphs.serving {
+                ready.graph().expand(serving.graph().expansion());
+            }
             Some(memory.graphs.serving.replace(ready))
         });
         let Some(old) = old.flatten() else { return };
@@ -273,18 +278,18 @@ impl Core {
         Ok(())
     }
 
-    /// Compares the graph with the exact scan.
+    /// Compares the graph with the exact scan, and lets searches keep more or fewer candidates if that is called for.
     fn check_if_due(&self, tending: &mut Tending) {
         let now = Instant::now();
         if now < tending.next_check {
             return;
         }
         tending.next_check = now + self.shared.graph.check_interval;
-        match recall::sample(self) {
-            Ok(Some(recall)) => {
-                self.shared.metrics.set_graph_recall(self.spec.name.as_str(), recall);
+        match recall::check(self) {
+            Ok(Some(Checked { recall, expansion })) => {
+                self.shared.metrics.set_graph_recall(self.spec.name.as_str(), recall, expansion);
                 if recall < recall::LOW {
-                    tracing::warn!(collection = %self.spec.name, recall, "the graph misses many nearest items; raise index.graph_expansion_search or index.scan_items");
+                    tracing::warn!(collection = %self.spec.name, recall, expansion, "the graph misses many nearest items; raise index.graph_expansion_search or index.scan_items");
                 }
             }
             Ok(None) => {}
@@ -301,7 +306,9 @@ impl Core {
             let growing = memory.graphs.growing.as_ref().map(percent);
             let pending = memory.graphs.serving.as_ref().map_or(0, |serving| serving.pending().len());
             let form = match (&memory.graphs.serving, growing) {
-                (Some(_), rebuilding) => Form::Graph { pending, rebuilding },
+                (Some(serving), rebuilding) => {
+                    Form::Graph { pending, rebuilding, expansion: serving.graph().expansion() }
+                }
                 (None, Some(percent)) => Form::Building { percent },
                 (None, None) => Form::Scan,
             };

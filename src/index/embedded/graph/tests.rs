@@ -273,7 +273,7 @@ async fn a_search_that_began_before_a_replacement_still_finds_the_item() {
     let plan = crate::index::embedded::plan::Plan::Graph;
     for slot in 0..view.slots() {
         let key = view.key(slot).unwrap();
-        let (_, found) = crate::index::embedded::plan::answer(&view, &ask(key), plan, &bench.graph).unwrap();
+        let (_, found) = crate::index::embedded::plan::answer(&view, &ask(key), plan).unwrap();
         assert_eq!((found[0].key, found[0].score), (key, 0.0));
     }
     drop(view);
@@ -368,6 +368,33 @@ async fn the_recall_of_the_graph_is_told() {
     assert!(text.contains("latentd_index_graph_pending{collection=\"c\"} 0"), "{text}");
     assert!(text.contains("latentd_index_graph_build_seconds_count{collection=\"c\"} 1"), "{text}");
     assert!(text.contains("latentd_index_graph_save_seconds_count{collection=\"c\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_graph_that_finds_too_little_is_searched_with_more_candidates() {
+    let mut bench = Bench::new(Metric::Cosine).await;
+    bench.graph =
+        GraphOptions { connectivity: 6, expansion_add: 16, expansion_search: 20, recall: 0.0, ..graph_options() };
+    bench.reopen();
+    bench.add(0..3000).await;
+    bench.settle();
+    let before = bench.recall(None).await;
+    assert!(before < 0.9, "{before}");
+    bench.tending.hurry();
+    bench.settle();
+    assert_eq!(bench.form().1, "count 3000 is above index.scan_items 50", "nothing is asked for");
+    bench.graph.recall = 0.99;
+    bench.reopen();
+    bench.settle();
+    let (form, reason) = bench.form();
+    assert_eq!(form, "graph");
+    assert!(reason.contains("; searches keep ") && reason.ends_with(" candidates for a recall of 0.99"), "{reason}");
+    let after = bench.recall(None).await;
+    assert!(after > 0.95, "{before} {after}");
+    let text = bench.engine().shared.metrics.render();
+    let line = text.lines().find(|line| line.starts_with("latentd_index_graph_expansion{")).unwrap();
+    let expansion: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((21..=160).contains(&expansion), "{before} {after} {line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

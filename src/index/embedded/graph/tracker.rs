@@ -34,6 +34,8 @@ pub(in super::super) struct Tracker {
 pub(in super::super) struct GraphView {
     pub(in super::super) graph: Arc<Hnsw>,
     pub(in super::super) pending: Arc<RoaringBitmap>,
+    /// Candidates to keep, at least.
+    pub(in super::super) expansion: usize,
     _token: Arc<()>,
 }
 
@@ -148,6 +150,7 @@ impl Tracker {
         GraphView {
             graph: Arc::clone(&self.graph),
             pending: Arc::clone(&self.pending),
+            expansion: self.graph.expansion(),
             _token: Arc::clone(&self.token),
         }
     }
