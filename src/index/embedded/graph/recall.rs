@@ -3,8 +3,10 @@
 //!
 //! The more items a graph has, the more of the nearest ones lie where a search with the same number of candidates does
 //! not come by, so a number that suits a small collection is too small for a large one. Where a sample of searches
-//! finds less than it is to, searches keep half as many candidates again, and again, up to a limit; where two thirds
-//! of the candidates would find clearly enough, they keep that many.
+//! finds less than it is to, by more than the standard error of its mean, searches keep half as many candidates again,
+//! and again, up to a limit; where two thirds of the candidates would find clearly enough, they keep that many. The
+//! error matters: what a graph misses are often all the neighbours of a query at once, and one such query among a
+//! few dozens says little.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +27,10 @@ use crate::{
 
 /// Nearest items that each search asks for.
 const NEAREST: usize = 10;
-/// Stored vectors that are searched for; as many recent queries join them at most.
-const STORED: usize = 32;
+/// Stored vectors that are searched for, beside the recent queries.
+const STORED: usize = 256;
 /// How long exact answers are looked for; at least one is.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What is asked for is given up where it takes more than so many times the candidates that the settings name.
 const MOST: usize = 8;
 /// Below this, the log warns.
@@ -41,6 +43,28 @@ pub(super) struct Checked {
     pub(super) recall: f64,
     /// Candidates that searches keep from now on, for that recall.
     pub(super) expansion: usize,
+}
+
+/// What a sample says of the recall.
+#[derive(Debug, Clone, Copy)]
+struct Estimate {
+    mean: f64,
+    /// The standard error of the mean.
+    error: f64,
+}
+
+impl Estimate {
+    /// From the recall of each search; none from none.
+    fn of(recalls: &[f64]) -> Option<Self> {
+        let count = recalls.len() as f64;
+        let mean = recalls.iter().sum::<f64>() / count;
+        let variance = recalls.iter().map(|recall| (recall - mean).powi(2)).sum::<f64>() / count;
+        (!recalls.is_empty()).then(|| Self { mean, error: (variance / count).sqrt() })
+    }
+
+    fn is_below(self, recall: f64) -> bool {
+        self.mean + self.error < recall
+    }
 }
 
 /// Samples the recall over recent queries and stored vectors, and lets searches keep as many candidates as the settings'
@@ -60,32 +84,26 @@ pub(super) fn check(core: &Core) -> Result<Option<Checked>> {
 fn settle(
     options: &GraphOptions,
     now: usize,
-    mut recall: impl FnMut(usize) -> Result<Option<f64>>,
+    mut recall: impl FnMut(usize) -> Result<Option<Estimate>>,
 ) -> Result<Option<Checked>> {
     let least = options.expansion_search;
     let most = least * MOST;
-    let mut checked = Checked { recall: 0.0, expansion: now };
-    match recall(now)? {
-        Some(recall) => checked.recall = recall,
-        None => return Ok(None),
-    }
-    if checked.recall < options.recall {
-        while checked.recall < options.recall && checked.expansion < most {
-            let expansion = (checked.expansion + checked.expansion.div_ceil(2)).min(most);
-            match recall(expansion)? {
-                Some(recall) => checked = Checked { recall, expansion },
-                None => break,
-            }
+    let Some(mut found) = recall(now)? else { return Ok(None) };
+    let mut expansion = now;
+    if found.is_below(options.recall) {
+        while expansion < most && found.is_below(options.recall) {
+            expansion = (expansion + expansion.div_ceil(2)).min(most);
+            found = recall(expansion)?.unwrap_or(found);
         }
     } else if now > least {
         let fewer = (now * 2 / 3).max(least);
         // clearly enough, or it would go up again the next time
         let enough = options.recall + (1.0 - options.recall) / 2.0;
-        if let Some(recall) = recall(fewer)?.filter(|&recall| recall >= enough) {
-            checked = Checked { recall, expansion: fewer };
+        if let Some(recall) = recall(fewer)?.filter(|recall| recall.mean >= enough) {
+            (found, expansion) = (recall, fewer);
         }
     }
-    Ok(Some(checked))
+    Ok(Some(Checked { recall: found.mean, expansion }))
 }
 
 /// Searches whose exact answers are known.
@@ -129,20 +147,20 @@ impl Sample {
     }
 
     /// The share of the exact answers that the graph finds with so many candidates; none if it answers nothing.
-    fn recall(&mut self, expansion: usize) -> Result<Option<f64>> {
+    fn recall(&mut self, expansion: usize) -> Result<Option<Estimate>> {
         if let Some(graph) = &mut self.view.graph {
             graph.expansion = expansion;
         }
-        let (mut found, mut expected) = (0, 0);
+        let mut recalls = Vec::with_capacity(self.asked.len());
         for (ask, exact) in &self.asked {
             give_way();
             let (plan, by_graph) = answer(&self.view, ask, Plan::Graph)?;
             let Some(worst) = exact.last().filter(|_| plan == Plan::Graph) else { continue };
             // of equal scores, one is as good as the other
-            found += by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
-            expected += exact.len();
+            let found = by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
+            recalls.push(found as f64 / exact.len() as f64);
         }
-        Ok((expected > 0).then(|| found as f64 / expected as f64))
+        Ok(Estimate::of(&recalls))
     }
 }
 
@@ -153,7 +171,7 @@ mod tests {
     /// What comes of a recall that grows with the candidates.
     fn settled(now: usize, recall: impl Fn(usize) -> f64) -> Checked {
         let options = GraphOptions { expansion_search: 64, recall: 0.99, ..GraphOptions::default() };
-        settle(&options, now, |expansion| Ok(Some(recall(expansion)))).unwrap().unwrap()
+        settle(&options, now, |expansion| Ok(Some(Estimate { mean: recall(expansion), error: 0.0 }))).unwrap().unwrap()
     }
 
     #[test]
@@ -180,7 +198,21 @@ mod tests {
     #[test]
     fn without_a_recall_to_reach_candidates_stay() {
         let options = GraphOptions { expansion_search: 64, recall: 0.0, ..GraphOptions::default() };
-        let checked = settle(&options, 64, |_| Ok(Some(0.2))).unwrap();
+        let checked = settle(&options, 64, |_| Ok(Estimate::of(&[0.0, 0.4]))).unwrap();
         assert_eq!(checked, Some(Checked { recall: 0.2, expansion: 64 }));
+    }
+
+    #[test]
+    fn one_search_that_misses_all_is_chance_and_some_are_not() {
+        let recalls = |misses: usize| [vec![0.0; misses], vec![1.0; 100 - misses]].concat();
+        let options = GraphOptions { expansion_search: 64, recall: 0.99, ..GraphOptions::default() };
+        let settled = |misses| {
+            let sample = |expansion| Ok(Estimate::of(&recalls(if expansion == 64 { misses } else { 0 })));
+            settle(&options, 64, sample).unwrap().unwrap()
+        };
+        assert_eq!(settled(1), Checked { recall: 0.99, expansion: 64 });
+        assert_eq!(settled(2), Checked { recall: 0.98, expansion: 64 });
+        assert_eq!(settled(4), Checked { recall: 1.0, expansion: 96 });
+        assert!(settle(&options, 64, |_| Ok(Estimate::of(&[]))).unwrap().is_none());
     }
 }
