@@ -43,6 +43,11 @@ impl Signal {
         self.changed.notify_one();
     }
 
+    /// Whether the index is closing, so that what takes long and can be left had better be left.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_one();

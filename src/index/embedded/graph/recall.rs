@@ -68,7 +68,7 @@ impl Estimate {
 }
 
 /// Samples the recall over recent queries and stored vectors, and lets searches keep as many candidates as the settings'
-/// recall takes; none if no graph answers or there is nothing to ask.
+/// recall takes; none if no graph answers, there is nothing to ask, or the index is closing.
 pub(super) fn check(core: &Core) -> Result<Option<Checked>> {
     let view = core.view(None)?;
     let sample = Sample::draw(core, view)?;
@@ -113,7 +113,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// None if no graph answers.
+    /// None if no graph answers, or the index is closing.
     fn draw(core: &Core, view: View) -> Result<Option<Self>> {
         if view.graph.is_none() {
             return Ok(None);
@@ -130,6 +130,9 @@ impl Sample {
                 None => None,
             };
             for (vector, excluded) in stored.into_iter().chain(recent.next().map(|query| (query, None))) {
+                if core.shared.signal.is_stopped() {
+                    return Ok(None);
+                }
                 if !asked.is_empty() && started.elapsed() > PATIENCE {
                     return Ok(Some(Self { view, asked }));
                 }
