@@ -73,6 +73,7 @@ pub(crate) async fn reopen(options: &Options) {
     let opened = started.elapsed();
     let form = index.collection.info().await.unwrap().form;
     index.settled().await;
+    index.checked().await;
     let answers: Answers = index.answers(&queries, None).await;
     println!(
         "{}",

@@ -14,6 +14,7 @@ use latentd::{
         Collection, CollectionSpec, EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine as _, NewItem, Query,
         StoreMode,
     },
+    telemetry::Metrics,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +32,7 @@ const BATCH: usize = 64;
 
 pub(crate) struct Opened {
     pub(crate) collection: Arc<dyn Collection>,
+    metrics: Arc<Metrics>,
     _engine: EmbeddedEngine,
 }
 
@@ -38,6 +40,7 @@ impl Opened {
     pub(crate) async fn new(options: &Options, scan_items: u64) -> Self {
         let graph = GraphOptions { scan_items, expansion_search: options.expansion, ..GraphOptions::default() };
         let settings = EmbeddedOptions { graph, ..EmbeddedOptions::default() };
+        let metrics = Arc::clone(&settings.metrics);
         let engine = EmbeddedEngine::open(&options.folder.join("index"), settings).unwrap();
         let spec = CollectionSpec {
             name: "bench".parse().unwrap(),
@@ -49,7 +52,7 @@ impl Opened {
         };
         let name = spec.name.clone();
         engine.create(spec).await.unwrap();
-        Self { collection: engine.open(&name).await.unwrap(), _engine: engine }
+        Self { collection: engine.open(&name).await.unwrap(), metrics, _engine: engine }
     }
 
     pub(crate) async fn fill(&self, data: &Data) {
@@ -66,6 +69,13 @@ impl Opened {
             if Self::is_settled(info.form, &info.form_reason) {
                 return;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the recall of the graph was checked, which follows the opening of an index by a second or some.
+    pub(crate) async fn checked(&self) {
+        while !self.metrics.render().contains("latentd_index_graph_recall{") {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

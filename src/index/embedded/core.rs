@@ -47,7 +47,7 @@ pub(super) struct Core {
 }
 
 /// How many of the vectors that are searched for are remembered.
-const RECENT: usize = 32;
+const RECENT: usize = 128;
 
 /// How large a collection is.
 struct Size {

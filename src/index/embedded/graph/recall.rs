@@ -27,8 +27,9 @@ use crate::{
 
 /// Nearest items that each search asks for.
 const NEAREST: usize = 10;
-/// Stored vectors that are searched for, beside the recent queries.
-const STORED: usize = 256;
+/// Searches of a sample: the recent queries, and stored vectors where these are fewer. A graph finds the neighbours of
+/// what it holds more easily than those of what it has never seen, so stored vectors stand in only.
+const SEARCHES: usize = 256;
 /// How long exact answers are looked for; at least one is.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is asked for is given up where it takes more than so many times the candidates that the settings name.
@@ -122,25 +123,24 @@ impl Sample {
         let mut random = ChaCha8Rng::seed_from_u64(rand::random());
         let mut recent = core.recent_queries().into_iter();
         let mut asked = Vec::new();
-        // by turns, so that both are among them when there is time for a few only
-        for _ in 0..STORED {
-            let slot = random.random_range(0..view.slots().max(1));
-            let stored = match view.key(slot) {
-                Some(key) => core.vector(&view.reader, key)?.map(Embedding::new).transpose()?.zip(Some(Some(key))),
-                None => None,
-            };
-            for (vector, excluded) in stored.into_iter().chain(recent.next().map(|query| (query, None))) {
-                if core.shared.signal.is_stopped() {
-                    return Ok(None);
-                }
-                if !asked.is_empty() && started.elapsed() > PATIENCE {
-                    return Ok(Some(Self { view, asked }));
-                }
-                give_way();
-                let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
-                let (_, exact) = answer(&view, &ask, Plan::Scan)?;
-                asked.push((ask, exact));
+        for _ in 0..SEARCHES {
+            if core.shared.signal.is_stopped() {
+                return Ok(None);
             }
+            if !asked.is_empty() && started.elapsed() > PATIENCE {
+                break;
+            }
+            let (vector, excluded) = if let Some(query) = recent.next() {
+                (query, None)
+            } else {
+                let Some(key) = view.key(random.random_range(0..view.slots().max(1))) else { continue };
+                let Some(vector) = core.vector(&view.reader, key)? else { continue };
+                (Embedding::new(vector)?, Some(key))
+            };
+            give_way();
+            let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
+            let (_, exact) = answer(&view, &ask, Plan::Scan)?;
+            asked.push((ask, exact));
         }
         Ok(Some(Self { view, asked }))
     }
