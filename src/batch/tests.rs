@@ -69,6 +69,16 @@ impl Bench {
         self.queue.run(vec![Row { shape: vec![2], data: vec![value, -value] }], soon(), ticket).await.unwrap()
     }
 
+    /// Makes the first run, which takes so long at least: from then on the queue knows what an item takes.
+    async fn first_run_takes(&self, length: Duration) {
+        self.script.close();
+        let slow = self.submit(0.0);
+        self.script.wait_for_runs(1);
+        std::thread::sleep(length); // the run itself is what is timed
+        self.script.open();
+        slow.answer().await.unwrap();
+    }
+
     /// A worker answers before it lets the job go: the last place may be on its way.
     async fn all_places_come_back(&self, places: usize) {
         let all = async {
@@ -116,12 +126,7 @@ async fn an_item_in_company_waits_for_the_worker() {
 #[tokio::test]
 async fn an_item_whose_run_is_long_waits_for_the_worker() {
     let bench = bench(&[Act::Double], 4, 16);
-    bench.script.close();
-    let slow = bench.submit(0.0);
-    bench.script.wait_for_runs(1);
-    std::thread::sleep(Duration::from_millis(20)); // the run itself is what is timed
-    bench.script.open();
-    slow.answer().await.unwrap();
+    bench.first_run_takes(Duration::from_millis(20)).await;
     bench.run(1.0).await;
     assert!(!bench.ran_here());
 }
@@ -156,9 +161,7 @@ async fn what_comes_while_the_session_is_lent_is_served_when_it_is_back() {
             bench.run(1.0).await
         }
     });
-    while !bench.script.is_held() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    assert!(bench.script.wait_until_held());
     let waiting = bench.submit(3.0);
     bench.script.open();
     assert_eq!(waiting.answer().await.unwrap().rows[0].data, [6.0, -6.0]);
@@ -218,12 +221,7 @@ async fn items_are_admitted_whole_or_not_at_all_and_a_full_queue_says_when_to_re
 #[tokio::test]
 async fn an_estimated_wait_beyond_the_deadline_is_refused_at_once() {
     let bench = bench(&[Act::Double], 1, 100);
-    bench.script.close();
-    let slow = bench.submit(1.0);
-    bench.script.wait_for_runs(1);
-    std::thread::sleep(Duration::from_millis(60)); // the run itself is what is timed
-    bench.script.open();
-    slow.answer().await.unwrap();
+    bench.first_run_takes(Duration::from_millis(60)).await;
     assert!(bench.queue.estimated_wait() >= Duration::from_millis(50));
     let _inside = bench.queue.admit(1, soon()).unwrap();
     let refused = bench.queue.admit(50, Instant::now() + Duration::from_millis(500)).err().unwrap();
@@ -253,12 +251,7 @@ async fn cancelled_and_late_items_are_never_computed() {
 #[tokio::test]
 async fn no_run_begins_for_an_item_that_would_be_late_while_others_wait() {
     let bench = bench(&[Act::Double], 1, 16);
-    bench.script.close();
-    let slow = bench.submit(0.0);
-    bench.script.wait_for_runs(1);
-    std::thread::sleep(Duration::from_millis(200)); // what an item takes, as far as the queue knows
-    bench.script.open();
-    slow.answer().await.unwrap();
+    bench.first_run_takes(Duration::from_millis(200)).await;
     bench.script.close();
     let running = bench.submit(1.0);
     bench.script.wait_for_runs(2);
@@ -345,12 +338,7 @@ async fn an_item_admitted_before_closing_and_submitted_after_it_is_computed() {
 #[tokio::test]
 async fn an_idle_queue_takes_work_whatever_its_estimate_says() {
     let bench = bench(&[Act::Double], 1, 100);
-    bench.script.close();
-    let slow = bench.submit(1.0);
-    bench.script.wait_for_runs(1);
-    std::thread::sleep(Duration::from_millis(60)); // the run itself is what is timed
-    bench.script.open();
-    slow.answer().await.unwrap();
+    bench.first_run_takes(Duration::from_millis(60)).await;
     let short = || Instant::now() + Duration::from_millis(5);
     // the worker may still hold the last ticket
     let admitted = async {

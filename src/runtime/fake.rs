@@ -35,7 +35,8 @@ pub(crate) struct Script {
     pub(crate) ran_on: Mutex<Option<ThreadId>>,
     gate: (Mutex<bool>, Condvar),
     started: (Mutex<usize>, Condvar),
-    held: AtomicBool,
+    /// Whether the last run to begin was held back.
+    held: (Mutex<bool>, Condvar),
 }
 
 impl Script {
@@ -55,9 +56,10 @@ impl Script {
         self.gate.1.notify_all();
     }
 
-    /// Whether the last run to begin was held back.
-    pub(crate) fn is_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst)
+    /// Blocks until a run is held back; false if none is for long.
+    pub(crate) fn wait_until_held(&self) -> bool {
+        let guard = self.held.0.lock().unwrap();
+        *self.held.1.wait_timeout_while(guard, Duration::from_secs(10), |held| !*held).unwrap().0
     }
 
     /// Blocks until that many runs have begun.
@@ -101,7 +103,8 @@ impl Runner for FakeRunner {
         *self.script.started.0.lock().unwrap() += 1;
         self.script.started.1.notify_all();
         let guard = self.script.gate.0.lock().unwrap();
-        self.script.held.store(*guard, Ordering::SeqCst);
+        *self.script.held.0.lock().unwrap() = *guard;
+        self.script.held.1.notify_all();
         drop(self.script.gate.1.wait_while(guard, |closed| *closed).unwrap());
         let act = {
             let mut acts = self.script.acts.lock().unwrap();

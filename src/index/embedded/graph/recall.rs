@@ -88,7 +88,7 @@ fn settle(
     mut recall: impl FnMut(usize) -> Result<Option<Estimate>>,
 ) -> Result<Option<Checked>> {
     let least = options.expansion_search;
-    let most = least * MOST;
+    let most = least.saturating_mul(MOST);
     let Some(mut found) = recall(now)? else { return Ok(None) };
     let mut expansion = now;
     if found.is_below(options.recall) {
