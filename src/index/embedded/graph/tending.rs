@@ -102,9 +102,12 @@ impl Core {
         let busy = self.add_some(SERVING)? | self.add_some(GROWING)?;
         self.promote(tending);
         self.renew(tending)?;
-        self.save_if_due(tending);
-        self.check_if_due(tending);
+        // a save and a check take a while, and the form is what it is before them
         self.show_progress();
+        self.save_if_due(tending);
+        if self.check_if_due(tending) {
+            self.show_progress();
+        }
         Ok(busy)
     }
 
@@ -278,11 +281,12 @@ impl Core {
         Ok(())
     }
 
-    /// Compares the graph with the exact scan, and lets searches keep more or fewer candidates if that is called for.
-    fn check_if_due(&self, tending: &mut Tending) {
+    /// Compares the graph with the exact scan, and lets searches keep more or fewer candidates if that is called for;
+    /// `true` if it was time to.
+    fn check_if_due(&self, tending: &mut Tending) -> bool {
         let now = Instant::now();
         if now < tending.next_check {
-            return;
+            return false;
         }
         tending.next_check = now + self.shared.graph.check_interval;
         match recall::check(self) {
@@ -297,6 +301,7 @@ impl Core {
                 tracing::warn!(collection = %self.spec.name, reason = error.chain(), "the recall of the graph could not be sampled")
             }
         }
+        true
     }
 
     pub(super) fn show_progress(&self) {
