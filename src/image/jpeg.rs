@@ -6,6 +6,8 @@
 
 mod pixels;
 #[cfg(not(feature = "turbojpeg"))]
+mod reduced;
+#[cfg(not(feature = "turbojpeg"))]
 mod scaled;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
@@ -175,6 +177,12 @@ impl<'a> Segments<'a> {
         let payload = self.bytes.get(self.at..self.at + length)?.get(2..)?;
         self.at += length;
         Some((marker, payload))
+    }
+
+    /// What follows the last segment.
+    #[cfg(not(feature = "turbojpeg"))]
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// As decoders do: bytes before a marker are skipped, and any number of 0xff may precede its code.

@@ -1,14 +1,23 @@
-//! Reduced sizes in pure Rust, by jpeg-decoder.
+//! Reduced sizes in pure Rust: of sequential files by our own decoder, of others by jpeg-decoder, which starts a thread for
+//! each component.
 
 use jpeg_decoder::{ColorTransform, Decoder, Error as JpegError};
 
 use super::{
     Frame,
     pixels::{Colours, Wanted, corrupt, unfit},
+    reduced,
 };
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn decode(bytes: &[u8], frame: &Frame, wanted: &Wanted) -> Result<Vec<u8>> {
+    match reduced::decode(bytes, frame, wanted)? {
+        Some(pixels) => Ok(pixels),
+        None => by_library(bytes, frame, wanted),
+    }
+}
+
+pub(super) fn by_library(bytes: &[u8], frame: &Frame, wanted: &Wanted) -> Result<Vec<u8>> {
     let mut decoder = Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(wanted.samples());
     decoder.set_color_transform(match wanted.colours {
