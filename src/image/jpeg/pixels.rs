@@ -1,7 +1,7 @@
 //! The pixels of a JPEG whose segments have been walked.
 //!
 //! Its headers are read by zune-jpeg, which also tells its colours and its orientation. Its pixels come from zune-jpeg
-//! at full size, from jpeg-decoder at a reduced one, and with the feature `turbojpeg` from libjpeg-turbo at any size.
+//! at full size, from `scaled` at a reduced one, and with the feature `turbojpeg` from libjpeg-turbo at any size.
 //! CMYK is zune-jpeg's in any case, at full size.
 
 use ::image::metadata::Orientation;

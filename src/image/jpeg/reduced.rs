@@ -77,11 +77,7 @@ impl Tables {
             let wide = what >> 4 == 1;
             let (numbers, rest) = rest.split_at_checked(if wide { 128 } else { 64 })?;
             let number = |at: usize| {
-                if wide {
-                    u16::from_be_bytes([numbers[2 * at], numbers[2 * at + 1]])
-                } else {
-                    u16::from(numbers[at])
-                }
+                if wide { u16::from_be_bytes([numbers[2 * at], numbers[2 * at + 1]]) } else { u16::from(numbers[at]) }
             };
             *self.scales.get_mut(usize::from(what & 15))? = Some(std::array::from_fn(number));
             payload = rest;
@@ -278,3 +274,6 @@ fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let level = |sum: i32| (sum >> 16).clamp(0, 255) as u8;
     [level(y + 91_881 * cr), level(y - 22_554 * cb - 46_802 * cr), level(y + 116_130 * cb)]
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,12 +30,16 @@ pub(super) fn inverse(pixels: (usize, usize)) -> Option<Box<dyn Inverse>> {
     Some(match pixels {
         (1, 1) => Box::new(Cosines::<1, 1>::new()),
         (1, 2) => Box::new(Cosines::<1, 2>::new()),
+        (1, 4) => Box::new(Cosines::<1, 4>::new()),
         (2, 1) => Box::new(Cosines::<2, 1>::new()),
         (2, 2) => Box::new(Cosines::<2, 2>::new()),
         (2, 4) => Box::new(Cosines::<2, 4>::new()),
+        (2, 8) => Box::new(Cosines::<2, 8>::new()),
+        (4, 1) => Box::new(Cosines::<4, 1>::new()),
         (4, 2) => Box::new(Cosines::<4, 2>::new()),
         (4, 4) => Box::new(Cosines::<4, 4>::new()),
         (4, 8) => Box::new(Cosines::<4, 8>::new()),
+        (8, 2) => Box::new(Cosines::<8, 2>::new()),
         (8, 4) => Box::new(Cosines::<8, 4>::new()),
         (8, 8) => Box::new(Cosines::<8, 8>::new()),
         _ => return None,
@@ -76,8 +80,8 @@ impl<const ACROSS: usize, const DOWN: usize> Inverse for Cosines<ACROSS, DOWN> {
                 }
             }
         }
-        for (levels, out) in levels.iter().zip(out.chunks_mut(stride)) {
-            for (level, out) in levels.iter().zip(out) {
+        for (row, levels) in levels.iter().enumerate() {
+            for (level, out) in levels.iter().zip(&mut out[row * stride..][..ACROSS]) {
                 // around zero until here; the cast cuts off what is beyond
                 *out = (level + 128.5) as u8;
             }
