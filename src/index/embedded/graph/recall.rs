@@ -6,9 +6,13 @@
 //! finds less than it is to, by more than the standard error of its mean, searches keep half as many candidates again,
 //! and again, up to a limit; where two thirds of the candidates would find clearly enough, they keep that many. The
 //! error matters: what a graph misses are often all the neighbours of a query at once, and one such query among a
-//! few dozens says little.
+//! few dozens says little. So what checks find is put together as long as the number of candidates stays, and while it
+//! leaves the answer open, the next check comes sooner.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -34,6 +38,8 @@ const SEARCHES: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is asked for is given up where it takes more than so many times the candidates that the settings name.
 const MOST: usize = 8;
+/// Checks that are put together, at most: what was found long ago was found in another collection.
+const CHECKS: usize = 8;
 /// Below this, the log warns.
 pub(super) const LOW: f64 = 0.9;
 
@@ -44,6 +50,43 @@ pub(super) struct Checked {
     pub(super) recall: f64,
     /// Candidates that searches keep from now on, for that recall.
     pub(super) expansion: usize,
+    /// Whether it is less than asked for, but so little that more searches might say otherwise.
+    pub(super) open: bool,
+}
+
+/// What the last checks have found of the recall with one number of candidates.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    expansion: usize,
+    checks: VecDeque<Vec<f64>>,
+}
+
+impl Evidence {
+    /// Adds the recall of each search of a check; what was found with another number of candidates is forgotten.
+    fn add(&mut self, expansion: usize, recalls: Vec<f64>) {
+        if self.expansion != expansion {
+            *self = Self { expansion, checks: VecDeque::new() };
+        }
+        if self.checks.len() == CHECKS {
+            self.checks.pop_front();
+        }
+        self.checks.push_back(recalls);
+    }
+
+    fn estimate(&self) -> Option<Estimate> {
+        Estimate::of(&self.checks.iter().flatten().copied().collect::<Vec<_>>())
+    }
+
+    /// Whether a further check adds to it.
+    fn is_thin(&self) -> bool {
+        self.checks.len() < CHECKS
+    }
+}
+
+/// The candidates to begin with, of those that were kept when the graph was saved.
+pub(super) fn taken_up(options: &GraphOptions, expansion: usize) -> usize {
+    let least = options.expansion_search;
+    if options.recall > 0.0 { expansion.clamp(least, least.saturating_mul(MOST)) } else { least }
 }
 
 /// What a sample says of the recall.
@@ -70,15 +113,24 @@ impl Estimate {
 
 /// Samples the recall over recent queries and stored vectors, and lets searches keep as many candidates as the settings'
 /// recall takes; none if no graph answers, there is nothing to ask, or the index is closing.
-pub(super) fn check(core: &Core) -> Result<Option<Checked>> {
+pub(super) fn check(core: &Core, evidence: &mut Evidence) -> Result<Option<Checked>> {
     let view = core.view(None)?;
     let sample = Sample::draw(core, view)?;
     let Some(mut sample) = sample else { return Ok(None) };
-    let checked = settle(&core.shared.graph, sample.expansion(), |expansion| sample.recall(expansion))?;
+    let now = sample.expansion();
+    let recall = |expansion| {
+        let recalls = sample.recalls(expansion)?;
+        if expansion != now {
+            return Ok(Estimate::of(&recalls));
+        }
+        evidence.add(now, recalls);
+        Ok(evidence.estimate())
+    };
+    let checked = settle(&core.shared.graph, now, recall)?;
     if let (Some(checked), Some(graph)) = (checked, &sample.view.graph) {
         graph.graph.expand(checked.expansion);
     }
-    Ok(checked)
+    Ok(checked.map(|checked| Checked { open: checked.open && evidence.is_thin(), ..checked }))
 }
 
 /// The number of candidates to keep, from the one that is kept now and the recall of others.
@@ -96,7 +148,7 @@ fn settle(
             expansion = (expansion + expansion.div_ceil(2)).min(most);
             found = recall(expansion)?.unwrap_or(found);
         }
-    } else if now > least {
+    } else if now > least && found.mean >= options.recall {
         let fewer = (now * 2 / 3).max(least);
         // clearly enough, or it would go up again the next time
         let enough = options.recall + (1.0 - options.recall) / 2.0;
@@ -104,7 +156,8 @@ fn settle(
             (found, expansion) = (recall, fewer);
         }
     }
-    Ok(Some(Checked { recall: found.mean, expansion }))
+    let open = found.mean < options.recall && !found.is_below(options.recall);
+    Ok(Some(Checked { recall: found.mean, expansion, open }))
 }
 
 /// Searches whose exact answers are known.
@@ -149,8 +202,8 @@ impl Sample {
         self.view.graph.as_ref().map_or(0, |graph| graph.expansion)
     }
 
-    /// The share of the exact answers that the graph finds with so many candidates; none if it answers nothing.
-    fn recall(&mut self, expansion: usize) -> Result<Option<Estimate>> {
+    /// The share of the exact answers that the graph finds with so many candidates, of each search that it answers.
+    fn recalls(&mut self, expansion: usize) -> Result<Vec<f64>> {
         if let Some(graph) = &mut self.view.graph {
             graph.expansion = expansion;
         }
@@ -163,7 +216,7 @@ impl Sample {
             let found = by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
             recalls.push(found as f64 / exact.len() as f64);
         }
-        Ok(Estimate::of(&recalls))
+        Ok(recalls)
     }
 }
 
@@ -177,32 +230,36 @@ mod tests {
         settle(&options, now, |expansion| Ok(Some(Estimate { mean: recall(expansion), error: 0.0 }))).unwrap().unwrap()
     }
 
+    fn enough(recall: f64, expansion: usize) -> Checked {
+        Checked { recall, expansion, open: false }
+    }
+
     #[test]
     fn candidates_grow_until_the_recall_is_there_and_no_further() {
         let recall = |expansion| if expansion >= 140 { 0.991 } else { 0.97 };
-        assert_eq!(settled(64, recall), Checked { recall: 0.991, expansion: 144 });
-        assert_eq!(settled(144, recall), Checked { recall: 0.991, expansion: 144 });
+        assert_eq!(settled(64, recall), enough(0.991, 144));
+        assert_eq!(settled(144, recall), enough(0.991, 144));
     }
 
     #[test]
     fn candidates_have_an_end_where_nothing_helps() {
-        assert_eq!(settled(64, |_| 0.5), Checked { recall: 0.5, expansion: 512 });
-        assert_eq!(settled(512, |_| 0.5), Checked { recall: 0.5, expansion: 512 });
+        assert_eq!(settled(64, |_| 0.5), enough(0.5, 512));
+        assert_eq!(settled(512, |_| 0.5), enough(0.5, 512));
     }
 
     #[test]
     fn candidates_fall_where_fewer_find_clearly_enough_and_never_below_the_settings() {
-        assert_eq!(settled(144, |_| 0.999), Checked { recall: 0.999, expansion: 96 });
-        assert_eq!(settled(80, |_| 0.999), Checked { recall: 0.999, expansion: 64 });
-        assert_eq!(settled(64, |_| 0.999), Checked { recall: 0.999, expansion: 64 });
-        assert_eq!(settled(144, |_| 0.993), Checked { recall: 0.993, expansion: 144 });
+        assert_eq!(settled(144, |_| 0.999), enough(0.999, 96));
+        assert_eq!(settled(80, |_| 0.999), enough(0.999, 64));
+        assert_eq!(settled(64, |_| 0.999), enough(0.999, 64));
+        assert_eq!(settled(144, |_| 0.993), enough(0.993, 144));
     }
 
     #[test]
     fn without_a_recall_to_reach_candidates_stay() {
         let options = GraphOptions { expansion_search: 64, recall: 0.0, ..GraphOptions::default() };
         let checked = settle(&options, 64, |_| Ok(Estimate::of(&[0.0, 0.4]))).unwrap();
-        assert_eq!(checked, Some(Checked { recall: 0.2, expansion: 64 }));
+        assert_eq!(checked, Some(enough(0.2, 64)));
     }
 
     #[test]
@@ -213,9 +270,34 @@ mod tests {
             let sample = |expansion| Ok(Estimate::of(&recalls(if expansion == 64 { misses } else { 0 })));
             settle(&options, 64, sample).unwrap().unwrap()
         };
-        assert_eq!(settled(1), Checked { recall: 0.99, expansion: 64 });
-        assert_eq!(settled(2), Checked { recall: 0.98, expansion: 64 });
-        assert_eq!(settled(4), Checked { recall: 1.0, expansion: 96 });
+        assert_eq!(settled(1), enough(0.99, 64));
+        assert_eq!(settled(2), Checked { open: true, ..enough(0.98, 64) });
+        assert_eq!(settled(4), enough(1.0, 96));
         assert!(settle(&options, 64, |_| Ok(Estimate::of(&[]))).unwrap().is_none());
+    }
+    #[test]
+    fn checks_that_say_little_each_say_enough_together() {
+        let mut evidence = Evidence::default();
+        let recalls = [vec![0.0; 3], vec![1.0; 147]].concat();
+        let is_below = |evidence: &Evidence| evidence.estimate().unwrap().is_below(0.99);
+        evidence.add(64, recalls.clone());
+        assert!(!is_below(&evidence) && evidence.is_thin());
+        for _ in 1..CHECKS {
+            evidence.add(64, recalls.clone());
+        }
+        assert!(is_below(&evidence) && !evidence.is_thin());
+        for _ in 0..CHECKS {
+            evidence.add(64, vec![1.0; 150]);
+        }
+        assert!((evidence.estimate().unwrap().mean - 1.0).abs() < 1e-9, "the oldest are forgotten");
+        evidence.add(96, recalls);
+        assert!(!is_below(&evidence) && evidence.is_thin(), "other candidates begin anew");
+    }
+
+    #[test]
+    fn a_saved_number_of_candidates_stays_within_what_the_settings_allow() {
+        let options = GraphOptions { expansion_search: 64, recall: 0.99, ..GraphOptions::default() };
+        assert_eq!([0, 96, 5000].map(|saved| taken_up(&options, saved)), [64, 96, 512]);
+        assert_eq!(taken_up(&GraphOptions { recall: 0.0, ..options }, 96), 64);
     }
 }

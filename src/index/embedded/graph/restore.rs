@@ -3,6 +3,7 @@
 use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
+    recall,
     saved::{self, Saved, folder_of},
     tending::{PENDING_SHARE, row_of},
     tracker::Tracker,
@@ -36,6 +37,7 @@ impl Core {
     fn try_restore(&self, folder: &Path) -> Result<bool> {
         let Some(saved) = saved::load(folder, self.shape())? else { return Ok(false) };
         let sequence = saved.sequence;
+        saved.graph.expand(recall::taken_up(&self.shared.graph, saved.expansion));
         let operations = log::after(&self.shared.database.snapshot()?, &self.tables, sequence)?;
         let operations = operations.ok_or_else(|| Error::internal("the log does not reach back to the saved graph"))?;
         let changed = operations.iter().map(|operation| operation.key).collect();

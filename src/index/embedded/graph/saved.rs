@@ -31,6 +31,8 @@ pub(super) struct Saved {
     pub(super) graph: Hnsw,
     pub(super) keys: Vec<u64>,
     pub(super) sequence: u64,
+    /// Candidates that its searches kept; 0 where none are noted.
+    pub(super) expansion: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ struct Pointer {
     dimension: usize,
     connectivity: usize,
     expansion_add: usize,
+    /// Candidates that searches keep; files of before have none.
+    #[serde(default)]
+    expansion: usize,
     graph: Part,
     keys: Part,
 }
@@ -87,16 +92,25 @@ pub(super) fn save(folder: &Path, graph: &Hnsw, keys: &[u64], sequence: u64) -> 
     let written = write_parts(folder, &name, graph, keys).and_then(|(graph_part, keys_part)| {
         let Shape { metric, dimension, connectivity, expansion_add, .. } = graph.shape();
         let bytes = graph_part.bytes + keys_part.bytes;
-        let (graph, keys) = (graph_part, keys_part);
+        let (expansion, graph, keys) = (graph.expansion(), graph_part, keys_part);
+        let format = FORMAT;
         publish(
             folder,
-            &Pointer { format: FORMAT, sequence, metric, dimension, connectivity, expansion_add, graph, keys },
+            &Pointer { format, sequence, metric, dimension, connectivity, expansion_add, expansion, graph, keys },
         )?;
         Ok(bytes)
     });
     // Whichever pointer is there now, no other files are wanted.
     sweep(folder);
     written
+}
+
+/// Notes how many candidates searches of the saved graph keep, if there is one.
+pub(super) fn note_expansion(folder: &Path, expansion: usize) -> Result<()> {
+    match read_pointer(folder)? {
+        Some(pointer) => publish(folder, &Pointer { expansion, ..pointer }),
+        None => Ok(()),
+    }
 }
 
 fn write_parts(folder: &Path, name: &str, graph: &Hnsw, keys: &[u64]) -> Result<(Part, Part)> {
@@ -188,7 +202,7 @@ pub(super) fn load(folder: &Path, shape: Shape) -> Result<Option<Saved>> {
     }
     let keys: Vec<u64> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
     let graph = Hnsw::load(shape, &graph_path, keys.len())?;
-    Ok(Some(Saved { graph, keys, sequence: pointer.sequence }))
+    Ok(Some(Saved { graph, keys, sequence: pointer.sequence, expansion: pointer.expansion }))
 }
 
 /// The path of a file that is as the pointer says.

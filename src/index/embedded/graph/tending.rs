@@ -9,7 +9,7 @@ use super::{
     distance::NodeRow,
     form::Form,
     hnsw::{Hnsw, Shape},
-    recall::{self, Checked},
+    recall::{self, Checked, Evidence},
     saved::{self, folder_of},
     slots::NONE,
     tracker::{Graphs, Tracker},
@@ -30,6 +30,8 @@ const STEP: usize = 64;
 pub(super) const PENDING_SHARE: u64 = 20;
 /// Fewer nodes out of date are no reason to build anew.
 const FEW: u64 = 64;
+/// Checks come so many times sooner while what they have found leaves open whether it is enough.
+const SOONER: u32 = 6;
 /// The time between two attempts at what has failed.
 const RETRY: Duration = Duration::from_secs(60);
 /// Saving takes at most one part in so many of the time.
@@ -47,12 +49,22 @@ pub(in super::super) struct Tending {
     next_save: Instant,
     next_check: Instant,
     next_try: Instant,
+    /// What the checks of the graph that serves have found.
+    evidence: Evidence,
 }
 
 impl Default for Tending {
     fn default() -> Self {
         let now = Instant::now();
-        Self { begun: now, saved: None, unsaved_since: None, next_save: now, next_check: now, next_try: now }
+        Self {
+            begun: now,
+            saved: None,
+            unsaved_since: None,
+            next_save: now,
+            next_check: now,
+            next_try: now,
+            evidence: Evidence::default(),
+        }
     }
 }
 
@@ -185,6 +197,7 @@ impl Core {
         tending.saved = None;
         tending.next_save = Instant::now();
         tending.next_check = Instant::now();
+        tending.evidence = Evidence::default();
         drop(old);
     }
 
@@ -288,9 +301,17 @@ impl Core {
         if now < tending.next_check {
             return false;
         }
-        tending.next_check = now + self.shared.graph.check_interval;
-        match recall::check(self) {
-            Ok(Some(Checked { recall, expansion })) => {
+        let interval = self.shared.graph.check_interval;
+        tending.next_check = now + interval;
+        let before = self.peek(|memory| memory.graphs.serving.as_ref().map(|serving| serving.graph().expansion()));
+        match recall::check(self, &mut tending.evidence) {
+            Ok(Some(Checked { recall, expansion, open })) => {
+                if open {
+                    tending.next_check = now + interval / SOONER;
+                }
+                if before.flatten() != Some(expansion) {
+                    self.keep_expansion(expansion);
+                }
                 self.shared.metrics.set_graph_recall(self.spec.name.as_str(), recall, expansion);
                 if recall < recall::LOW {
                     tracing::warn!(collection = %self.spec.name, recall, expansion, "the graph misses many nearest items; raise index.graph_expansion_search or index.scan_items");
@@ -302,6 +323,14 @@ impl Core {
             }
         }
         true
+    }
+
+    /// Notes beside the saved graph how many candidates its searches keep, for the next time it is opened.
+    fn keep_expansion(&self, expansion: usize) {
+        let folder = folder_of(self.shared.database.path(), self.number());
+        if let Err(error) = saved::note_expansion(&folder, expansion) {
+            tracing::warn!(collection = %self.spec.name, reason = error.chain(), "the candidates of a graph could not be noted; checks find them again after a restart");
+        }
     }
 
     pub(super) fn show_progress(&self) {

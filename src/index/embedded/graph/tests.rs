@@ -395,6 +395,8 @@ async fn a_graph_that_finds_too_little_is_searched_with_more_candidates() {
     let line = text.lines().find(|line| line.starts_with("latentd_index_graph_expansion{")).unwrap();
     let expansion: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((21..=160).contains(&expansion), "{before} {after} {line}");
+    bench.reopen();
+    assert_eq!(bench.form(), (form, reason), "opened again, it keeps as many as before, without a check");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
