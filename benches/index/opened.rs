@@ -38,7 +38,12 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) async fn new(options: &Options, scan_items: u64) -> Self {
-        let graph = GraphOptions { scan_items, expansion_search: options.expansion, ..GraphOptions::default() };
+        Self::checked_every(GraphOptions::default().check_interval, options, scan_items).await
+    }
+
+    pub(crate) async fn checked_every(check_interval: Duration, options: &Options, scan_items: u64) -> Self {
+        let expansion_search = options.expansion;
+        let graph = GraphOptions { scan_items, expansion_search, check_interval, ..GraphOptions::default() };
         let settings = EmbeddedOptions { graph, ..EmbeddedOptions::default() };
         let metrics = Arc::clone(&settings.metrics);
         let engine = EmbeddedEngine::open(&options.folder.join("index"), settings).unwrap();
@@ -78,6 +83,23 @@ impl Opened {
         while !self.metrics.render().contains("latentd_index_graph_recall{") {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Candidates that a search of the graph keeps, once checks have left them alone for so long.
+    pub(crate) async fn candidates(&self, calm: Duration) -> String {
+        let now = || {
+            let metrics = self.metrics.render();
+            let line = metrics.lines().find(|line| line.starts_with("latentd_index_graph_expansion{"));
+            line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default().to_owned()
+        };
+        let (mut candidates, mut since) = (now(), Instant::now());
+        while since.elapsed() < calm {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if now() != candidates {
+                (candidates, since) = (now(), Instant::now());
+            }
+        }
+        candidates
     }
 
     pub(crate) fn is_settled(form: &str, reason: &str) -> bool {

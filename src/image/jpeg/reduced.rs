@@ -144,7 +144,8 @@ impl Layout {
                 return None;
             }
             let blocks = factors(known);
-            let side = |most: usize, blocks| most.is_multiple_of(blocks).then(|| full * (most / blocks));
+            let side =
+                |most: usize, blocks| (blocks > 0 && most.is_multiple_of(blocks)).then(|| full * (most / blocks));
             let pixels = (side(most.0, blocks.0)?, side(most.1, blocks.1)?);
             let scales = tables.scales.get(usize::from(known[2]))?.as_ref()?;
             Some(Component {
