@@ -275,6 +275,7 @@ mod tests {
         assert_eq!(settled(4), enough(1.0, 96));
         assert!(settle(&options, 64, |_| Ok(Estimate::of(&[]))).unwrap().is_none());
     }
+
     #[test]
     fn checks_that_say_little_each_say_enough_together() {
         let mut evidence = Evidence::default();
