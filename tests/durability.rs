@@ -12,6 +12,7 @@ mod server;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -178,6 +179,9 @@ async fn kill_again_and_again(settings: &[&str], form: &str) {
         for writer in writers {
             states.push(writer.await.unwrap());
         }
+        if form == "graph" {
+            assert!(saved_graph(home.path()), "round {round}: the graph that was saved is there");
+        }
         server = Server::start(home.path(), settings);
         server.ready().await;
         let mut expected = BTreeSet::new();
@@ -195,9 +199,17 @@ async fn kill_again_and_again(settings: &[&str], form: &str) {
             }
             until(form, async || describe(&client, &server.base).await["form"] == form).await;
         }
+        // whenever it was killed, what it had saved is taken up
+        assert_eq!(server.logged("the saved graph is of no use"), None, "round {round}");
     }
     server.kill();
     assert!(checked as u64 > rounds() * 10, "only {checked} acknowledged items were checked: the test proved little");
+}
+
+/// Whether the only collection of a data folder has a saved graph.
+fn saved_graph(home: &Path) -> bool {
+    let graphs = std::fs::read_dir(home.join("data/index/graphs")).unwrap();
+    graphs.into_iter().any(|graph| graph.unwrap().path().join("current.json").exists())
 }
 
 /// Waits until a graph of `c` was saved since the server started.

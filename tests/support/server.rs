@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,8 @@ pub struct Server {
     process: Child,
     /// Its address, `http://…`
     pub base: String,
+    /// The lines of its log until now.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -47,9 +50,17 @@ impl Server {
             }
             seen.push(line);
         };
+        let log = Arc::new(Mutex::new(seen));
+        let written = Arc::clone(&log);
         // the pipe must not fill up
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, base }
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| written.lock().unwrap().push(line)));
+        Self { process, base, log }
+    }
+
+    /// The first line of its log that says so.
+    #[allow(dead_code, reason = "not every test that starts one reads its log")]
+    pub fn logged(&self, what: &str) -> Option<String> {
+        self.log.lock().unwrap().iter().find(|line| line.contains(what)).cloned()
     }
 
     /// Waits until it is.
