@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -34,6 +34,10 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// The time of a run up to which the thread that asks may make it: other requests of that thread wait so long at most,
 /// and in a longer run what the hand-over takes, some 50 µs, hardly shows.
 const SHORT: Duration = Duration::from_micros(500);
+
+/// How many items have to be alone in a row until only one of as many looks for company before it is run. To look is to
+/// go to the end of the async threads' queue, and another of them wakes to see what came there: some 25 µs.
+pub(super) const LONELY: u32 = 16;
 
 /// How often a closing queue looks whether the last admitted item is done.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
@@ -67,6 +71,8 @@ pub(super) struct Shared {
     pub(super) watchdog: Watchdog,
     pub(super) metrics: Arc<Metrics>,
     max_batch: AtomicUsize,
+    /// Items that have been alone since one last had company.
+    alone: AtomicU32,
     state: Mutex<State>,
     filled: Condvar,
     /// Where those wait that have not opened their session.
@@ -133,6 +139,7 @@ impl GraphQueue {
         metrics.max_batch.get_or_create(&options.labels).set(i64::try_from(options.max_batch).unwrap_or(i64::MAX));
         let queue = Self(Arc::new(Shared {
             max_batch: AtomicUsize::new(options.max_batch),
+            alone: AtomicU32::new(0),
             options,
             gate: Arc::new(gate),
             permits: permits.clone(),
@@ -194,8 +201,10 @@ impl GraphQueue {
     /// so that nobody has to be woken; otherwise as [`submit`](Self::submit).
     pub async fn run(&self, inputs: Vec<Row>, deadline: Instant, ticket: Ticket) -> Result<Answer> {
         if self.0.is_quick() {
-            // whoever else is ready comes in first: what comes together is to be one batch
-            tokio::task::yield_now().await;
+            if self.0.expects_company() {
+                // whoever else is ready comes in first: what comes together is to be one batch
+                tokio::task::yield_now().await;
+            }
             if let Some(mut loan) = self.0.borrow(deadline) {
                 let (job, pending) = Job::new(inputs, deadline, ticket);
                 loan.serve(job);
@@ -211,6 +220,12 @@ impl GraphQueue {
     pub(super) fn idle(&self) -> (usize, usize) {
         let state = self.0.lock();
         (state.parked.len(), state.standing_by)
+    }
+
+    /// Items that have been alone since one last had company.
+    #[cfg(test)]
+    pub(super) fn alone(&self) -> u32 {
+        self.0.alone.load(Ordering::Relaxed)
     }
 
     /// Admits nothing more; what was admitted is still computed.
@@ -292,10 +307,21 @@ impl Shared {
         self.options.any_thread && !item.is_zero() && item <= SHORT
     }
 
+    /// Whether others may come with an item, as far as one can tell from those before it.
+    fn expects_company(&self) -> bool {
+        let alone = self.alone.load(Ordering::Relaxed);
+        alone < LONELY || alone.is_multiple_of(LONELY)
+    }
+
     /// A session to run the only item there is; none where the item has company, is late, or would wait.
     fn borrow(&self, deadline: Instant) -> Option<Loan<'_>> {
         let now = Instant::now();
-        if self.gate.inside() > 1 || deadline <= now {
+        if self.gate.inside() > 1 {
+            self.alone.store(0, Ordering::Relaxed);
+            return None;
+        }
+        self.alone.fetch_add(1, Ordering::Relaxed);
+        if deadline <= now {
             return None;
         }
         let permit = self.permits.try_acquire(self.options.threads)?;

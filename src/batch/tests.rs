@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{queue::LONELY, *};
 use crate::{
     error::{Error, ErrorKind},
     runtime::{
@@ -148,6 +148,36 @@ async fn items_that_come_together_are_not_run_one_by_one() {
     futures_util::future::join_all((0..4).map(|value| bench.run(value as f32))).await;
     opener.join().unwrap();
     assert!(bench.script.batches.lock().unwrap()[before..].len() < 4);
+}
+
+#[tokio::test]
+async fn one_of_many_lone_items_looks_for_company_and_after_some_was_there_each_does() {
+    let bench = bench(&[Act::Double], 4, 64);
+    bench.run_until_here().await;
+    // how many were not ready at once, as those are that let others come in first; and whether this thread ran them all
+    let run = async |items: u32| {
+        let (mut looks, mut here) = (0, true);
+        for _ in 0..items {
+            let mut running = std::pin::pin!(bench.run(1.0));
+            if futures_util::poll!(&mut running).is_pending() {
+                looks += 1;
+                running.await;
+            }
+            here &= bench.ran_here();
+        }
+        (looks, here)
+    };
+    let since = Instant::now();
+    run(LONELY).await;
+    while run(4 * LONELY).await != (4, true) {
+        assert!(since.elapsed() < Duration::from_secs(10), "lone items looked for company more or less often");
+    }
+    let other = bench.queue.admit(1, soon()).unwrap();
+    while bench.queue.alone() > 0 {
+        bench.run(1.0).await;
+    }
+    drop(other);
+    assert_eq!(run(LONELY / 2).await.0, LONELY / 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
