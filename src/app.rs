@@ -17,7 +17,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     http::{self, AppState},
     image::CpuPool,
-    index::{EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, QdrantEngine, QdrantOptions, TransferReader},
+    index::{
+        EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, Orphan, QdrantEngine, QdrantOptions, TransferReader,
+    },
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, CudaOptions, GraphLoader, Runtime},
     service::{self, Parts, Service},
@@ -237,6 +239,29 @@ pub async fn import_collection(
             Err(error)
         }
     }
+}
+
+/// What no name leads to in the Qdrant cluster; of those idle for so long, if that is given, each is dropped with its
+/// pictures, whose number stands beside it.
+pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec<(Orphan, Option<usize>)>> {
+    if config.index.engine != config::IndexEngine::Qdrant {
+        let text = "an embedded index clears up what a killed process leaves when it is opened; orphans are those of a \
+            Qdrant cluster, with index.engine = \"qdrant\"";
+        return Err(Error::invalid_request(text));
+    }
+    let engine = QdrantEngine::connect(qdrant_options(&config.qdrant, Arc::default()))?;
+    let store = open_store(config)?;
+    let mut found = Vec::new();
+    for orphan in engine.orphans().await? {
+        let mut dropped = None;
+        if drop_idle.is_some_and(|least| orphan.idle >= least) {
+            let pictures = engine.drop_orphan(&orphan).await?;
+            dropped = Some(pictures.len());
+            service::forget_pictures(&store, pictures).await;
+        }
+        found.push((orphan, dropped));
+    }
+    Ok(found)
 }
 
 fn embedded_options(index: &config::Index, cores: usize, metrics: Arc<Metrics>) -> EmbeddedOptions {

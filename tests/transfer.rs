@@ -200,3 +200,10 @@ async fn an_import_that_is_killed_leaves_no_half_collection_and_can_be_repeated(
     assert!(to.run(&["import", "file"]).status.success());
     assert_eq!(contents(&to, "shop").await, contents(&from, "shop").await);
 }
+
+#[test]
+fn orphans_are_those_of_a_cluster() {
+    let output = Home::new().run(&["orphans"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complaint(&output).contains("orphans are those of a Qdrant cluster"), "{}", complaint(&output));
+}

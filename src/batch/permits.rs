@@ -45,7 +45,7 @@ impl RunPermits {
         }
         state.serving += 1;
         state.free -= threads;
-        self.0.freed.notify_all();
+        self.0.wake(&state);
         RunPermit { shared: Arc::clone(&self.0), threads }
     }
 
@@ -62,6 +62,15 @@ impl RunPermits {
     }
 }
 
+impl Shared {
+    /// Lets those who wait look again. Where nobody does, the system need not be asked for whom to wake.
+    fn wake(&self, state: &State) {
+        if state.serving != state.next {
+            self.freed.notify_all();
+        }
+    }
+}
+
 /// Cores held by one run.
 #[derive(Debug)]
 pub struct RunPermit {
@@ -71,8 +80,9 @@ pub struct RunPermit {
 
 impl Drop for RunPermit {
     fn drop(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).free += self.threads;
-        self.shared.freed.notify_all();
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.free += self.threads;
+        self.shared.wake(&state);
     }
 }
 

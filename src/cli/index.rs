@@ -1,15 +1,18 @@
-//! `latentd index export` and `import`: moves a collection between data folders, machines and engines.
+//! `latentd index export` and `import`: moves a collection between data folders, machines and engines. `orphans`: clears
+//! up in a Qdrant cluster.
 
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
     app,
     config::{self, Config, Flags},
     error::{Error, Result},
+    index::Orphan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +32,15 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
     },
+    /// List what killed processes have left in a Qdrant cluster: collections that no name leads to
+    Orphans {
+        /// Drop them, with their items and pictures; those that may still be in the making stay
+        #[arg(long)]
+        drop: bool,
+        /// With --drop: how long nothing has been written into one, in seconds
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS", requires = "drop")]
+        idle_s: u64,
+    },
 }
 
 pub(super) fn run(flags: &Flags, command: &Command) -> Result<()> {
@@ -40,7 +52,27 @@ pub(super) fn run(flags: &Flags, command: &Command) -> Result<()> {
     match command {
         Command::Export { collection, output } => runtime.block_on(export(&config, collection, output)),
         Command::Import { file, name } => runtime.block_on(import(&config, file, name.as_deref())),
+        Command::Orphans { drop, idle_s } => {
+            runtime.block_on(orphans(&config, drop.then(|| Duration::from_secs(*idle_s))))
+        }
     }
+}
+
+async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
+    let mut text = String::new();
+    for (orphan, dropped) in app::orphans(config, drop_idle).await? {
+        let Orphan { collection, made_for, items, idle } = orphan;
+        let fate = match (dropped, drop_idle) {
+            (Some(pictures), _) => format!("dropped, with {pictures} pictures"),
+            (None, Some(_)) => "left, for it may still be in the making".to_owned(),
+            (None, None) => "--drop removes it".to_owned(),
+        };
+        text += &format!("{collection}: made for {made_for}, {items} items, idle for {} s: {fate}\n", idle.as_secs());
+    }
+    if text.is_empty() {
+        "every collection has a name\n".clone_into(&mut text);
+    }
+    super::print(&text)
 }
 
 /// The file appears under its name when it is whole.

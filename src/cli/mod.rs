@@ -65,7 +65,7 @@ enum Command {
     /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some pictures
     /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
     Ingest(ingest::Options),
-    /// Move a collection between data folders
+    /// Move a collection between data folders; clear up in a Qdrant cluster
     #[command(subcommand)]
     Index(index::Command),
     /// Print the OpenAPI document

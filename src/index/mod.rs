@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
-pub use qdrant::{QdrantEngine, QdrantOptions};
+pub use qdrant::{Orphan, QdrantEngine, QdrantOptions};
 pub use terms::check_indexable;
 pub use transfer::{TransferItem, TransferPicture, TransferReader, TransferWriter};
 

@@ -15,6 +15,7 @@ mod killing;
 mod live;
 mod moving;
 mod nodes;
+mod orphans;
 mod proxy;
 mod replicas;
 #[path = "../support/server.rs"]

@@ -6,12 +6,14 @@ use latentd::index::{EmbeddedEngine, EmbeddedOptions, IndexEngine as _};
 
 use crate::{NODES, item, spec, wanted};
 
-fn run(home: &Path, settings: &[&str], arguments: &[&str]) {
+/// Runs a command on an index; returns what it printed.
+pub(crate) fn run(home: &Path, settings: &[&str], arguments: &[&str]) -> String {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_latentd"));
     command.arg("index").args(arguments).args(settings).arg("--data").arg(home.join("data")).current_dir(home);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

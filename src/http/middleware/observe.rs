@@ -108,8 +108,10 @@ fn labels(request: &Request) -> RequestLabels {
 fn server_timing(context: Option<&Context>, total: Duration) -> String {
     let mut text = String::new();
     let mut add = |name: &str, took: Duration| {
-        // writing to a string cannot fail
-        let _ = write!(text, "{}{name};dur={:.3}", if text.is_empty() { "" } else { ", " }, took.as_secs_f64() * 1e3);
+        let comma = if text.is_empty() { "" } else { ", " };
+        let micros = (took.as_nanos() + 500) / 1000;
+        // whole numbers are written several times faster than fractions; writing to a string cannot fail
+        let _ = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
     };
     for (stage, took) in context.iter().flat_map(|context| context.stages()) {
         add(stage.as_str(), took);

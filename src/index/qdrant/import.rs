@@ -37,11 +37,11 @@ impl Import for Unfinished {
         if winner.physical == self.entry.physical {
             return Ok(());
         }
-        physical::drop_with_pictures(&self.shared, &self.entry).await?;
+        physical::drop_with_pictures(&self.shared, &self.entry.physical).await?;
         Err(in_use(&self.entry.spec.name))
     }
 
     async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>> {
-        physical::drop_with_pictures(&self.shared, &self.entry).await
+        physical::drop_with_pictures(&self.shared, &self.entry.physical).await
     }
 }

@@ -1,14 +1,14 @@
 //! What is told of a collection.
 
 use futures_util::try_join;
-use qdrant_client::qdrant::{CountPoints, ScrollPoints};
+use qdrant_client::qdrant::CountPoints;
 
 use super::{
     collection::QdrantCollection,
     filter::translate,
     payload::{WRITTEN, integer_of},
     physical,
-    request::{descending, only, vectors},
+    request::newest,
 };
 use crate::{domain::Filter, error::Result, index::CollectionInfo};
 
@@ -66,14 +66,7 @@ impl QdrantCollection {
 
     /// The stamp of the last write; 0 where nothing is.
     async fn last_written(&self) -> Result<i64> {
-        let request = ScrollPoints {
-            collection_name: self.physical(),
-            limit: Some(1),
-            order_by: descending(WRITTEN),
-            with_payload: only(&[WRITTEN]),
-            with_vectors: vectors(false),
-            ..ScrollPoints::default()
-        };
+        let request = newest(self.physical());
         let answer = self.call(|node| {
             let request = request.clone();
             async move { node.points().scroll(request).await }

@@ -22,6 +22,7 @@ mod import;
 mod info;
 mod known;
 mod nodes;
+mod orphans;
 mod pages;
 mod payload;
 mod physical;
@@ -37,6 +38,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+pub use self::orphans::Orphan;
 use self::{catalogue::Entry, clock::Clock, collection::QdrantCollection, known::AllKnown, nodes::Nodes};
 use super::{
     Collection, CollectionInfo, CollectionRead as _, CollectionSpec, Import, IndexEngine, PictureRef,
@@ -169,7 +171,7 @@ impl IndexEngine for QdrantEngine {
         write::to_its_end(async move {
             // first, so that nobody opens what is about to go
             catalogue::strike(&shared, &entry).await?;
-            physical::drop_with_pictures(&shared, &entry).await
+            physical::drop_with_pictures(&shared, &entry.physical).await
         })
         .await
     }

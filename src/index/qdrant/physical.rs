@@ -12,7 +12,7 @@ use super::{
     failure::Failure,
     fields::NUMBERS,
     filter::except,
-    payload::{ADDED, MEDIA_TYPE, PICTURE, WRITTEN, picture_of, text},
+    payload::{ADDED, MEDIA_TYPE, PICTURE, WRITTEN, integer, picture_of, text},
     request::{is_empty, only, vectors},
 };
 use crate::{
@@ -21,6 +21,12 @@ use crate::{
     index::{CollectionSpec, PictureRef},
 };
 
+/// What a Qdrant collection says of itself, also to who looks at the cluster with other tools: the name it was made for,
+/// and the stamp of when.
+pub(super) const MADE_FOR: &str = "latentd";
+pub(super) const MADE: &str = "made";
+/// Hexadecimal digits that its name ends with.
+pub(super) const DRAWN: usize = 12;
 /// Pictures in one answer.
 const PAGE: u32 = 1000;
 
@@ -28,7 +34,7 @@ const PAGE: u32 = 1000;
 pub(super) async fn create(shared: &Shared, spec: CollectionSpec) -> Result<Entry> {
     let options = &shared.options;
     let drawn = uuid::Uuid::new_v4().simple().to_string();
-    let physical = format!("{}.{}.{}", options.prefix, spec.name, &drawn[..12]);
+    let physical = format!("{}.{}.{}", options.prefix, spec.name, &drawn[..DRAWN]);
     let entry = Entry { spec, physical };
     let params = VectorParams {
         size: entry.spec.dimension as u64,
@@ -41,8 +47,11 @@ pub(super) async fn create(shared: &Shared, spec: CollectionSpec) -> Result<Entr
         shard_number: Some(options.shard_number).filter(|&number| number > 0),
         replication_factor: Some(options.replication_factor),
         write_consistency_factor: Some(options.write_consistency_factor),
-        // for whoever looks at the cluster with other tools
-        metadata: [("latentd".to_owned(), text(entry.spec.name.as_str()))].into(),
+        metadata: [
+            (MADE_FOR.to_owned(), text(entry.spec.name.as_str())),
+            (MADE.to_owned(), integer(shared.clock.take(1))),
+        ]
+        .into(),
         ..CreateCollection::default()
     };
     let made = shared.nodes.call(|node| {
@@ -145,11 +154,11 @@ pub(super) async fn drop_collection(shared: &Shared, physical: &str) -> Result<(
 }
 
 /// Drops it after reading which pictures its items name.
-pub(super) async fn drop_with_pictures(shared: &Shared, entry: &Entry) -> Result<Vec<PictureRef>> {
+pub(super) async fn drop_with_pictures(shared: &Shared, physical: &str) -> Result<Vec<PictureRef>> {
     let (mut pictures, mut offset) = (Vec::new(), None);
     loop {
         let request = ScrollPoints {
-            collection_name: entry.physical.clone(),
+            collection_name: physical.to_owned(),
             filter: Some(except(None, is_empty(PICTURE))),
             limit: Some(PAGE),
             offset,
@@ -172,7 +181,7 @@ pub(super) async fn drop_with_pictures(shared: &Shared, entry: &Entry) -> Result
             break;
         }
     }
-    drop_collection(shared, &entry.physical).await?;
+    drop_collection(shared, physical).await?;
     Ok(pictures)
 }
 

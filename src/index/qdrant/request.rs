@@ -2,12 +2,13 @@
 
 use qdrant_client::qdrant::{
     Condition, Direction, FieldCondition, HasIdCondition, IsEmptyCondition, Match, OrderBy, PayloadIncludeSelector,
-    PointId, PointsIdsList, PointsSelector, StartFrom, WithPayloadSelector, WithVectorsSelector, WriteOrdering,
-    WriteOrderingType, condition::ConditionOneOf, r#match::MatchValue, point_id::PointIdOptions,
+    PointId, PointsIdsList, PointsSelector, ScrollPoints, StartFrom, WithPayloadSelector, WithVectorsSelector,
+    WriteOrdering, WriteOrderingType, condition::ConditionOneOf, r#match::MatchValue, point_id::PointIdOptions,
     points_selector::PointsSelectorOneOf, start_from, with_payload_selector, with_vectors_selector,
 };
 use uuid::Uuid;
 
+use super::payload::WRITTEN;
 use crate::domain::ItemId;
 
 /// The namespace of item ids, drawn once. Never change it: every id in every cluster is derived from it.
@@ -79,6 +80,18 @@ pub(super) fn ascending(key: &str, from: Option<i64>) -> Option<OrderBy> {
 
 pub(super) fn descending(key: &str) -> Option<OrderBy> {
     Some(OrderBy { key: key.to_owned(), direction: Some(Direction::Desc.into()), start_from: None })
+}
+
+/// The stamp of the last write into a Qdrant collection.
+pub(super) fn newest(collection_name: String) -> ScrollPoints {
+    ScrollPoints {
+        collection_name,
+        limit: Some(1),
+        order_by: descending(WRITTEN),
+        with_payload: only(&[WRITTEN]),
+        with_vectors: vectors(false),
+        ..ScrollPoints::default()
+    }
 }
 
 /// Writes of a point go through one of its replicas, so that all replicas apply them in one order; if that one dies,

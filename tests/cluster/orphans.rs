@@ -1,0 +1,87 @@
+//! What killed processes leave in a cluster is found and cleared up, and nothing else is.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use latentd::{
+    error::ErrorKind,
+    index::{IndexEngine as _, QdrantEngine, QdrantOptions},
+    store::PictureStore,
+};
+
+use crate::{NODES, item, moving::run, options, spec, wanted};
+
+fn nodes(what: &str) -> Option<Vec<String>> {
+    Some(wanted(NODES, what)?.split(',').map(|node| node.trim().to_owned()).collect())
+}
+
+/// A collection with two items, one of them with a picture, as an import leaves it whose process is killed.
+async fn killed_import(engine: &QdrantEngine, home: &Path) {
+    let import = engine.begin_import(spec("left")).await.unwrap();
+    let store = PictureStore::open(&home.join("data/pictures")).unwrap();
+    let mut pictured = item("a", 1);
+    let picture = store.put(&"left".parse().unwrap(), &pictured.id, Bytes::from_static(b"pixels"), "image/png").await;
+    pictured.picture = Some(picture.unwrap());
+    import.collection().upsert(vec![pictured, item("b", 2)]).await.unwrap();
+}
+
+/// How many files the folder holds.
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_else_is() {
+    let Some(nodes) = nodes("clearing up after killed processes") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let settings = options(&nodes);
+    let set = [
+        "index.engine=qdrant",
+        &format!("qdrant.url={}", nodes.join(",")),
+        &format!("qdrant.prefix={}", settings.prefix),
+    ];
+    let orphans = |flags: &[&str]| run(home.path(), &set, &[&["orphans"], flags].concat());
+    assert_eq!(orphans(&[]), "every collection has a name\n");
+    let engine = QdrantEngine::connect(settings.clone()).unwrap();
+    engine.create(spec("kept")).await.unwrap();
+    let kept = engine.open(&"kept".parse().unwrap()).await.unwrap();
+    kept.upsert(vec![item("c", 3)]).await.unwrap();
+    // another installation whose prefix begins as this one
+    let other = QdrantOptions { prefix: format!("{}.more", settings.prefix), ..settings };
+    let other = QdrantEngine::connect(other).unwrap();
+    killed_import(&other, tempfile::tempdir().unwrap().path()).await;
+    killed_import(&engine, home.path()).await;
+    assert_eq!(files(&home.path().join("data/pictures")), 1);
+
+    let listed = orphans(&[]);
+    assert!(listed.contains(": made for left, 2 items, idle for "), "{listed}");
+    assert!(listed.ends_with(" s: --drop removes it\n") && listed.lines().count() == 1, "{listed}");
+    let left = orphans(&["--drop"]);
+    assert!(left.ends_with(": left, for it may still be in the making\n"), "{left}");
+    assert_eq!(files(&home.path().join("data/pictures")), 1);
+    let dropped = orphans(&["--drop", "--idle-s", "0"]);
+    assert!(dropped.ends_with(": dropped, with 1 pictures\n"), "{dropped}");
+    assert_eq!(files(&home.path().join("data/pictures")), 0);
+    assert_eq!(orphans(&[]), "every collection has a name\n");
+
+    assert_eq!(kept.count(None).await.unwrap(), 1);
+    let others = other.orphans().await.unwrap();
+    assert_eq!(others.iter().map(|orphan| orphan.items).collect::<Vec<_>>(), [2]);
+    other.drop_orphan(&others[0]).await.unwrap();
+    engine.drop_collection(&"kept".parse().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_got_its_name_meanwhile_is_not_dropped() {
+    let Some(nodes) = nodes("an import that ends while orphans are dropped") else { return };
+    let engine = QdrantEngine::connect(options(&nodes)).unwrap();
+    let import = engine.begin_import(spec("c")).await.unwrap();
+    import.collection().upsert(vec![item("a", 1)]).await.unwrap();
+    let orphans = engine.orphans().await.unwrap();
+    import.finish().await.unwrap();
+    assert_eq!(engine.drop_orphan(&orphans[0]).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(engine.open(&"c".parse().unwrap()).await.unwrap().count(None).await.unwrap(), 1);
+    assert!(engine.orphans().await.unwrap().is_empty());
+    engine.drop_collection(&"c".parse().unwrap()).await.unwrap();
+}
