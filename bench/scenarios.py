@@ -163,7 +163,8 @@ def latency(bench: Bench, name: str) -> dict:
 
 
 def idle(bench: Bench) -> dict:
-    """One picture at a time, on the tiny model: what the server adds."""
+    """One picture at a time, on the tiny model: what the server adds. Rounds are short and there are many, since some of
+    them as a whole are a sixth slower: it depends on how soon a sleeping core wakes."""
     encoder, times = BY_NAME["tiny"], Times(0.5, (bench.seconds or 4) / 2)
 
     def serve(server: Server) -> dict:
@@ -172,7 +173,7 @@ def idle(bench: Bench) -> dict:
 
     turns = [(server.name, lambda server=server: serve(server)) for server in (LATENTD, FASTAPI)]
     turns.append(("limit-single", lambda: {"limit-single": measure.limit(bench.place, encoder, "single", "32", times)}))
-    return {"cells": rounds(bench.repeats, turns)}
+    return {"cells": rounds(3 * bench.repeats, turns)}
 
 
 def overload(bench: Bench) -> dict:
