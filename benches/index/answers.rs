@@ -18,12 +18,16 @@ impl Answers {
         self.found.iter().zip(truth).map(hits).sum::<usize>() as f64 / all as f64
     }
 
+    /// Searches per second by one who waits for each.
+    pub(crate) fn rate(&self) -> f64 {
+        self.times.len() as f64 / self.times.iter().sum::<Duration>().as_secs_f64()
+    }
+
     /// Recall, searches per second by one who waits for each, p50 and p99. Cut off, never rounded up.
     pub(crate) fn figures(&self, truth: &[Vec<u32>]) -> [String; 4] {
-        let rate = self.times.len() as f64 / self.times.iter().sum::<Duration>().as_secs_f64();
         [
             share(self.recall(truth)),
-            format!("{:.0}", rate.floor()),
+            format!("{:.0}", self.rate().floor()),
             percentile(&self.times, 50),
             percentile(&self.times, 99),
         ]
