@@ -255,9 +255,15 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
     for orphan in engine.orphans().await? {
         let mut dropped = None;
         if drop_idle.is_some_and(|least| orphan.idle >= least) {
-            let pictures = engine.drop_orphan(&orphan).await?;
-            dropped = Some(pictures.len());
-            service::forget_pictures(&store, pictures).await;
+            match engine.drop_orphan(&orphan).await {
+                Ok(pictures) => {
+                    dropped = Some(pictures.len());
+                    service::forget_pictures(&store, pictures).await;
+                }
+                // it has got its name meanwhile
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
         }
         found.push((orphan, dropped));
     }
