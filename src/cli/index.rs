@@ -12,7 +12,6 @@ use crate::{
     app,
     config::{self, Config, Flags},
     error::{Error, Result},
-    index::Orphan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -61,13 +60,18 @@ pub(super) fn run(flags: &Flags, command: &Command) -> Result<()> {
 async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
     let mut text = String::new();
     for (orphan, dropped) in app::orphans(config, drop_idle).await? {
-        let Orphan { collection, made_for, items, idle } = orphan;
         let fate = match (dropped, drop_idle) {
             (Some(pictures), _) => format!("dropped, with {pictures} pictures"),
             (None, Some(_)) => "left, for it may still be in the making".to_owned(),
             (None, None) => "--drop removes it".to_owned(),
         };
-        text += &format!("{collection}: made for {made_for}, {items} items, idle for {} s: {fate}\n", idle.as_secs());
+        text += &format!(
+            "{}: made for {}, {} items, idle for {} s: {fate}\n",
+            orphan.collection,
+            orphan.made_for,
+            orphan.items,
+            orphan.idle.as_secs()
+        );
     }
     if text.is_empty() {
         "every collection has a name\n".clone_into(&mut text);
