@@ -68,7 +68,11 @@ async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_els
     assert_eq!(kept.count(None).await.unwrap(), 1);
     let others = other.orphans().await.unwrap();
     assert_eq!(others.iter().map(|orphan| orphan.items).collect::<Vec<_>>(), [2]);
+    // where no collection was ever entered, or all entries were lost, nothing is dropped
+    assert_eq!(other.drop_orphan(&others[0]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    other.create(spec("first")).await.unwrap();
     other.drop_orphan(&others[0]).await.unwrap();
+    other.drop_collection(&"first".parse().unwrap()).await.unwrap();
     engine.drop_collection(&"kept".parse().unwrap()).await.unwrap();
 }
 

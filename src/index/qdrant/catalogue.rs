@@ -52,7 +52,7 @@ impl Entry {
 }
 
 /// The Qdrant collection of the catalogue.
-fn name_of(options: &QdrantOptions) -> String {
+pub(super) fn name_of(options: &QdrantOptions) -> String {
     format!("{}.catalogue", options.prefix)
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::CollectionName,
-    error::Result,
+    error::{Error, Result},
     index::{PictureRef, rules::in_use},
 };
 
@@ -60,8 +60,18 @@ impl QdrantEngine {
     /// Drops one; returns the pictures that its items named.
     ///
     /// # Errors
-    /// `already_exists` where a name leads to it by now.
+    /// `already_exists` where a name leads to it by now; `unavailable` where there is no catalogue: if that was lost,
+    /// every collection looks as if it had no name.
     pub async fn drop_orphan(&self, orphan: &Orphan) -> Result<Vec<PictureRef>> {
+        let catalogue = catalogue::name_of(&self.shared.options);
+        match physical::describe(&self.shared, &catalogue).await {
+            Ok(_) => {}
+            Err(Failure::NoCollection) => {
+                let text = format!("{catalogue} is not in the cluster, and nothing else tells what has a name");
+                return Err(Error::unavailable(text));
+            }
+            Err(failure) => return Err(failure.into()),
+        }
         let entry = catalogue::find(&self.shared, &orphan.made_for).await?;
         if entry.is_some_and(|entry| entry.physical == orphan.collection) {
             return Err(in_use(&orphan.made_for));
