@@ -233,7 +233,9 @@ pub async fn import_collection(
         }
         Err(error) => {
             match import.abandon().await {
-                Ok(pictures) => service::forget_pictures(&store, pictures).await,
+                Ok(pictures) => {
+                    service::forget_pictures(&store, pictures).await;
+                }
                 Err(other) => tracing::warn!(reason = other.chain(), "what was imported goes with the next start"),
             }
             Err(error)
@@ -241,9 +243,16 @@ pub async fn import_collection(
     }
 }
 
+/// Pictures of a collection that was dropped.
+pub struct Pictures {
+    pub deleted: usize,
+    /// Those that the store did not delete, and that nothing names any more.
+    pub left: usize,
+}
+
 /// What no name leads to in the Qdrant cluster; of those idle for so long, if that is given, each is dropped with its
-/// pictures, whose number stands beside it.
-pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec<(Orphan, Option<usize>)>> {
+/// pictures, if the store answers.
+pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec<(Orphan, Option<Pictures>)>> {
     if config.index.engine != config::IndexEngine::Qdrant {
         let text = "an embedded index clears up what a killed process leaves when it is opened; orphans are those of a \
             Qdrant cluster, with index.engine = \"qdrant\"";
@@ -251,14 +260,19 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
     }
     let engine = QdrantEngine::connect(qdrant_options(&config.qdrant, Arc::default()))?;
     let store = open_store(config)?;
+    if drop_idle.is_some() {
+        // what names the pictures goes first
+        store.ready().await?;
+    }
     let mut found = Vec::new();
     for orphan in engine.orphans().await? {
         let mut dropped = None;
         if drop_idle.is_some_and(|least| orphan.idle >= least) {
             match engine.drop_orphan(&orphan).await {
                 Ok(pictures) => {
-                    dropped = Some(pictures.len());
-                    service::forget_pictures(&store, pictures).await;
+                    let all = pictures.len();
+                    let left = service::forget_pictures(&store, pictures).await;
+                    dropped = Some(Pictures { deleted: all - left, left });
                 }
                 // it has got its name meanwhile
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,

@@ -5,9 +5,12 @@
     reason = "what a test takes for granted is a part of what it proves"
 )]
 
+#[path = "support/files.rs"]
+mod files;
+
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -17,6 +20,8 @@ use latentd::{
     store::PictureStore,
 };
 use serde_json::json;
+
+use self::files::files_below;
 
 /// A data folder and a place for files.
 struct Home(tempfile::TempDir);
@@ -50,11 +55,7 @@ impl Home {
 
     /// How many pictures the store holds.
     fn pictures(&self) -> usize {
-        fn count(folder: &Path) -> usize {
-            let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-            entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
-        }
-        count(&self.path("data/pictures"))
+        files_below(&self.path("data/pictures"))
     }
 }
 

@@ -58,10 +58,13 @@ pub(super) fn run(flags: &Flags, command: &Command) -> Result<()> {
 }
 
 async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
-    let mut text = String::new();
+    let (mut text, mut left) = (String::new(), 0);
     for (orphan, dropped) in app::orphans(config, drop_idle).await? {
         let fate = match (dropped, drop_idle) {
-            (Some(pictures), _) => format!("dropped, with {pictures} pictures"),
+            (Some(pictures), _) => {
+                left += pictures.left;
+                format!("dropped, pictures deleted: {}", pictures.deleted)
+            }
             (None, Some(_)) => "left, for it may still be in the making".to_owned(),
             (None, None) => "--drop removes it".to_owned(),
         };
@@ -76,7 +79,12 @@ async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
     if text.is_empty() {
         "every collection has a name\n".clone_into(&mut text);
     }
-    super::print(&text)
+    super::print(&text)?;
+    if left > 0 {
+        let text = format!("{left} pictures of what was dropped could not be deleted and stay in the store");
+        return Err(Error::unavailable(text));
+    }
+    Ok(())
 }
 
 /// The file appears under its name when it is whole.

@@ -300,11 +300,14 @@ async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Rea
 }
 
 /// Deletes pictures that nothing names any more. One that stays behind costs space and nothing else, so a failure is
-/// logged and not the caller's.
-pub async fn forget(store: &PictureStore, pictures: Vec<PictureRef>) {
+/// logged and not the caller's. Returns how many stay.
+pub async fn forget(store: &PictureStore, pictures: Vec<PictureRef>) -> usize {
+    let mut stay = 0;
     for picture in pictures {
         if let Err(error) = store.delete(&picture).await {
             tracing::warn!(key = %picture.key, reason = %error.chain(), "a picture without an item stays in the store");
+            stay += 1;
         }
     }
+    stay
 }

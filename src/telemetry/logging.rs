@@ -27,8 +27,8 @@ pub enum LogFormat {
 /// Lines that wait to be written, at most; whoever logs more waits, so that none is lost.
 const LINES: usize = 4096;
 
-/// How long the thread that writes rests after what was there. Lines that come meanwhile wait, and wake nobody: to wake
-/// it for each of them took more of a request than to make the line, and of another core what writing takes.
+/// How long the thread that writes rests after what was there. Lines that come meanwhile wait, and wake nobody; else each
+/// request of an idle server would wake this thread on another core, by a call of the system.
 const REST: Duration = Duration::from_millis(5);
 
 /// A writer whose thread runs behind requests from its first write on: where these want the cores, it comes later and

@@ -9,6 +9,8 @@ mod denoise;
 mod documents;
 mod embeddings;
 mod families;
+#[path = "../support/files.rs"]
+mod files;
 mod generate;
 mod harness;
 mod health;

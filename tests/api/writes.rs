@@ -1,22 +1,18 @@
 //! What a write does to its neighbours, to its pictures, and to the next start.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::{
+    files::files_below,
     harness::{CONTRASTIVE, Server, request},
     pictures::uri,
 };
 
 fn nested(levels: usize) -> String {
     format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels))
-}
-
-fn files_below(folder: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.map(|entry| entry.unwrap().path()).map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
 }
 
 #[tokio::test]

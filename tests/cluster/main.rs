@@ -11,6 +11,8 @@
 )]
 
 mod failing;
+#[path = "../support/files.rs"]
+mod files;
 mod killing;
 mod live;
 mod moving;

@@ -1,17 +1,25 @@
 //! A collection moves from one engine to the other and back, and is the same.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use latentd::index::{EmbeddedEngine, EmbeddedOptions, IndexEngine as _};
 
 use crate::{NODES, item, spec, wanted};
 
-/// Runs a command on an index; returns what it printed.
-pub(crate) fn run(home: &Path, settings: &[&str], arguments: &[&str]) -> String {
+/// Runs a command on an index.
+pub(crate) fn attempt(home: &Path, settings: &[&str], arguments: &[&str]) -> Output {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_latentd"));
     command.arg("index").args(arguments).args(settings).arg("--data").arg(home.join("data")).current_dir(home);
-    let output = command.output().unwrap();
+    command.output().unwrap()
+}
+
+/// Runs a command that succeeds; returns what it printed.
+pub(crate) fn run(home: &Path, settings: &[&str], arguments: &[&str]) -> String {
+    let output = attempt(home, settings, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

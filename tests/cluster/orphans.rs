@@ -1,6 +1,6 @@
 //! What killed processes leave in a cluster is found and cleared up, and nothing else is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use latentd::{
@@ -9,7 +9,13 @@ use latentd::{
     store::PictureStore,
 };
 
-use crate::{NODES, item, moving::run, options, spec, wanted};
+use crate::{
+    NODES,
+    files::files_below,
+    item,
+    moving::{attempt, run},
+    options, spec, wanted,
+};
 
 fn nodes(what: &str) -> Option<Vec<String>> {
     Some(wanted(NODES, what)?.split(',').map(|node| node.trim().to_owned()).collect())
@@ -23,12 +29,6 @@ async fn killed_import(engine: &QdrantEngine, home: &Path) {
     let picture = store.put(&"left".parse().unwrap(), &pictured.id, Bytes::from_static(b"pixels"), "image/png").await;
     pictured.picture = Some(picture.unwrap());
     import.collection().upsert(vec![pictured, item("b", 2)]).await.unwrap();
-}
-
-/// How many files the folder holds.
-fn files(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,17 +52,17 @@ async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_els
     let other = QdrantEngine::connect(other).unwrap();
     killed_import(&other, tempfile::tempdir().unwrap().path()).await;
     killed_import(&engine, home.path()).await;
-    assert_eq!(files(&home.path().join("data/pictures")), 1);
+    assert_eq!(files_below(&home.path().join("data/pictures")), 1);
 
     let listed = orphans(&[]);
     assert!(listed.contains(": made for left, 2 items, idle for "), "{listed}");
     assert!(listed.ends_with(" s: --drop removes it\n") && listed.lines().count() == 1, "{listed}");
     let left = orphans(&["--drop"]);
     assert!(left.ends_with(": left, for it may still be in the making\n"), "{left}");
-    assert_eq!(files(&home.path().join("data/pictures")), 1);
+    assert_eq!(files_below(&home.path().join("data/pictures")), 1);
     let dropped = orphans(&["--drop", "--idle-s", "0"]);
-    assert!(dropped.ends_with(": dropped, with 1 pictures\n"), "{dropped}");
-    assert_eq!(files(&home.path().join("data/pictures")), 0);
+    assert!(dropped.ends_with(": dropped, pictures deleted: 1\n"), "{dropped}");
+    assert_eq!(files_below(&home.path().join("data/pictures")), 0);
     assert_eq!(orphans(&[]), "every collection has a name\n");
 
     assert_eq!(kept.count(None).await.unwrap(), 1);
@@ -74,6 +74,48 @@ async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_els
     other.drop_orphan(&others[0]).await.unwrap();
     other.drop_collection(&"first".parse().unwrap()).await.unwrap();
     engine.drop_collection(&"kept".parse().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_dropped_while_the_store_is_away_and_pictures_that_stay_are_told() {
+    let Some(nodes) = nodes("clearing up beside a store that fails") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let settings = options(&nodes);
+    let (url, prefix) = (format!("qdrant.url={}", nodes.join(",")), format!("qdrant.prefix={}", settings.prefix));
+    let engine = QdrantEngine::connect(settings).unwrap();
+    engine.create(spec("kept")).await.unwrap();
+    killed_import(&engine, home.path()).await;
+    let there = ["index.engine=qdrant", &url, &prefix];
+    let away = [
+        "store.url=s3://pictures",
+        "store.endpoint=http://127.0.0.1:1",
+        "store.allow_http=true",
+        "store.access_key_id=a",
+        "store.secret_access_key=b",
+    ];
+    let orphans = |set: &[&str]| {
+        let output = attempt(home.path(), set, &["orphans", "--drop", "--idle-s", "0"]);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+
+    let (done, complaint) = orphans(&[&there[..], &away[..]].concat());
+    assert!(!done && complaint.contains("127.0.0.1:1"), "{complaint}");
+    assert_eq!(engine.orphans().await.unwrap().len(), 1);
+
+    // a folder in the picture's place cannot be deleted as a file
+    let picture = only_file(&home.path().join("data/pictures"));
+    std::fs::remove_file(&picture).unwrap();
+    std::fs::create_dir(&picture).unwrap();
+    let (done, complaint) = orphans(&there);
+    assert!(!done && complaint.contains("1 pictures of what was dropped could not be deleted"), "{complaint}");
+    assert!(engine.orphans().await.unwrap().is_empty());
+    engine.drop_collection(&"kept".parse().unwrap()).await.unwrap();
+}
+
+/// The file in a folder that has one, at whatever depth.
+fn only_file(folder: &Path) -> PathBuf {
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    if path.is_dir() { only_file(&path) } else { path }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

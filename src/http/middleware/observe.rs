@@ -110,7 +110,7 @@ fn server_timing(context: Option<&Context>, total: Duration) -> String {
     let mut add = |name: &str, took: Duration| {
         let comma = if text.is_empty() { "" } else { ", " };
         let micros = (took.as_nanos() + 500) / 1000;
-        // whole numbers are written several times faster than fractions; writing to a string cannot fail
+        // writing to a string cannot fail
         let _ = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
     };
     for (stage, took) in context.iter().flat_map(|context| context.stages()) {
