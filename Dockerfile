@@ -53,7 +53,7 @@ FROM ${DEBIAN} AS server
 RUN groupadd --gid 10001 latentd \
     && useradd --uid 10001 --gid latentd --no-create-home --home-dir /var/lib/latentd --shell /usr/sbin/nologin latentd \
     && install -d -o latentd -g latentd /var/lib/latentd
-# Whom clients of https trust: the picture store in a bucket, a Qdrant cluster, `latentd ingest`.
+# Whom clients of https trust: the image store in a bucket, a Qdrant cluster, `latentd ingest`.
 COPY --from=fetch /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE /usr/local/share/doc/latentd/LICENSE
 ENV LATENTD_LISTEN=0.0.0.0:8080 \

@@ -40,7 +40,7 @@ help:
 	@echo 'make lint       formatting, clippy, licences and sources'
 	@echo 'make docs       the API documentation of the crate, warnings refused'
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
-	@echo 'make fixtures   write the tiny models and pictures of tests/data again'
+	@echo 'make fixtures   write the tiny models and images of tests/data again'
 	@echo 'make models     train, export and measure every model of models/ again (hours; model NAME=... for one)'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'

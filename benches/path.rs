@@ -1,7 +1,7 @@
-//! The stages between a posted picture and its answer, one by one: `cargo bench --bench path`.
+//! The stages between a posted image and its answer, one by one: `cargo bench --bench path`.
 //!
 //! Decoding and preparing JPEGs of three sizes, whole and at a reduced size; batching by a queue whose graph does
-//! nothing; writing the numbers of an answer. Pictures are drawn here, with structure at every scale.
+//! nothing; writing the numbers of an answer. Images are drawn here, with structure at every scale.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first thing that is wrong")]
 
@@ -55,13 +55,13 @@ fn preprocessor(side: u32) -> Preprocessor {
     Preprocessor::new(input, PreprocessSpec::default()).unwrap()
 }
 
-fn pictures(criterion: &mut Criterion) {
+fn images(criterion: &mut Criterion) {
     let sizes = [("32x32", 32, 32, 32), ("640x480", 640, 480, 224), ("4032x3024", 4032, 3024, 224)];
     for (name, width, height, side) in sizes {
         let file = drawn(width, height);
         let preprocessor = preprocessor(side);
         let shrink = preprocessor.shrink(&probe(&file, ANY_SIZE).unwrap());
-        let mut group = criterion.benchmark_group("picture");
+        let mut group = criterion.benchmark_group("image");
         group.sample_size(10).measurement_time(Duration::from_secs(2));
         group.bench_function(BenchmarkId::new("decode", name), |bencher| {
             bencher.iter(|| decode(black_box(&file), ANY_SIZE).unwrap());
@@ -143,5 +143,5 @@ fn answers(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, pictures, batching, answers);
+criterion_group!(benches, images, batching, answers);
 criterion_main!(benches);

@@ -12,18 +12,18 @@ use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     batch::{RunPermits, Watchdog},
+    compute::CpuPool,
     config::{self, Config},
     domain::CollectionName,
     error::{Error, ErrorKind, Result},
     http::{self, AppState},
-    image::CpuPool,
     index::{
         EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, Orphan, QdrantEngine, QdrantOptions, TransferReader,
     },
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, CudaOptions, GraphLoader, Runtime},
     service::{self, Parts, Service},
-    store::PictureStore,
+    store::ImageStore,
     telemetry::Metrics,
 };
 
@@ -158,12 +158,36 @@ fn index_folder(config: &Config) -> PathBuf {
     Path::new(&config.general.data).join("index")
 }
 
-fn open_store(config: &Config) -> Result<PictureStore> {
-    PictureStore::connect(&Path::new(&config.general.data).join("pictures"), &config.store)
+/// Gives the folder of stored images, which versions before 0.2 called `pictures`, the name it has now.
+fn adopt_old_folder(old: &Path, new: &Path) -> Result<()> {
+    if !old.exists() {
+        return Ok(());
+    }
+    if new.exists() {
+        let text = format!(
+            "both {} and {} are there: move what is in the first into the second, and remove it",
+            old.display(),
+            new.display()
+        );
+        return Err(Error::unavailable(text));
+    }
+    std::fs::rename(old, new).map_err(|error| {
+        Error::unavailable(format!("cannot rename {} to {}: {error}", old.display(), new.display())).with_source(error)
+    })?;
+    tracing::info!(old = %old.display(), new = %new.display(), "the folder of stored images has its new name");
+    Ok(())
 }
 
-/// Index and pictures, for work on them beside a server or without one.
-fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, PictureStore)> {
+fn open_store(config: &Config) -> Result<ImageStore> {
+    let data = Path::new(&config.general.data);
+    if config.store.url.is_empty() {
+        adopt_old_folder(&data.join("pictures"), &data.join("images"))?;
+    }
+    ImageStore::connect(&data.join("images"), &config.store)
+}
+
+/// Index and images, for work on them beside a server or without one.
+fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, ImageStore)> {
     let metrics = Arc::default();
     let engine: Arc<dyn IndexEngine> = match config.index.engine {
         config::IndexEngine::Embedded => {
@@ -202,7 +226,7 @@ fn qdrant_options(qdrant: &config::Qdrant, metrics: Arc<Metrics>) -> QdrantOptio
     }
 }
 
-/// Writes a collection with its pictures; returns how many items it has.
+/// Writes a collection with its images; returns how many items it has.
 pub async fn export_collection(config: &Config, name: &CollectionName, out: impl Write) -> Result<u64> {
     if config.index.engine == config::IndexEngine::Embedded && !index_folder(config).exists() {
         // opening would make an empty index
@@ -233,8 +257,8 @@ pub async fn import_collection(
         }
         Err(error) => {
             match import.abandon().await {
-                Ok(pictures) => {
-                    service::forget_pictures(&store, pictures).await;
+                Ok(images) => {
+                    service::forget_images(&store, images).await;
                 }
                 Err(other) => tracing::warn!(reason = other.chain(), "what was imported goes with the next start"),
             }
@@ -243,16 +267,16 @@ pub async fn import_collection(
     }
 }
 
-/// Pictures of a collection that was dropped.
-pub struct Pictures {
+/// Images of a collection that was dropped.
+pub struct Images {
     pub deleted: usize,
     /// Those that the store did not delete, and that nothing names any more.
     pub left: usize,
 }
 
 /// What no name leads to in the Qdrant cluster; of those idle for so long, if that is given, each is dropped with its
-/// pictures, if the store answers.
-pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec<(Orphan, Option<Pictures>)>> {
+/// images, if the store answers.
+pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec<(Orphan, Option<Images>)>> {
     if config.index.engine != config::IndexEngine::Qdrant {
         let text = "an embedded index clears up what a killed process leaves when it is opened; orphans are those of a \
             Qdrant cluster, with index.engine = \"qdrant\"";
@@ -261,7 +285,7 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
     let engine = QdrantEngine::connect(qdrant_options(&config.qdrant, Arc::default()))?;
     let store = open_store(config)?;
     if drop_idle.is_some() {
-        // what names the pictures goes first
+        // what names the images goes first
         store.ready().await?;
     }
     let mut found = Vec::new();
@@ -269,10 +293,10 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
         let mut dropped = None;
         if drop_idle.is_some_and(|least| orphan.idle >= least) {
             match engine.drop_orphan(&orphan).await {
-                Ok(pictures) => {
-                    let all = pictures.len();
-                    let left = service::forget_pictures(&store, pictures).await;
-                    dropped = Some(Pictures { deleted: all - left, left });
+                Ok(images) => {
+                    let all = images.len();
+                    let left = service::forget_images(&store, images).await;
+                    dropped = Some(Images { deleted: all - left, left });
                 }
                 // it has got its name meanwhile
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,

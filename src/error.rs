@@ -5,8 +5,8 @@
 //! | situation | kind |
 //! | --- | --- |
 //! | the caller wrote something malformed, unknown or contradictory | [`ErrorKind::InvalidRequest`] |
-//! | bytes that are not a picture, or a damaged one | [`ErrorKind::InvalidImage`] |
-//! | a real picture format that this build does not read | [`ErrorKind::UnsupportedMediaType`] |
+//! | bytes that are not an image, or a damaged one | [`ErrorKind::InvalidImage`] |
+//! | a real image format that this build does not read | [`ErrorKind::UnsupportedMediaType`] |
 //! | something of ours broke and the caller can do nothing | [`ErrorKind::Internal`] |
 //! | something of ours is not there *now* (loading, draining, device lost) | [`ErrorKind::Unavailable`] |
 //!

@@ -4,15 +4,17 @@
 //! Rooms are modules, arrows are imports, and arrows point one way:
 //!
 //! `main → cli → app → http → service → {model, anomaly, index, store} → batch → runtime`, with `image` beside
-//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `memory`, `simd`, `telemetry`, `threads` and `tls` are
-//! leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only
+//! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `admission`, `compute`, `memory`,
+//! `simd`, `telemetry`, `threads` and `tls` are leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only
 //! `index::embedded` knows redb, only `index::qdrant` knows the Qdrant client, only `store` knows `object_store`.
 //! `tests/architecture.rs` fails on an arrow that runs back up.
 
+mod admission;
 pub mod anomaly;
 pub mod app;
 pub mod batch;
 pub mod cli;
+pub mod compute;
 pub mod config;
 pub mod domain;
 pub mod error;

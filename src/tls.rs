@@ -1,4 +1,4 @@
-//! The one TLS stack: rustls over ring, for pictures in a bucket and for `latentd ingest`. The server itself speaks
+//! The one TLS stack: rustls over ring, for images in a bucket and for `latentd ingest`. The server itself speaks
 //! clear text behind its proxy.
 
 /// Makes ring what rustls computes with. To be called before the first client is made; again, it does nothing.

@@ -12,10 +12,13 @@ use std::{
 };
 
 /// Anyone may use these.
-const LEAVES: [&str; 8] = ["domain", "error", "config", "memory", "simd", "telemetry", "threads", "tls"];
+const LEAVES: [&str; 10] =
+    ["admission", "compute", "domain", "error", "config", "memory", "simd", "telemetry", "threads", "tls"];
 
 /// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 23] = [
+    ("admission", &[]),
+    ("compute", &[]),
     ("domain", &[]),
     ("error", &[]),
     ("config", &[]),

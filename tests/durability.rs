@@ -275,7 +275,7 @@ async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
+async fn images_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let home = home_with_one_model();
     let client = client();
     let server = Server::start(home.path(), &[]);
@@ -288,10 +288,10 @@ async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     let posting = tokio::spawn(async move {
         let mut acknowledged = Vec::new();
         for number in 0_u32.. {
-            let picture = picture(number);
+            let image = image(number);
             let url = format!("{base}/v1/collections/p/items?id=n{number}");
-            match poster.post(url).body(picture.clone()).send().await {
-                Ok(answer) if answer.status() == 200 => acknowledged.push((number, picture)),
+            match poster.post(url).body(image.clone()).send().await {
+                Ok(answer) if answer.status() == 200 => acknowledged.push((number, image)),
                 Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
                 Err(_) => break,
             }
@@ -304,17 +304,17 @@ async fn pictures_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
     assert!(!acknowledged.is_empty());
     let server = Server::start(home.path(), &[]);
     server.ready().await;
-    for (number, picture) in acknowledged {
+    for (number, image) in acknowledged {
         let url = format!("{}/v1/collections/p/items/n{number}/image", server.base);
         let answer = client.get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        assert_eq!(answer.bytes().await.unwrap(), picture);
+        assert_eq!(answer.bytes().await.unwrap(), image);
     }
     server.kill();
 }
 
 /// A small uncompressed bitmap, drawn by number.
-fn picture(number: u32) -> Vec<u8> {
+fn image(number: u32) -> Vec<u8> {
     let (width, height) = (8_u32, 8_u32);
     let size = 54 + width * height * 3;
     let mut bytes = Vec::with_capacity(size as usize);

@@ -17,7 +17,7 @@ use std::{
 use latentd::{
     domain::{Embedding, Metric, TopK},
     index::{CollectionSpec, EmbeddedEngine, EmbeddedOptions, IndexEngine as _, NewItem, StoreMode, StoredItem},
-    store::PictureStore,
+    store::ImageStore,
 };
 use serde_json::json;
 
@@ -39,8 +39,8 @@ impl Home {
         EmbeddedEngine::open(&self.path("data/index"), EmbeddedOptions::default()).unwrap()
     }
 
-    fn store(&self) -> PictureStore {
-        PictureStore::open(&self.path("data/pictures")).unwrap()
+    fn store(&self) -> ImageStore {
+        ImageStore::open(&self.path("data/images")).unwrap()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -53,9 +53,9 @@ impl Home {
         self.command(arguments).output().unwrap()
     }
 
-    /// How many pictures the store holds.
-    fn pictures(&self) -> usize {
-        files_below(&self.path("data/pictures"))
+    /// How many images the store holds.
+    fn images(&self) -> usize {
+        files_below(&self.path("data/images"))
     }
 }
 
@@ -70,25 +70,25 @@ fn spec() -> CollectionSpec {
     }
 }
 
-/// Fills the collection; every third item has a picture.
+/// Fills the collection; every third item has an image.
 async fn fill(home: &Home, count: u32) {
     let (engine, store) = (home.engine(), home.store());
     engine.create(spec()).await.unwrap();
     let mut items = Vec::new();
     for at in 0..count {
         let id = format!("a/{at}").parse().unwrap();
-        let picture = match at % 3 {
+        let image = match at % 3 {
             0 => Some(store.put(&spec().name, &id, at.to_le_bytes().to_vec().into(), "image/png").await.unwrap()),
             _ => None,
         };
         let vector = Embedding::new(vec![at as f32 + 0.1, 2.0, -1.0 / (at + 1) as f32]).unwrap();
         let metadata = json!({"at": at, "deep": {"ü": [null, true, 1.5]}}).as_object().cloned().unwrap();
-        items.push(NewItem { id, vector, metadata, picture });
+        items.push(NewItem { id, vector, metadata, image });
     }
     engine.open(&spec().name).await.unwrap().upsert(items).await.unwrap();
 }
 
-/// Every item with the bytes of its picture, in order.
+/// Every item with the bytes of its image, in order.
 async fn contents(home: &Home, name: &str) -> Vec<(StoredItem, Option<Vec<u8>>)> {
     let (engine, store) = (home.engine(), home.store());
     let collection = engine.open(&name.parse().unwrap()).await.unwrap();
@@ -97,8 +97,8 @@ async fn contents(home: &Home, name: &str) -> Vec<(StoredItem, Option<Vec<u8>>)>
         let page = collection.page(TopK::new(1000).unwrap(), cursor, None).await.unwrap();
         for item in page.items {
             let mut item = collection.get(&item.id).await.unwrap();
-            let bytes = match item.picture.take() {
-                Some(picture) => Some(store.get(&picture).await.unwrap().to_vec()),
+            let bytes = match item.image.take() {
+                Some(image) => Some(store.get(&image).await.unwrap().to_vec()),
                 None => None,
             };
             all.push((item, bytes));
@@ -116,7 +116,7 @@ fn complaint(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_collection_moves_with_vectors_metadata_pictures_and_settings() {
+async fn a_collection_moves_with_vectors_metadata_images_and_settings() {
     let (from, to) = (Home::new(), Home::new());
     fill(&from, 1300).await;
     let exported = from.run(&["export", "shop", "--output", "shop.ndjson"]);
@@ -128,7 +128,7 @@ async fn a_collection_moves_with_vectors_metadata_pictures_and_settings() {
     assert_eq!(contents(&to, "shop").await, contents(&from, "shop").await);
     assert_eq!(to.engine().open(&spec().name).await.unwrap().spec(), &spec());
 
-    // The names of pictures aside, which exports do not hold, the copy exports as the original does.
+    // The names of images aside, which exports do not hold, the copy exports as the original does.
     let again = to.run(&["export", "shop"]);
     assert_eq!(again.stdout, fs::read(&file).unwrap());
 
@@ -161,8 +161,8 @@ async fn a_failed_export_leaves_no_file() {
     assert!(text.contains("there is no index in the data folder"), "{text}");
     fill(&home, 10).await;
     assert!(complaint(&home.run(&["export", "other", "-o", "file"])).contains("there is no collection \"other\""));
-    fs::remove_dir_all(home.path("data/pictures")).unwrap();
-    assert!(complaint(&home.run(&["export", "shop", "-o", "file"])).contains("the picture of the item \"a/0\""));
+    fs::remove_dir_all(home.path("data/images")).unwrap();
+    assert!(complaint(&home.run(&["export", "shop", "-o", "file"])).contains("the image of the item \"a/0\""));
     assert!(!home.path("file").exists() && !home.path("file.partial").exists());
 }
 
@@ -180,7 +180,7 @@ async fn an_import_that_fails_leaves_nothing() {
         let complaint = complaint(&to.run(&["import", "file"]));
         assert!(complaint.contains(expected), "{complaint}");
         assert!(to.engine().list().await.unwrap().is_empty());
-        assert_eq!(to.pictures(), 0);
+        assert_eq!(to.images(), 0);
     }
 }
 

@@ -191,5 +191,5 @@ impl Opened {
 
 pub(crate) fn item(id: usize, vector: &Embedding) -> NewItem {
     let metadata = json!({"tenth": id % 10, "hundredth": id % 100}).as_object().cloned().unwrap();
-    NewItem { id: id.to_string().parse().unwrap(), vector: vector.clone(), metadata, picture: None }
+    NewItem { id: id.to_string().parse().unwrap(), vector: vector.clone(), metadata, image: None }
 }

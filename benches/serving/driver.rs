@@ -189,7 +189,7 @@ impl Driver {
             by_status.into_iter().map(|(status, times)| (status.to_string(), spread(times))).collect();
         json!({
             "seconds": self.asking.window.length.as_secs_f64(),
-            "pictures_per_second": self.asking.window.rate(good().map(|sample| sample.done)),
+            "images_per_second": self.asking.window.rate(good().map(|sample| sample.done)),
             "answers_per_second": self.asking.window.rate(samples.iter().map(|sample| sample.done)),
             "statuses": statuses,
             "unanswered": unanswered,

@@ -1,11 +1,11 @@
-//! The same pictures and the same graph without a server, by latentd's own library.
+//! The same images and the same graph without a server, by latentd's own library.
 //!
 //! | what | does |
 //! | --- | --- |
 //! | `tensors` | runs batches that are ready: what ONNX Runtime gives |
 //! | `direct` | decodes, prepares and runs a batch, again and again, one thread and one session a core: nothing waits for anything |
 //! | `queued` | the same through the server's threads and queue, everything but HTTP |
-//! | `single` | one picture at a time in one thread: how soon an idle machine can answer |
+//! | `single` | one image at a time in one thread: how soon an idle machine can answer |
 
 use std::{
     path::PathBuf,
@@ -16,8 +16,9 @@ use std::{
 use clap::{Args, ValueEnum};
 use latentd::{
     batch::{Row, RunPermits, Watchdog},
+    compute::CpuPool,
     domain::Device,
-    image::{self, CpuPool},
+    image,
     model::{GraphRole, Model, ModelDefaults, Repository, RepositoryParts, VectorOptions},
     runtime::{GraphLoader, Runner, Runtime, SessionOptions, TensorView, cores},
 };
@@ -29,7 +30,7 @@ use crate::{
     window::{Window, spread},
 };
 
-/// More than any picture here has.
+/// More than any image here has.
 const MAX_PIXELS: u64 = 1 << 26;
 /// Up to this side the server decodes on the threads that also read the network.
 const INLINE_SIDE: u32 = 128;
@@ -51,20 +52,20 @@ pub(crate) struct Options {
     models: PathBuf,
     #[arg(long)]
     model: String,
-    /// A folder of pictures
+    /// A folder of images
     #[arg(long)]
-    pictures: PathBuf,
-    /// Pictures in one run; the server's default
+    images: PathBuf,
+    /// Images in one run; the server's default
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Pictures under way at a time, for `queued`
+    /// Images under way at a time, for `queued`
     #[arg(long, default_value_t = 64)]
     connections: usize,
     #[command(flatten)]
     times: Times,
 }
 
-/// One finished picture.
+/// One finished image.
 struct Sample {
     begun: Instant,
     done: Instant,
@@ -90,7 +91,7 @@ pub(crate) fn run(options: &Options) {
         "{}",
         json!({
             "seconds": window.length.as_secs_f64(),
-            "pictures_per_second": window.rate(samples.iter().map(|sample| sample.done)),
+            "images_per_second": window.rate(samples.iter().map(|sample| sample.done)),
             "batch": bench.batch,
             "latency": spread(times.collect()),
         })
@@ -99,7 +100,7 @@ pub(crate) fn run(options: &Options) {
 
 struct Bench {
     model: Arc<Model>,
-    pictures: Arc<Vec<Vec<u8>>>,
+    images: Arc<Vec<Vec<u8>>>,
     batch: usize,
     decodes: bool,
     runtime: Runtime,
@@ -132,7 +133,7 @@ impl Bench {
         let model = repository.get(&options.model.parse().unwrap()).unwrap();
         let file = options.models.join(&options.model).join(&model.manifest().graphs[&GraphRole::Encoder].file);
         Self {
-            pictures: Arc::new(files(&options.pictures)),
+            images: Arc::new(files(&options.images)),
             batch: if options.what == What::Single { 1 } else { options.batch },
             decodes: options.what != What::Tensors,
             runtime,
@@ -149,20 +150,20 @@ impl Bench {
         })
     }
 
-    /// One thread's batches, beginning with the picture of this number.
+    /// One thread's batches, beginning with the image of this number.
     fn batches(&self, first: usize, window: Window) -> Vec<Sample> {
         let options = SessionOptions { device: Device::Cpu, threads: 1 };
         let (mut runner, _) = self.runtime.open(&self.file, options).unwrap();
         let length = self.model.preprocessor().tensor_len();
         let mut tensors = vec![0.0; self.batch * length];
         let mut samples = Vec::new();
-        let mut next = first * self.pictures.len() / cores();
+        let mut next = first * self.images.len() / cores();
         while Instant::now() < window.end() {
             let begun = Instant::now();
             if self.decodes || samples.is_empty() {
                 for tensor in tensors.chunks_exact_mut(length) {
                     next += 1;
-                    prepare(&self.model, &self.pictures[next % self.pictures.len()], tensor);
+                    prepare(&self.model, &self.images[next % self.images.len()], tensor);
                 }
             }
             self.embed(runner.as_mut(), &tensors);
@@ -189,8 +190,8 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let tasks: Vec<_> = (0..options.connections)
             .map(|number| {
-                let (model, pictures, pool) = (Arc::clone(&self.model), Arc::clone(&self.pictures), Arc::clone(&pool));
-                let asker = Asker { model, pictures, pool };
+                let (model, images, pool) = (Arc::clone(&self.model), Arc::clone(&self.images), Arc::clone(&pool));
+                let asker = Asker { model, images, pool };
                 runtime.spawn(async move { asker.ask_until(window, number).await })
             })
             .collect();
@@ -201,14 +202,14 @@ impl Bench {
 /// What stands for one connection of the server.
 struct Asker {
     model: Arc<Model>,
-    pictures: Arc<Vec<Vec<u8>>>,
+    images: Arc<Vec<Vec<u8>>>,
     pool: Arc<CpuPool>,
 }
 
 impl Asker {
     async fn ask_until(self, window: Window, first: usize) -> Vec<Sample> {
         let graph = self.model.graph(GraphRole::Encoder).unwrap();
-        let header = image::probe(&self.pictures[0], MAX_PIXELS).unwrap();
+        let header = image::probe(&self.images[0], MAX_PIXELS).unwrap();
         let side = header.width.max(header.height).max(self.model.preprocessor().input().width);
         let mut samples = Vec::new();
         for number in (first..).step_by(7) {
@@ -218,8 +219,8 @@ impl Asker {
             }
             let deadline = begun + Duration::from_secs(30);
             let ticket = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
-            let (model, pictures) = (Arc::clone(&self.model), Arc::clone(&self.pictures));
-            let prepare = move || row(&model, &pictures[number % pictures.len()]);
+            let (model, images) = (Arc::clone(&self.model), Arc::clone(&self.images));
+            let prepare = move || row(&model, &images[number % images.len()]);
             let row = if side <= INLINE_SIDE { prepare() } else { self.pool.run(prepare).await.unwrap() };
             let inputs = graph.inputs_from(vec![("image", row)]).unwrap();
             let answer = graph.queue.submit(inputs, deadline, ticket).answer().await.unwrap();
@@ -230,16 +231,16 @@ impl Asker {
     }
 }
 
-fn prepare(model: &Model, picture: &[u8], tensor: &mut [f32]) {
+fn prepare(model: &Model, image: &[u8], tensor: &mut [f32]) {
     let preprocessor = model.preprocessor();
-    let shrink = preprocessor.shrink(&image::probe(picture, MAX_PIXELS).unwrap());
-    let decoded = image::decode_shrunk(picture, MAX_PIXELS, shrink).unwrap();
+    let shrink = preprocessor.shrink(&image::probe(image, MAX_PIXELS).unwrap());
+    let decoded = image::decode_shrunk(image, MAX_PIXELS, shrink).unwrap();
     preprocessor.write_tensor(&preprocessor.pixels(&decoded).unwrap(), tensor);
 }
 
-fn row(model: &Model, picture: &[u8]) -> Row {
+fn row(model: &Model, image: &[u8]) -> Row {
     let mut data = vec![0.0; model.preprocessor().tensor_len()];
-    prepare(model, picture, &mut data);
+    prepare(model, image, &mut data);
     let input = model.preprocessor().input();
     Row { shape: vec![input.channels.count(), input.height as usize, input.width as usize], data }
 }

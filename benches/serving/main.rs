@@ -36,7 +36,7 @@ struct Options {
 enum Command {
     /// Posts bodies to a server and measures its answers
     Load(load::Options),
-    /// Embeds pictures in this process, as fast as this machine can
+    /// Embeds images in this process, as fast as this machine can
     Limit(limit::Options),
 }
 

@@ -1,4 +1,4 @@
-//! Maps of where a picture is strange, and the four ways they are sent.
+//! Maps of where an image is strange, and the four ways they are sent.
 
 use ::image::ExtendedColorType;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The error at each pixel of a picture at the model's size.
+/// The error at each pixel of an image at the model's size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorMap {
     pub width: u32,
@@ -28,7 +28,7 @@ impl ErrorMap {
     }
 
     /// 8-bit grey, for the eye: scaled so that the map's own maximum is 255 (a map of zeros is black). Maps of two
-    /// pictures do not compare; [`png16`](Self::png16) does.
+    /// images do not compare; [`png16`](Self::png16) does.
     ///
     /// # Errors
     /// `internal` when the data do not fit the size.
@@ -54,19 +54,19 @@ impl ErrorMap {
         npy_f32(&[self.height as usize, self.width as usize], &self.data)
     }
 
-    /// The picture with the map over it as heat: colours from dark red over orange to pale yellow, opaque where
+    /// The image with the map over it as heat: colours from dark red over orange to pale yellow, opaque where
     /// the map has its own maximum, clear where it is 0, in proportion between. An 8-bit RGB PNG.
     ///
     /// # Errors
-    /// `internal` when the picture has another size than the map.
-    pub fn overlay(&self, picture: &Plane) -> Result<Vec<u8>> {
+    /// `internal` when the image has another size than the map.
+    pub fn overlay(&self, image: &Plane) -> Result<Vec<u8>> {
         let area = self.data.len();
         let mut data = Vec::with_capacity(area * 3);
-        if (picture.width, picture.height) == (self.width, self.height) {
-            let last = picture.channels.saturating_sub(1);
+        if (image.width, image.height) == (self.width, self.height) {
+            let last = image.channels.saturating_sub(1);
             for (pixel, alpha) in self.relative().enumerate() {
                 for (channel, hot) in heat(alpha).into_iter().enumerate() {
-                    let value = picture.data[channel.min(last) * area + pixel];
+                    let value = image.data[channel.min(last) * area + pixel];
                     data.push(to_byte(value * (1.0 - alpha) + hot * alpha));
                 }
             }

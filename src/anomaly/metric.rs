@@ -29,7 +29,7 @@ impl ErrorMetric {
         }
     }
 
-    /// The score of a whole picture; both have the same shape and values in 0…1.
+    /// The score of a whole image; both have the same shape and values in 0…1.
     #[must_use]
     pub fn score(self, original: &Plane, reconstruction: &Plane) -> f64 {
         match self {
@@ -71,7 +71,7 @@ impl fmt::Display for ErrorMetric {
 }
 
 fn mean_over_channels(a: &Plane, b: &Plane, of: impl Fn(f32) -> f32) -> Vec<f32> {
-    assert!(a.same_shape(b), "pictures of different shapes are compared");
+    assert!(a.same_shape(b), "images of different shapes are compared");
     let area = a.area();
     let mut mean = vec![0.0; area];
     for (a, b) in a.data.chunks_exact(area).zip(b.data.chunks_exact(area)) {

@@ -1,4 +1,4 @@
-//! What a variational model (arXiv 1312.6114) says of a picture, in nats.
+//! What a variational model (arXiv 1312.6114) says of an image, in nats.
 
 use super::ErrorMap;
 use crate::image::{Plane, quality};

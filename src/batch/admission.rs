@@ -102,7 +102,7 @@ impl Gate {
     }
 
     fn reject(&self, count: usize, reason: &'static str) {
-        let labels = RejectLabels { model: self.labels.model.clone(), reason };
+        let labels = RejectLabels { model: self.labels.model.clone(), work: "graph", reason };
         self.metrics.rejected.get_or_create(&labels).inc_by(count as u64);
     }
 

@@ -381,7 +381,7 @@ impl Shared {
 
     /// Answers a job that nobody waits for any more, without its run.
     pub(super) fn drop_job(&self, job: Job, reason: &'static str) {
-        let labels = RejectLabels { model: self.options.labels.model.clone(), reason };
+        let labels = RejectLabels { model: self.options.labels.model.clone(), work: "graph", reason };
         self.metrics.dropped.get_or_create(&labels).inc();
         job.finish(Err(Error::deadline_exceeded("the deadline passed in the queue")));
     }

@@ -33,7 +33,7 @@ pub(super) enum Command {
     },
     /// List what killed processes have left in a Qdrant cluster: collections that no name leads to
     Orphans {
-        /// Drop them, with their items and pictures; those that may still be in the making stay
+        /// Drop them, with their items and images; those that may still be in the making stay
         #[arg(long)]
         drop: bool,
         /// With --drop: how long nothing has been written into one, in seconds
@@ -61,9 +61,9 @@ async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
     let (mut text, mut left) = (String::new(), 0);
     for (orphan, dropped) in app::orphans(config, drop_idle).await? {
         let fate = match (dropped, drop_idle) {
-            (Some(pictures), _) => {
-                left += pictures.left;
-                format!("dropped, pictures deleted: {}", pictures.deleted)
+            (Some(images), _) => {
+                left += images.left;
+                format!("dropped, images deleted: {}", images.deleted)
             }
             (None, Some(_)) => "left, for it may still be in the making".to_owned(),
             (None, None) => "--drop removes it".to_owned(),
@@ -81,7 +81,7 @@ async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<()> {
     }
     super::print(&text)?;
     if left > 0 {
-        let text = format!("{left} pictures of what was dropped could not be deleted and stay in the store");
+        let text = format!("{left} images of what was dropped could not be deleted and stay in the store");
         return Err(Error::unavailable(text));
     }
     Ok(())

@@ -33,15 +33,15 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Pictures of one request, unless the server takes fewer or they are large.
+/// Images of one request, unless the server takes fewer or they are large.
 const BATCH: usize = 16;
 /// Batches read ahead.
 const AHEAD: usize = 2;
-/// What of a body is left for the form around a picture: its metadata, its id and the lines between.
+/// What of a body is left for the form around an image: its metadata, its id and the lines between.
 const FORM_BYTES: u64 = 80 << 10;
 /// The exit code of a run that came to nothing, as clap's for wrong usage.
 pub(super) const IN_VAIN: u8 = 2;
-/// The exit code of a run in which some pictures failed, and of one that was interrupted.
+/// The exit code of a run in which some images failed, and of one that was interrupted.
 const SOME_FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
@@ -56,19 +56,19 @@ pub(super) struct Options {
     /// Make the collection with this model if there is none
     #[arg(long, value_name = "NAME")]
     model: Option<ModelName>,
-    /// What the collection keeps of the pictures, if it is made
+    /// What the collection keeps of the images, if it is made
     #[arg(long, value_name = "MODE", requires = "model", value_parser = ["none", "thumbnail", "original"])]
     store: Option<String>,
-    /// Put the name of the folder that a picture lies in into its metadata, as `label`
+    /// Put the name of the folder that an image lies in into its metadata, as `label`
     #[arg(long)]
     labels_from_folders: bool,
-    /// The column or field of a list that holds the path of a picture
+    /// The column or field of a list that holds the path of an image
     #[arg(long, value_name = "NAME", default_value = "path")]
     path_field: String,
     /// The column or field of a list that may hold an id
     #[arg(long, value_name = "NAME", default_value = "id")]
     id_field: String,
-    /// Send pictures that are there already, too
+    /// Send images that are there already, too
     #[arg(long)]
     replace: bool,
     /// Requests side by side, at most; fewer while the server is busy
@@ -178,7 +178,7 @@ async fn prepare(api: &Api, options: &Options) -> Result<ServerLimits> {
     };
     let Some(model) = collection.get("model").and_then(Value::as_str) else {
         return Err(Error::invalid_request(format!(
-            "the collection {name} was made without a model: it takes no pictures"
+            "the collection {name} was made without a model: it takes no images"
         )));
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {

@@ -42,7 +42,7 @@ struct Settings {
     /// The folder of model folders [default: models]
     #[arg(long, global = true, value_name = "DIR")]
     models: Option<String>,
-    /// The folder of index and stored pictures [default: data]
+    /// The folder of index and stored images [default: data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
     /// The ONNX Runtime library [default: looked for in the usual places]
@@ -61,8 +61,8 @@ enum Command {
     Inspect(inspect::Options),
     /// Fill a collection of a running server from folders, tar files and lists
     ///
-    /// Pictures are named by the BLAKE3 of their bytes, so what is there already is skipped and an interrupted run goes
-    /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some pictures
+    /// Images are named by the BLAKE3 of their bytes, so what is there already is skipped and an interrupted run goes
+    /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some images
     /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
     Ingest(ingest::Options),
     /// Move a collection between data folders; clear up in a Qdrant cluster

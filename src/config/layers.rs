@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_store_has_to_be_one_and_its_secret_is_never_shown() {
+    fn an_image_store_has_to_be_one_and_its_secret_is_never_shown() {
         let (_folder, flags) = file("[store]\nurl = \"gs://x\"\nendpoint = \"http://h\"\naccess_key_id = \"k\"");
         let text = load(&flags, []).unwrap_err().to_string();
         for part in ["store.url", "store.allow_http", "store.secret_access_key"] {

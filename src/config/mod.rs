@@ -29,7 +29,7 @@ section! {
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
         /// The model repository: a folder of model folders. Environment: `LATENTD_MODELS`.
         models: String = "models".to_owned(),
-        /// The data folder: index and stored pictures. Environment: `LATENTD_DATA`.
+        /// The data folder: index and stored images. Environment: `LATENTD_DATA`.
         data: String = "data".to_owned(),
         /// The ONNX Runtime library; empty: look in the usual places. Environment: `LATENTD_ONNXRUNTIME`.
         onnxruntime: String = String::new(),
@@ -43,11 +43,11 @@ section! {
         body_bytes: u64 = 32 << 20,
         /// Bytes of all bodies held at a time; more is `overloaded`.
         bodies_in_flight_bytes: u64 = 256 << 20,
-        /// Pictures or items in one request.
+        /// Images or items in one request.
         images: usize = 64,
-        /// Pixels of one picture, told from its header before it is decoded.
+        /// Pixels of one image, told from its header before it is decoded.
         image_pixels: u64 = 50_000_000,
-        /// Bytes of all decoded pictures held at a time; decoding waits for room.
+        /// Bytes of all decoded images held at a time; decoding waits for room.
         decoded_in_flight_bytes: u64 = 512 << 20,
         /// Items admitted to one model's graph and not yet finished; more are `overloaded`.
         queue_items: usize = 256,
@@ -103,7 +103,7 @@ section! {
         max_batch: usize = 0,
         /// Milliseconds after which a run is ended.
         run_limit_ms: u64 = 60_000,
-        /// Threads that decode and prepare pictures; 0: one a core.
+        /// Threads that decode and prepare images; 0: one a core.
         decode_threads: usize = 0,
         /// Bytes of a CUDA device's memory that one session may take for its tensors; 0: as many as there are.
         cuda_memory_bytes: usize = 0,
@@ -113,7 +113,7 @@ section! {
 }
 
 section! {
-    /// Vectors of pictures that come again, byte for byte, are not computed again.
+    /// Vectors of images that come again, byte for byte, are not computed again.
     pub struct Cache in "cache" {
         /// Bytes of vectors kept, the least recently used going first; 0: none.
         bytes: u64 = 0,
@@ -188,9 +188,9 @@ section! {
 }
 
 section! {
-    /// Where stored pictures lie.
+    /// Where stored images lie.
     pub struct Store in "store" {
-        /// Empty: the folder `pictures` under `data`. Else `s3://BUCKET/PREFIX`, in S3 or a store that speaks its language.
+        /// Empty: the folder `images` under `data`. Else `s3://BUCKET/PREFIX`, in S3 or a store that speaks its language.
         url: String = String::new(),
         /// The address of such a store, as `https://minio.example.org:9000`; empty: S3 itself.
         endpoint: String = String::new(),
@@ -277,11 +277,10 @@ impl Config {
             found
                 .push("limits.bodies_in_flight_bytes is less than limits.body_bytes: no body of that size fits".into());
         }
-        // a decoded picture takes up to 4 bytes a pixel
+        // a decoded image takes up to 4 bytes a pixel
         if limits.decoded_in_flight_bytes < limits.image_pixels.saturating_mul(4) {
-            found.push(
-                "limits.decoded_in_flight_bytes is less than 4 × limits.image_pixels: no such picture fits".into(),
-            );
+            found
+                .push("limits.decoded_in_flight_bytes is less than 4 × limits.image_pixels: no such image fits".into());
         }
         if limits.queue_items < limits.images {
             found.push("limits.queue_items is less than limits.images: no such request is ever admitted".into());

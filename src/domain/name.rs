@@ -99,7 +99,7 @@ pub struct ItemId(String);
 text_type!(ItemId);
 
 impl ItemId {
-    /// The id of a picture that was sent without one: the BLAKE3 of its bytes, in hex, so that a repeated upload
+    /// The id of an image that was sent without one: the BLAKE3 of its bytes, in hex, so that a repeated upload
     /// changes nothing.
     #[must_use]
     pub fn of_content(bytes: &[u8]) -> Self {

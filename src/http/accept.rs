@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Media {
     Json,
-    /// The bare picture.
+    /// The bare image.
     Png,
     /// Vectors as little-endian f32, row-major.
     Octets,
@@ -91,24 +91,24 @@ mod tests {
 
     #[test]
     fn the_callers_first_wish_is_met() {
-        const PICTURE: &[Media] = &[Media::Json, Media::Png];
+        const IMAGE: &[Media] = &[Media::Json, Media::Png];
         const VECTOR: &[Media] = &[Media::Json, Media::Octets, Media::Npy];
         for (accept, offers, expected) in [
-            ("*/*", PICTURE, Some(Media::Json)),
-            ("", PICTURE, Some(Media::Json)),
-            ("image/png", PICTURE, Some(Media::Png)),
-            ("IMAGE/PNG", PICTURE, Some(Media::Png)),
-            ("image/*", PICTURE, Some(Media::Png)),
-            ("image/png, */*", PICTURE, Some(Media::Png)),
-            ("image/png;q=0.5, application/json", PICTURE, Some(Media::Json)),
-            ("image/avif,image/webp,*/*;q=0.8", PICTURE, Some(Media::Json)),
-            ("application/json;q=0, */*", PICTURE, Some(Media::Png)),
+            ("*/*", IMAGE, Some(Media::Json)),
+            ("", IMAGE, Some(Media::Json)),
+            ("image/png", IMAGE, Some(Media::Png)),
+            ("IMAGE/PNG", IMAGE, Some(Media::Png)),
+            ("image/*", IMAGE, Some(Media::Png)),
+            ("image/png, */*", IMAGE, Some(Media::Png)),
+            ("image/png;q=0.5, application/json", IMAGE, Some(Media::Json)),
+            ("image/avif,image/webp,*/*;q=0.8", IMAGE, Some(Media::Json)),
+            ("application/json;q=0, */*", IMAGE, Some(Media::Png)),
             ("application/*", VECTOR, Some(Media::Json)),
             ("application/octet-stream", VECTOR, Some(Media::Octets)),
             ("application/x-npy;q=0.9, application/octet-stream;q=0.1", VECTOR, Some(Media::Npy)),
-            ("text/html", PICTURE, None),
+            ("text/html", IMAGE, None),
             ("image/png", VECTOR, None),
-            ("*/*;q=0", PICTURE, None),
+            ("*/*;q=0", IMAGE, None),
         ] {
             assert_eq!(chosen(accept, offers), expected, "{accept}");
         }

@@ -1,4 +1,4 @@
-//! Answers in their forms: errors beside results, bare pictures, vectors as bytes.
+//! Answers in their forms: errors beside results, bare images, vectors as bytes.
 
 use axum::{
     http::{HeaderName, HeaderValue, header},
@@ -126,10 +126,10 @@ fn value(text: &str) -> Result<HeaderValue> {
     HeaderValue::try_from(text).map_err(|error| Error::internal("an answer's header is not text").with_source(error))
 }
 
-/// Refuses a bare answer to a request of several pictures.
-pub(super) fn only_one(media: Media, pictures: usize) -> Result<()> {
-    if media.is_binary() && pictures != 1 {
-        let text = format!("{} takes one picture, the request has {pictures}", media.as_str());
+/// Refuses a bare answer to a request of several images.
+pub(super) fn only_one(media: Media, images: usize) -> Result<()> {
+    if media.is_binary() && images != 1 {
+        let text = format!("{} takes one image, the request has {images}", media.as_str());
         return Err(Error::new(ErrorKind::NotAcceptable, text));
     }
     Ok(())

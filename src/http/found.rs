@@ -3,18 +3,18 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Form, Grammar, Kind, Pictures};
+use super::extract::{Form, Grammar, Images, Kind};
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
     index::Hit,
-    service::{Picture, QueryBy},
+    service::{Image, QueryBy},
 };
 
 /// What of a search is no option.
-pub(super) const QUERY: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
-/// A request about one picture, vector or item.
-pub(super) const SEARCH: Form = Form { json: QUERY, pictures: Pictures::Possible, repeated: &[] };
+pub(super) const QUERY: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
+/// A request about one image, vector or item.
+pub(super) const SEARCH: Form = Form { json: QUERY, images: Images::Possible, repeated: &[] };
 /// Items of an answer unless the caller says otherwise.
 pub(super) const LIMIT: usize = 10;
 
@@ -25,14 +25,14 @@ pub(super) const fn yes() -> bool {
 
 /// The one thing that a search is by.
 pub(super) fn query_by(
-    pictures: Option<Vec<Picture>>,
+    images: Option<Vec<Image>>,
     vector: Option<Result<Vec<f32>>>,
     id: Option<ItemId>,
 ) -> Result<QueryBy> {
-    let mut pictures = pictures.unwrap_or_default();
-    let (picture, more) = (pictures.pop(), !pictures.is_empty());
-    match (picture, vector, id) {
-        (Some(picture), None, None) if !more => Ok(QueryBy::Picture(picture)),
+    let mut images = images.unwrap_or_default();
+    let (image, more) = (images.pop(), !images.is_empty());
+    match (image, vector, id) {
+        (Some(image), None, None) if !more => Ok(QueryBy::Image(image)),
         (None, Some(vector), None) => Ok(QueryBy::Vector(vector?)),
         (None, None, Some(id)) => Ok(QueryBy::Id(id)),
         _ => Err(Error::invalid_request("a search is by exactly one `image`, `vector` or `id`")),

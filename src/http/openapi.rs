@@ -15,7 +15,7 @@ use super::{
     info(
         title = "latentd",
         description = "Embeddings, reconstructions, denoising, anomaly scores and nearest-image search from \
-            self-supervised image encoders.\n\nPictures come in three ways with the same answer: as a raw body with \
+            self-supervised image encoders.\n\nImages come in three ways with the same answer: as a raw body with \
             the options in the query, as `multipart/form-data`, or as JSON. Options may always stand in the query. \
             Every answer carries `x-request-id` and `Server-Timing`; `X-Request-Timeout-Ms` limits the time of a \
             request."
@@ -24,7 +24,7 @@ use super::{
     tags(
         (name = "health", description = "The server itself"),
         (name = "models", description = "What there is to serve"),
-        (name = "pictures", description = "Pictures through a model"),
+        (name = "images", description = "Images through a model"),
         (name = "collections", description = "Collections of the latent index"),
         (name = "items", description = "Items of a collection"),
         (name = "search", description = "Nearest items"),

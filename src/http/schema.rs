@@ -8,27 +8,27 @@ use utoipa::{
 
 use super::{
     compat::openai::InputOptions,
-    extract::PictureSchema,
+    extract::ImageSchema,
     routes::{
         AddOptions, BatchOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem,
         SearchOptions,
     },
 };
 
-/// Pictures in JSON, with the options beside them.
+/// Images in JSON, with the options beside them.
 #[derive(ToSchema)]
-pub(super) struct JsonPictures<O: ToSchema> {
+pub(super) struct JsonImages<O: ToSchema> {
     /// At least one; `limits.images` is how many at most.
-    images: Vec<PictureSchema>,
+    images: Vec<ImageSchema>,
     #[serde(flatten)]
     options: O,
 }
 
-/// Pictures in JSON, natively or by OpenAI's contract.
+/// Images in JSON, natively or by OpenAI's contract.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(super) enum JsonEmbeddings {
-    Native(JsonPictures<EmbeddingOptions>),
+    Native(JsonImages<EmbeddingOptions>),
     OpenAi(JsonInputs),
 }
 
@@ -43,32 +43,32 @@ pub(super) struct JsonInputs {
 #[derive(ToSchema)]
 #[serde(untagged)]
 enum Inputs {
-    One(PictureSchema),
-    Many(Vec<PictureSchema>),
+    One(ImageSchema),
+    Many(Vec<ImageSchema>),
 }
 
-/// Pictures as parts of a form, with the options as text parts.
+/// Images as parts of a form, with the options as text parts.
 #[derive(ToSchema)]
-pub(super) struct FormPictures<O: ToSchema> {
+pub(super) struct FormImages<O: ToSchema> {
     /// At least one; `limits.images` is how many at most.
     image: Vec<File>,
     #[serde(flatten)]
     options: O,
 }
 
-/// Pictures in JSON with a mask for all of them.
+/// Images in JSON with a mask for all of them.
 #[derive(ToSchema)]
 pub(super) struct JsonInpaint {
     /// At least one; `limits.images` is how many at most.
-    images: Vec<PictureSchema>,
+    images: Vec<ImageSchema>,
     /// Patches in which it is dark (below one half on average) are hidden. It is brought to the model's size as the
-    /// pictures are; what is transparent stays visible.
-    mask: Option<PictureSchema>,
+    /// images are; what is transparent stays visible.
+    mask: Option<ImageSchema>,
     #[serde(flatten)]
     options: InpaintOptions,
 }
 
-/// Pictures as parts of a form, with a mask for all of them.
+/// Images as parts of a form, with a mask for all of them.
 #[derive(ToSchema)]
 pub(super) struct FormInpaint {
     /// At least one; `limits.images` is how many at most.
@@ -79,18 +79,18 @@ pub(super) struct FormInpaint {
     options: InpaintOptions,
 }
 
-/// Two pictures or two latents, with the options beside them.
+/// Two images or two latents, with the options beside them.
 #[derive(ToSchema)]
 pub(super) struct JsonInterpolate {
     /// Two, unless there are latents.
-    images: Option<Vec<PictureSchema>>,
+    images: Option<Vec<ImageSchema>>,
     /// Two, of as many numbers as the model's latents have.
     latents: Option<Vec<Vec<f32>>>,
     #[serde(flatten)]
     options: InterpolateOptions,
 }
 
-/// A picture's file: JPEG, PNG, WebP, GIF, BMP or TIFF.
+/// An image's file: JPEG, PNG, WebP, GIF, BMP or TIFF.
 pub(super) struct File;
 
 impl PartialSchema for File {
@@ -124,28 +124,28 @@ pub(super) struct JsonItems {
     options: AddOptions,
 }
 
-/// Pictures as parts of a form, with their ids and metadata in the same order.
+/// Images as parts of a form, with their ids and metadata in the same order.
 #[derive(ToSchema)]
 pub(super) struct FormItems {
     image: Vec<File>,
-    /// One for each picture, or none.
+    /// One for each image, or none.
     id: Option<Vec<String>>,
-    /// A JSON object for each picture, or one for all.
+    /// A JSON object for each image, or one for all.
     metadata: Option<Vec<String>>,
     #[serde(flatten)]
     options: AddOptions,
 }
 
-/// A search in JSON: exactly one of a picture, a vector and an item's id, with the options beside it.
+/// A search in JSON: exactly one of an image, a vector and an item's id, with the options beside it.
 #[derive(ToSchema)]
 pub(super) struct JsonSearch {
-    image: Option<PictureSchema>,
+    image: Option<ImageSchema>,
     vector: Option<Vec<f32>>,
     #[serde(flatten)]
     options: SearchOptions,
 }
 
-/// A search by a picture as a part of a form.
+/// A search by an image as a part of a form.
 #[derive(ToSchema)]
 pub(super) struct FormSearch {
     /// None where `id` is given.
@@ -154,16 +154,16 @@ pub(super) struct FormSearch {
     options: SearchOptions,
 }
 
-/// A classification in JSON: exactly one of a picture, a vector and an item's id, with the options beside it.
+/// A classification in JSON: exactly one of an image, a vector and an item's id, with the options beside it.
 #[derive(ToSchema)]
 pub(super) struct JsonClassify {
-    image: Option<PictureSchema>,
+    image: Option<ImageSchema>,
     vector: Option<Vec<f32>>,
     #[serde(flatten)]
     options: ClassifyOptions,
 }
 
-/// A classification of a picture as a part of a form.
+/// A classification of an image as a part of a form.
 #[derive(ToSchema)]
 pub(super) struct FormClassify {
     /// None where `id` is given.

@@ -74,7 +74,7 @@ fn frames_fit(chunks: &[u8], canvas: &Header) -> bool {
     Chunks(chunks).all(|(name, payload)| match name {
         b"VP8 " => frame_fits(payload, canvas),
         // Behind its place and size, a frame of an animation has chunks of its own. One that follows alpha is read as
-        // a picture whatever its name.
+        // an image whatever its name.
         b"ANMF" => {
             let mut parts = Chunks(payload.get(16..).unwrap_or_default());
             let fit = parts.all(|(name, part)| matches!(name, b"ALPH" | b"VP8L") || frame_fits(part, canvas));

@@ -14,14 +14,16 @@ use ::image::{
 
 use super::{
     complete, header, jpeg,
-    pool::panic_message,
     resize::Size,
     shrink::Shrink,
     sniff::{Format, sniff},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    compute::panic_message,
+    error::{Error, ErrorKind, Result},
+};
 
-/// The longest side of a picture: as long as the 16 bits of most formats allow. What resizing takes grows with it.
+/// The longest side of an image: as long as the 16 bits of most formats allow. What resizing takes grows with it.
 const MAX_SIDE: u32 = 65_535;
 
 /// What a decoder may allocate beside the pixels: palettes, tables, metadata.
@@ -39,11 +41,11 @@ pub struct Header {
     pub(super) weight: u32,
 }
 
-/// The format and size of a picture, from its first bytes: microseconds, no allocation.
+/// The format and size of an image, from its first bytes: microseconds, no allocation.
 ///
 /// # Errors
-/// - `invalid_image`: empty, not a picture, or a header that is broken or cut off
-/// - `unsupported_media_type`: a picture format, or a variant of one, that is not read
+/// - `invalid_image`: empty, not an image, or a header that is broken or cut off
+/// - `unsupported_media_type`: an image format, or a variant of one, that is not read
 /// - `image_too_large`: more than `max_pixels` pixels, or a side of more than 65,535
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header> {
     let header = header::read(sniff(bytes)?, bytes)?;
@@ -52,7 +54,7 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header> {
         return Err(Error::new(
             ErrorKind::ImageTooLarge,
             format!(
-                "the picture has {} × {} = {pixels} pixels; the limit `limits.image_pixels` is {max_pixels}",
+                "the image has {} × {} = {pixels} pixels; the limit `limits.image_pixels` is {max_pixels}",
                 header.width, header.height
             ),
         ));
@@ -61,26 +63,26 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header> {
     if longer > MAX_SIDE {
         return Err(Error::new(
             ErrorKind::ImageTooLarge,
-            format!("the picture has a side of {longer} pixels; {MAX_SIDE} is the most"),
+            format!("the image has a side of {longer} pixels; {MAX_SIDE} is the most"),
         ));
     }
     Ok(header)
 }
 
-/// An upper estimate of the memory that decoding the picture takes at its peak, in bytes.
+/// An upper estimate of the memory that decoding the image takes at its peak, in bytes.
 #[must_use]
 pub fn decoded_bytes(header: &Header) -> u64 {
     u64::from(header.width) * u64::from(header.height) * u64::from(header.weight)
 }
 
-/// A picture as stored: 8-bit grey, grey and alpha, RGB, or RGBA, with an orientation that is not yet applied.
+/// An image as stored: 8-bit grey, grey and alpha, RGB, or RGBA, with an orientation that is not yet applied.
 ///
 /// Of a JPEG there may be fewer pixels than the file has ([`decode_shrunk`]).
 pub struct Decoded {
     /// Of the pixels in `data`.
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Of the picture in the file.
+    /// Of the image in the file.
     pub(super) stored: Size,
     pub(super) shrink: Shrink,
     /// 1…4.
@@ -115,7 +117,7 @@ impl Decoded {
     }
 }
 
-/// Decodes a picture of at most `max_pixels` pixels: the first frame of a GIF, the still picture of an animated
+/// Decodes an image of at most `max_pixels` pixels: the first frame of a GIF, the still image of an animated
 /// PNG, the first frame of a WebP, the first page of a TIFF. 16-bit samples keep their upper byte, as in Pillow.
 /// Embedded colour profiles are not applied.
 ///
@@ -125,7 +127,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
     decode_shrunk(bytes, max_pixels, Shrink::NONE)
 }
 
-/// [`decode`] for a picture that will be resized to a size of which [`Shrink::between`] made `shrink`. Formats other
+/// [`decode`] for an image that will be resized to a size of which [`Shrink::between`] made `shrink`. Formats other
 /// than JPEG are decoded as they are.
 ///
 /// # Errors
@@ -133,7 +135,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
 pub fn decode_shrunk(bytes: &[u8], max_pixels: u64, shrink: Shrink) -> Result<Decoded> {
     let header = probe(bytes, max_pixels)?;
     let bytes = complete::require(&header, bytes)?;
-    // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt picture.
+    // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt image.
     catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes, shrink))).unwrap_or_else(|payload| {
         let reason = panic_message(payload.as_ref()).to_owned();
         Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
@@ -166,7 +168,7 @@ fn limits(header: &Header) -> Limits {
 }
 
 fn read<D: ImageDecoder>(mut decoder: D, header: &Header, limits: Limits) -> ImageResult<Decoded> {
-    // The decoder must see the picture that was admitted, not another one deeper in the file.
+    // The decoder must see the image that was admitted, not another one deeper in the file.
     if decoder.dimensions() != (header.width, header.height) {
         return Err(ImageError::Limits(::image::error::LimitError::from_kind(
             ::image::error::LimitErrorKind::DimensionError,

@@ -23,15 +23,15 @@ use crate::error::{Error, Result};
 /// Of thumbnails, 1…100.
 const THUMBNAIL_QUALITY: u8 = 85;
 
-/// A picture of one or three channels as an 8-bit PNG: each value is `round(255 · v)`, clamped; not a number is 0.
+/// An image of one or three channels as an 8-bit PNG: each value is `round(255 · v)`, clamped; not a number is 0.
 ///
 /// # Errors
-/// `internal` when the shape is not a picture's.
+/// `internal` when the shape is not an image's.
 pub fn png(plane: &Plane) -> Result<Vec<u8>> {
     png_pixels(&to_bytes(plane)?)
 }
 
-/// A picture as an 8-bit PNG.
+/// An image as an 8-bit PNG.
 ///
 /// # Errors
 /// `internal` when the data do not fit the size.
@@ -96,7 +96,7 @@ pub fn data_uri(png: &[u8]) -> String {
 pub(crate) fn png_raw(data: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Result<Vec<u8>> {
     let expected = u64::from(width) * u64::from(height) * u64::from(colour.bits_per_pixel()) / 8;
     if data.len() as u64 != expected || expected == 0 {
-        return Err(Error::internal(format!("{} bytes are no picture of {width} × {height}", data.len())));
+        return Err(Error::internal(format!("{} bytes are no image of {width} × {height}", data.len())));
     }
     let mut file = Vec::new();
     let encoder = PngEncoder::new_with_quality(Cursor::new(&mut file), CompressionType::Fast, FilterType::Adaptive);
@@ -114,7 +114,7 @@ fn to_bytes(plane: &Plane) -> Result<Pixels> {
     let channels = match plane.channels {
         1 => Channels::Gray,
         3 => Channels::Rgb,
-        other => return Err(Error::internal(format!("a picture of {other} channels cannot be written as PNG"))),
+        other => return Err(Error::internal(format!("an image of {other} channels cannot be written as PNG"))),
     };
     let area = plane.area();
     let mut data = vec![0; area * plane.channels];

@@ -1,5 +1,5 @@
-//! What tests of pictures share: the files of `tests/data/images`, which Pillow and scikit-image wrote, and the
-//! pictures that both sides draw.
+//! What tests of images share: the files of `tests/data/images`, which Pillow and scikit-image wrote, and the
+//! images that both sides draw.
 
 use std::{
     collections::BTreeMap,
@@ -112,8 +112,8 @@ pub(crate) fn pattern(width: u32, height: u32, channels: u32, seed: u32) -> Vec<
     data
 }
 
-/// The pattern as a decoded picture of one or three channels.
-pub(crate) fn picture(width: u32, height: u32, channels: u8, seed: u32) -> Decoded {
+/// The pattern as a decoded image of one or three channels.
+pub(crate) fn image(width: u32, height: u32, channels: u8, seed: u32) -> Decoded {
     Decoded {
         width,
         height,

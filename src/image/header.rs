@@ -1,4 +1,4 @@
-//! How large a picture claims to be, from its first bytes, without decoding or allocating anything.
+//! How large an image claims to be, from its first bytes, without decoding or allocating anything.
 
 use super::{decode::Header, jpeg, sniff::Format};
 use crate::error::{Error, Result};
@@ -103,7 +103,7 @@ fn tiff(bytes: &Bytes<'_>) -> Option<Claim> {
             _ => {}
         }
     }
-    // The decoder's own buffer and the picture made of it.
+    // The decoder's own buffer and the image made of it.
     Some((width?, height?, samples.clamp(1, 5) * bits.div_ceil(8).clamp(1, 4) * 2))
 }
 

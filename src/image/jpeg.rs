@@ -1,7 +1,7 @@
 //! JPEG: its segments, whether it is all there, and its pixels.
 //!
 //! The decoder fills what a truncated file lacks with grey and reports success, and it takes a few hundred bytes
-//! that claim a large picture at their word. So the segments are walked first: the file must reach the end marker
+//! that claim a large image at their word. So the segments are walked first: the file must reach the end marker
 //! of its own scans, and hold at least as many bits as its blocks need.
 
 mod pixels;
@@ -49,7 +49,7 @@ impl Frame {
         if self.components == 1 { 1 } else { 3 }
     }
 
-    /// The fewest bits that code the picture: every block takes a code for its first coefficient and, in a
+    /// The fewest bits that code the image: every block takes a code for its first coefficient and, in a
     /// sequential scan, one for its end.
     const fn fewest_bits(&self) -> u64 {
         if self.progressive { self.blocks } else { 2 * self.blocks }

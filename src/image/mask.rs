@@ -1,4 +1,4 @@
-//! Which patches of a picture are hidden: drawn with a seed, listed, painted, or complementary to one another.
+//! Which patches of an image are hidden: drawn with a seed, listed, painted, or complementary to one another.
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::pixels::Plane;
 use crate::error::{Error, Result};
 
-/// The square patches of a picture, numbered row by row from 0 at the top left.
+/// The square patches of an image, numbered row by row from 0 at the top left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     pub columns: usize,
@@ -45,7 +45,7 @@ const COMPLEMENTARY_SEED: u64 = 0;
 /// More complementary masks than this give no better an average for their runs.
 const COMPLEMENTARY_MASKS: usize = 4;
 
-/// Hidden patches of a picture.
+/// Hidden patches of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     grid: Grid,
@@ -79,12 +79,12 @@ impl Mask {
         Self::hiding(grid, shuffled(grid, seed).into_iter().take(count))
     }
 
-    /// Hides the patches in which a grey picture of the grid's size, with values in 0…1, is dark: below one half on
+    /// Hides the patches in which a grey image of the grid's size, with values in 0…1, is dark: below one half on
     /// average.
     #[must_use]
-    pub fn of_picture(grid: Grid, picture: &Plane) -> Self {
+    pub fn of_image(grid: Grid, image: &Plane) -> Self {
         let mut sums = vec![0.0_f64; grid.patches()];
-        for (patch, value) in grid.of_pixels().zip(&picture.data) {
+        for (patch, value) in grid.of_pixels().zip(&image.data) {
             sums[patch] += f64::from(*value);
         }
         let half = (grid.side * grid.side) as f64 / 2.0;
@@ -149,10 +149,10 @@ impl Mask {
         self.hidden.iter().map(rank).collect()
     }
 
-    /// The picture with its hidden patches taken from `prediction`, which has the same shape.
+    /// The image with its hidden patches taken from `prediction`, which has the same shape.
     #[must_use]
-    pub fn filled(&self, picture: &Plane, prediction: &Plane) -> Plane {
-        let mut filled = picture.clone();
+    pub fn filled(&self, image: &Plane, prediction: &Plane) -> Plane {
+        let mut filled = image.clone();
         let area = filled.area();
         for (channel, predicted) in filled.data.chunks_exact_mut(area).zip(prediction.data.chunks_exact(area)) {
             for ((value, predicted), hidden) in channel.iter_mut().zip(predicted).zip(self.of_pixels()) {
@@ -164,11 +164,11 @@ impl Mask {
         filled
     }
 
-    /// The picture with its hidden patches in mid-grey, as people like to see what a model was given.
+    /// The image with its hidden patches in mid-grey, as people like to see what a model was given.
     #[must_use]
-    pub fn shaded(&self, picture: &Plane) -> Plane {
-        let grey = Plane { data: vec![0.5; picture.data.len()], ..*picture };
-        self.filled(picture, &grey)
+    pub fn shaded(&self, image: &Plane) -> Plane {
+        let grey = Plane { data: vec![0.5; image.data.len()], ..*image };
+        self.filled(image, &grey)
     }
 
     /// Whether each pixel of one channel is hidden.
@@ -178,7 +178,7 @@ impl Mask {
 }
 
 /// For each pixel the mean of the values that were made under the masks that hid it, channel by channel; 0 where no
-/// mask did. Each list is of one picture's size, of one or more channels.
+/// mask did. Each list is of one image's size, of one or more channels.
 #[must_use]
 pub fn mean_where_hidden<'a>(parts: impl Iterator<Item = (&'a Mask, &'a [f32])>) -> Vec<f32> {
     let (mut sums, mut counts) = (Vec::new(), Vec::new());

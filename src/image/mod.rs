@@ -1,17 +1,17 @@
-//! Pictures: bytes → pixels → tensor, and back.
+//! Images: bytes → pixels → tensor, and back.
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `spec` | what a model asks of its pictures, as plain data |
-//! | `sniff`, `header` | which format the bytes are and how large a picture they claim, without decoding |
+//! | `spec` | what a model asks of its images, as plain data |
+//! | `sniff`, `header` | which format the bytes are and how large an image they claim, without decoding |
 //! | `decode`, `jpeg` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
 //! | `shrink` | by how much a JPEG is decoded smaller |
 //! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
 //! | `resize` | Pillow's resampling, bit for bit |
 //! | `preprocess` | pixels → tensor in the order of Hugging Face processors, and back to 0…1 |
 //! | `encode`, `npy` | pixels and arrays → bytes |
-//! | `quality`, `noise` | how alike two pictures are; noise that repeats |
-//! | `mask` | which patches of a picture are hidden |
+//! | `quality`, `noise` | how alike two images are; noise that repeats |
+//! | `mask` | which patches of an image are hidden |
 //! | `pool` | the threads that do this work |
 
 mod complete;
@@ -23,7 +23,6 @@ pub mod mask;
 pub mod noise;
 pub mod npy;
 pub mod pixels;
-pub mod pool;
 pub mod preprocess;
 pub mod quality;
 pub mod resize;
@@ -38,7 +37,6 @@ pub use decode::{Decoded, Header, decode, decode_shrunk, decoded_bytes, probe};
 pub use mask::{Grid, Mask};
 pub use noise::Noise;
 pub use pixels::{Pixels, Plane};
-pub use pool::CpuPool;
 pub use preprocess::Preprocessor;
 pub use shrink::Shrink;
 pub use sniff::Format;

@@ -1,4 +1,4 @@
-//! Noise that is added to pictures, and repeats exactly with its seed.
+//! Noise that is added to images, and repeats exactly with its seed.
 
 use std::{fmt, str::FromStr};
 
@@ -19,7 +19,7 @@ pub enum Noise {
 }
 
 impl Noise {
-    /// The noisy picture, clipped to 0…1. The same picture and seed give the same values.
+    /// The noisy image, clipped to 0…1. The same image and seed give the same values.
     #[must_use]
     pub fn apply(&self, plane: &Plane, seed: u64) -> Plane {
         let mut noisy = plane.clone();

@@ -10,7 +10,7 @@ use super::{
     spec::{Background, Channels, InputSpec},
 };
 
-/// An 8-bit picture, row by row, channels interleaved (HWC).
+/// An 8-bit image, row by row, channels interleaved (HWC).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pixels {
     pub width: u32,
@@ -20,7 +20,7 @@ pub struct Pixels {
     pub data: Vec<u8>,
 }
 
-/// A picture with values in 0…1, channel after channel (CHW).
+/// An image with values in 0…1, channel after channel (CHW).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
     pub width: u32,
@@ -44,7 +44,7 @@ impl Plane {
 }
 
 impl Decoded {
-    /// The picture at its own size as a model's input describes it: transparent pixels flattened on the
+    /// The image at its own size as a model's input describes it: transparent pixels flattened on the
     /// background, in the channels asked for, upright (if the input wants that). Shrunk, if it was decoded so.
     #[must_use]
     pub fn to_pixels(&self, input: &InputSpec) -> Pixels {
@@ -68,8 +68,8 @@ impl Decoded {
         View { upright: turned(self.stored, self.orientation), source, data: Cow::Owned(upright) }
     }
 
-    /// Where the stored picture lies in the pixels, once they are turned: all of them, but for the pixels at the far
-    /// edges of a shrunk picture, which may stand for fewer of the file's than the others do.
+    /// Where the stored image lies in the pixels, once they are turned: all of them, but for the pixels at the far
+    /// edges of a shrunk image, which may stand for fewer of the file's than the others do.
     fn area(&self, orientation: Orientation) -> Area {
         let side = |stored: u32| f64::from(stored) / f64::from(self.shrink.factor());
         let (width, height) = (side(self.stored.width), side(self.stored.height));
@@ -94,9 +94,9 @@ impl Decoded {
     }
 }
 
-/// A picture as a model's input describes it, before it is resized.
+/// An image as a model's input describes it, before it is resized.
 pub(super) struct View<'a> {
-    /// The size of the picture in the file, turned upright.
+    /// The size of the image in the file, turned upright.
     pub(super) upright: Size,
     pub(super) source: Source,
     pub(super) data: Cow<'a, [u8]>,
@@ -107,7 +107,7 @@ pub(super) const fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((r as u32 * 19595 + g as u32 * 38470 + b as u32 * 7471 + 0x8000) >> 16) as u8
 }
 
-/// The background in the channels of a picture, 1 or 3 values.
+/// The background in the channels of an image, 1 or 3 values.
 pub(super) fn background(colour: Background, channels: Channels) -> Vec<u8> {
     match channels {
         Channels::Rgb => colour.0.to_vec(),
@@ -155,7 +155,7 @@ const fn turned(size: Size, orientation: Orientation) -> Size {
     }
 }
 
-/// The upright picture. Each of its rows is a row or a column of the stored one, read forwards or backwards.
+/// The upright image. Each of its rows is a row or a column of the stored one, read forwards or backwards.
 fn oriented<const N: usize>(data: &[u8], size: Size, orientation: Orientation) -> Vec<u8> {
     let (width, height) = (size.width as usize, size.height as usize);
     let pixels = data.as_chunks::<N>().0;

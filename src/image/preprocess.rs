@@ -46,7 +46,7 @@ impl Preprocessor {
         &self.spec
     }
 
-    /// Values of one picture: channels · height · width.
+    /// Values of one image: channels · height · width.
     #[must_use]
     pub const fn tensor_len(&self) -> usize {
         self.input.channels.count() * self.area()
@@ -61,10 +61,10 @@ impl Preprocessor {
         }
     }
 
-    /// The picture at the model's size, as the model will see it.
+    /// The image at the model's size, as the model will see it.
     ///
     /// # Errors
-    /// `invalid_image` when the model takes pictures of its own size only and this one has another.
+    /// `invalid_image` when the model takes images of its own size only and this one has another.
     pub fn pixels(&self, decoded: &Decoded) -> Result<Pixels> {
         let view = decoded.view(&self.input);
         let (to, channels) = (self.resized_to(view.upright), self.input.channels);
@@ -77,7 +77,7 @@ impl Preprocessor {
         Ok(Pixels { width: self.input.width, height: self.input.height, channels, data })
     }
 
-    /// The tensor of a picture at the model's size: CHW, rescaled and normalised, into `out` of
+    /// The tensor of an image at the model's size: CHW, rescaled and normalised, into `out` of
     /// [`tensor_len`](Self::tensor_len) values.
     ///
     /// Panics when either has another size: both come from this preprocessor.
@@ -91,7 +91,7 @@ impl Preprocessor {
         }
     }
 
-    /// A picture at the model's size with values in 0…1.
+    /// An image at the model's size with values in 0…1.
     #[must_use]
     pub fn unit(&self, pixels: &Pixels) -> Plane {
         let channels = pixels.channels.count();
@@ -102,7 +102,7 @@ impl Preprocessor {
         Plane { width: pixels.width, height: pixels.height, channels, data }
     }
 
-    /// A graph's picture, CHW at the model's size, as values in 0…1: clamped, and 0 where it is not finite.
+    /// A graph's image, CHW at the model's size, as values in 0…1: clamped, and 0 where it is not finite.
     #[must_use]
     pub fn to_unit(&self, tensor: &[f32], values: Values) -> Plane {
         let area = self.area();
@@ -118,7 +118,7 @@ impl Preprocessor {
         Plane { width: self.input.width, height: self.input.height, channels: self.input.channels.count(), data }
     }
 
-    /// The tensor of a picture given in 0…1, at the model's size, without rounding to 8 bits.
+    /// The tensor of an image given in 0…1, at the model's size, without rounding to 8 bits.
     ///
     /// Panics when either has another size: both come from this preprocessor.
     pub fn tensor_from_unit(&self, plane: &Plane, out: &mut [f32]) {
@@ -150,7 +150,7 @@ impl Preprocessor {
         }
     }
 
-    /// Where the model's picture begins in the resized one, in pixels to the right and down.
+    /// Where the model's image begins in the resized one, in pixels to the right and down.
     fn offset(&self, resized: Size) -> Result<(i64, i64)> {
         let model = self.size();
         let half = |inside: u32, outside: u32| (i64::from(inside) - i64::from(outside)).div_euclid(2);
@@ -162,13 +162,13 @@ impl Preprocessor {
             Ok((0, 0))
         } else {
             Err(Error::invalid_image(format!(
-                "the picture has {} × {} pixels; this model does not resize and takes {} × {} only",
+                "the image has {} × {} pixels; this model does not resize and takes {} × {} only",
                 resized.width, resized.height, model.width, model.height
             )))
         }
     }
 
-    /// The covered part at its place in the model's picture. Around it is the background of a letterbox, or the
+    /// The covered part at its place in the model's image. Around it is the background of a letterbox, or the
     /// zeros that the processors pad a crop with.
     fn placed(&self, data: &[u8], columns: &Span, rows: &Span) -> Vec<u8> {
         let channels = self.input.channels.count();
@@ -187,9 +187,9 @@ impl Preprocessor {
     }
 }
 
-/// What a picture and the model's window on it have in common, along one side.
+/// What an image and the model's window on it have in common, along one side.
 struct Span {
-    /// In the picture.
+    /// In the image.
     first: u32,
     count: u32,
     /// In the window.
@@ -197,7 +197,7 @@ struct Span {
 }
 
 impl Span {
-    /// For a window of `window` pixels from `offset` on over a picture of `length`. The offset comes from centring,
+    /// For a window of `window` pixels from `offset` on over an image of `length`. The offset comes from centring,
     /// so that they always share at least one pixel.
     fn of(offset: i64, window: u32, length: u32) -> Self {
         let within = |at: i64, most: u32| at.clamp(0, i64::from(most)) as u32;

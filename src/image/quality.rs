@@ -1,11 +1,11 @@
-//! How alike two pictures of the same shape are, with values in 0…1.
+//! How alike two images of the same shape are, with values in 0…1.
 //!
 //! Every function panics when the shapes differ: both planes come from one preprocessor, so a difference is a
 //! defect of ours.
 
 use super::pixels::Plane;
 
-/// Side of the window of [`ssim`], in pixels, when the picture is large enough.
+/// Side of the window of [`ssim`], in pixels, when the image is large enough.
 const WINDOW: usize = 7;
 /// (K1 · L)² and (K2 · L)² of Wang et al. 2004 with K1 = 0.01, K2 = 0.03 and the data range L = 1.
 const C1: f64 = 0.01 * 0.01;
@@ -23,7 +23,7 @@ pub fn l1(a: &Plane, b: &Plane) -> f64 {
     mean_of(a, b, f64::abs)
 }
 
-/// 10 · log₁₀(1 / mse) in dB, that is, with peak 1; infinite for equal pictures.
+/// 10 · log₁₀(1 / mse) in dB, that is, with peak 1; infinite for equal images.
 #[must_use]
 pub fn psnr(a: &Plane, b: &Plane) -> f64 {
     // The reciprocal of an mse of 0 is infinity, and so is its logarithm.
@@ -32,12 +32,12 @@ pub fn psnr(a: &Plane, b: &Plane) -> f64 {
 
 /// The structural similarity of Wang et al. 2004 as scikit-image's `structural_similarity` computes it by default
 /// with `data_range=1` and `channel_axis`: uniform 7×7 windows, sample covariance, the mean over all windows that
-/// lie inside the picture and over channels. −1…1, 1 for equal pictures.
+/// lie inside the image and over channels. −1…1, 1 for equal images.
 ///
-/// A picture with a side below 7 gets the largest odd window that fits.
+/// An image with a side below 7 gets the largest odd window that fits.
 #[must_use]
 pub fn ssim(a: &Plane, b: &Plane) -> f64 {
-    assert!(a.same_shape(b), "pictures of different shapes are compared");
+    assert!(a.same_shape(b), "images of different shapes are compared");
     let (width, height) = (a.width as usize, a.height as usize);
     let margin = window(a) / 2;
     let mut sum = 0.0;
@@ -50,10 +50,10 @@ pub fn ssim(a: &Plane, b: &Plane) -> f64 {
 }
 
 /// The local [`ssim`] around every pixel, the mean over channels, row by row: what scikit-image returns with
-/// `full=True`. Windows that reach over the edge see the picture mirrored (d c b a | a b c d | d c b a).
+/// `full=True`. Windows that reach over the edge see the image mirrored (d c b a | a b c d | d c b a).
 #[must_use]
 pub fn ssim_map(a: &Plane, b: &Plane) -> Vec<f32> {
-    assert!(a.same_shape(b), "pictures of different shapes are compared");
+    assert!(a.same_shape(b), "images of different shapes are compared");
     let mut mean = vec![0.0; a.area()];
     for map in channel_maps(a, b) {
         for (total, value) in mean.iter_mut().zip(map) {
@@ -64,7 +64,7 @@ pub fn ssim_map(a: &Plane, b: &Plane) -> Vec<f32> {
 }
 
 fn mean_of(a: &Plane, b: &Plane, of: impl Fn(f64) -> f64) -> f64 {
-    assert!(a.same_shape(b), "pictures of different shapes are compared");
+    assert!(a.same_shape(b), "images of different shapes are compared");
     let sum: f64 = a.data.iter().zip(&b.data).map(|(a, b)| of(f64::from(*a) - f64::from(*b))).sum();
     sum / a.data.len() as f64
 }

@@ -1,7 +1,7 @@
 //! Pillow's resampling, bit for bit, in integers: the same pixels on every machine.
 //!
 //! Two passes, horizontal then vertical, each rounded to 8 bits: Pillow up to version 12, and torchvision. (Pillow 13
-//! goes vertically first where that is less work, so its pictures of some shapes differ by a few levels.) The weights
+//! goes vertically first where that is less work, so its images of some shapes differ by a few levels.) The weights
 //! are `f64`, normalised to a sum of 1 and rounded to 22 fractional bits, as in Pillow's `src/libImaging/Resample.c`;
 //! `nearest` is its `ImagingScaleAffine`.
 
@@ -22,7 +22,7 @@ pub struct Size {
     pub height: u32,
 }
 
-/// Samples, and where among them the picture lies that is to be resized.
+/// Samples, and where among them the image lies that is to be resized.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Source {
     pub size: Size,
@@ -45,7 +45,7 @@ pub struct Area {
     pub height: f64,
 }
 
-/// A rectangle of a picture, in its pixels.
+/// A rectangle of an image, in its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     pub left: u32,
@@ -54,7 +54,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// The whole of a picture.
+    /// The whole of an image.
     #[must_use]
     pub const fn all(size: Size) -> Self {
         Self { left: 0, top: 0, size }

@@ -1,4 +1,4 @@
-//! Which picture format some bytes are, by their first bytes alone.
+//! Which image format some bytes are, by their first bytes alone.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -46,10 +46,10 @@ pub(super) const READABLE: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
 /// The format of `bytes`.
 ///
 /// # Errors
-/// `invalid_image` when they are no picture, `unsupported_media_type` when they are one of another format.
+/// `invalid_image` when they are no image, `unsupported_media_type` when they are one of another format.
 pub fn sniff(bytes: &[u8]) -> Result<Format> {
     if bytes.is_empty() {
-        return Err(Error::invalid_image("the picture is empty"));
+        return Err(Error::invalid_image("the image is empty"));
     }
     if let Some(format) = readable(bytes) {
         return Ok(format);
@@ -59,7 +59,7 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
             ErrorKind::UnsupportedMediaType,
             format!("{name} is not read by this server; send {READABLE}"),
         )),
-        None => Err(Error::invalid_image(format!("not a picture: the bytes are none of {READABLE}"))),
+        None => Err(Error::invalid_image(format!("not an image: the bytes are none of {READABLE}"))),
     }
 }
 
@@ -91,7 +91,7 @@ fn known_bitmap_header(bytes: &[u8]) -> bool {
     }
 }
 
-/// Real picture formats that are not enabled, by their magic.
+/// Real image formats that are not enabled, by their magic.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
     const MAGICS: [(&[u8], &str); 17] = [
         (b"\xff\x0a", "JPEG XL"),
@@ -124,7 +124,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
     is_svg(bytes).then_some("SVG")
 }
 
-/// The picture formats in an ISO base media file, by the major brand.
+/// The image formats in an ISO base media file, by the major brand.
 fn iso_brand(bytes: &[u8]) -> Option<&'static str> {
     match bytes.get(8..12)? {
         b"avif" | b"avis" => Some("AVIF"),

@@ -1,4 +1,4 @@
-//! What a model asks of its pictures: the sections `[input]` and `[preprocess]` of a manifest, as plain data.
+//! What a model asks of its images: the sections `[input]` and `[preprocess]` of a manifest, as plain data.
 
 use std::{fmt, str::FromStr};
 
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Background {
     }
 }
 
-/// `[input]`: the pictures a model's graphs take.
+/// `[input]`: the images a model's graphs take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
@@ -105,7 +105,7 @@ pub enum Resize {
     /// The largest size of the same aspect ratio that fits (sides rounded to the nearest pixel, at least 1),
     /// centred (the odd pixel goes right and below), on the background colour.
     Letterbox,
-    /// Left as it is; without a crop the picture must have the model's size.
+    /// Left as it is; without a crop the image must have the model's size.
     None,
 }
 
@@ -127,11 +127,11 @@ pub enum FilterKind {
 pub enum Crop {
     #[default]
     None,
-    /// The model's width and height from the middle (offsets rounded down); what lies outside the picture is 0.
+    /// The model's width and height from the middle (offsets rounded down); what lies outside the image is 0.
     Center,
 }
 
-/// In which range a graph's pictures are: `[reconstruction] values`.
+/// In which range a graph's images are: `[reconstruction] values`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Values {
@@ -229,7 +229,7 @@ impl PreprocessSpec {
         }
         if self.resize == Resize::ShortestEdge && self.crop == Crop::None {
             found.push(
-                "preprocess.crop = \"none\" leaves pictures of any length after resize = \"shortest-edge\"; use crop = \"center\""
+                "preprocess.crop = \"none\" leaves images of any length after resize = \"shortest-edge\"; use crop = \"center\""
                     .to_owned(),
             );
         }

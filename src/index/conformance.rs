@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 pub(crate) use self::{catalogue::*, facets::*, filters::*, items::*, sample::*, search::*};
-use super::{Collection, CollectionSpec, IndexEngine, NewItem, PictureRef, StoreMode};
+use super::{Collection, CollectionSpec, ImageRef, IndexEngine, NewItem, StoreMode};
 use crate::domain::{CollectionName, Embedding, Filter, ItemId, Metadata, Metric, TopK};
 
 /// Where an engine keeps its data.
@@ -39,7 +39,7 @@ macro_rules! conformance_suite {
     (@all $home:expr) => {
         $crate::index::conformance::conformance_suite!(@tests $home;
             creating_is_idempotent_and_refuses_other_settings,
-            dropping_forgets_the_items_and_returns_their_pictures,
+            dropping_forgets_the_items_and_returns_their_images,
             collections_are_listed_by_name_and_independent,
             an_unusable_dimension_is_refused,
             upserting_creates_and_replaces,
@@ -127,12 +127,12 @@ fn filter(value: Value) -> Filter {
     Filter::try_from(value).unwrap()
 }
 
-fn picture(key: &str) -> PictureRef {
-    PictureRef { key: format!("pictures/{key}"), media_type: "image/png".to_owned() }
+fn image(key: &str) -> ImageRef {
+    ImageRef { key: format!("images/{key}"), media_type: "image/png".to_owned() }
 }
 
 fn item(id: &str, values: &[f32], value: Value) -> NewItem {
-    NewItem { id: id.parse().unwrap(), vector: vector(values), metadata: metadata(value), picture: None }
+    NewItem { id: id.parse().unwrap(), vector: vector(values), metadata: metadata(value), image: None }
 }
 
 /// Numbers from a seed.
@@ -174,7 +174,7 @@ impl Draw {
             id: id(&format!("item-{at}")),
             vector: self.vector(dimension),
             metadata: self.metadata(),
-            picture: None,
+            image: None,
         };
         (0..count).map(item).collect()
     }

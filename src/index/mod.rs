@@ -17,14 +17,14 @@ use async_trait::async_trait;
 pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
 pub use qdrant::{Orphan, QdrantEngine, QdrantOptions};
 pub use terms::check_indexable;
-pub use transfer::{TransferItem, TransferPicture, TransferReader, TransferWriter};
+pub use transfer::{TransferImage, TransferItem, TransferReader, TransferWriter};
 
 use crate::{
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, Scalar, SpaceKey, TopK},
     error::Result,
 };
 
-/// What of a picture a collection keeps beside its vector.
+/// What of an image a collection keeps beside its vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreMode {
@@ -64,18 +64,18 @@ pub struct CollectionInfo {
     pub version: u64,
 }
 
-/// An entry to write: replaces the item of the same id, metadata and picture included.
+/// An entry to write: replaces the item of the same id, metadata and image included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewItem {
     pub id: ItemId,
     pub vector: Embedding,
     pub metadata: Metadata,
-    pub picture: Option<PictureRef>,
+    pub image: Option<ImageRef>,
 }
 
-/// Where a stored picture lies: its key in the object store and its media type.
+/// Where a stored image lies: its key in the object store and its media type.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PictureRef {
+pub struct ImageRef {
     pub key: String,
     pub media_type: String,
 }
@@ -86,15 +86,15 @@ pub struct StoredItem {
     pub id: ItemId,
     pub vector: Vec<f32>,
     pub metadata: Metadata,
-    pub picture: Option<PictureRef>,
+    pub image: Option<ImageRef>,
 }
 
 /// What a write did to one item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     pub created: bool,
-    /// The picture that the replaced item named and the new one does not: nothing refers to it any more.
-    pub orphan: Option<PictureRef>,
+    /// The image that the replaced item named and the new one does not: nothing refers to it any more.
+    pub orphan: Option<ImageRef>,
 }
 
 /// A page of items in a stable order; `cursor` continues it, none at the end.
@@ -173,8 +173,8 @@ pub trait IndexEngine: Send + Sync {
     /// Every collection, by name.
     async fn list(&self) -> Result<Vec<CollectionInfo>>;
 
-    /// Removes a collection with its items, or `collection_not_found`. Returns the pictures its items named.
-    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>>;
+    /// Removes a collection with its items, or `collection_not_found`. Returns the images its items named.
+    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>>;
 
     /// Begins a new collection that nobody can open until it is finished, or `already_exists`.
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>>;
@@ -193,8 +193,8 @@ pub trait Import: Send + Sync {
     /// Makes the collection one like any other; `already_exists` if the name was taken meanwhile.
     async fn finish(self: Box<Self>) -> Result<()>;
 
-    /// Removes what has been imported so far. Returns the pictures its items named.
-    async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>>;
+    /// Removes what has been imported so far. Returns the images its items named.
+    async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>>;
 }
 
 /// A collection that can be read and written.
@@ -237,7 +237,7 @@ pub trait CollectionRead: Send + Sync {
 #[async_trait]
 pub trait CollectionWrite: Send + Sync {
     /// Adds or replaces, all or nothing; the answers are in the order of the items. The last of two equal ids wins.
-    /// The metadata have to pass [`check_indexable`]. After `unavailable` the items may be stored, so their pictures
+    /// The metadata have to pass [`check_indexable`]. After `unavailable` the items may be stored, so their images
     /// must stay.
     async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>>;
 
@@ -245,7 +245,7 @@ pub trait CollectionWrite: Send + Sync {
     /// which [`check_metadata`](crate::domain::check_metadata) must allow with `max_bytes`, and [`check_indexable`].
     async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata>;
 
-    /// Deletes what is there of these ids; returns the deleted items' ids and pictures.
+    /// Deletes what is there of these ids; returns the deleted items' ids and images.
     async fn delete(&self, ids: Vec<ItemId>) -> Result<Deleted>;
 
     /// Deletes all items that pass the filter.
@@ -256,6 +256,6 @@ pub trait CollectionWrite: Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deleted {
     pub count: u64,
-    /// Pictures that nothing refers to any more.
-    pub orphans: Vec<PictureRef>,
+    /// Images that nothing refers to any more.
+    pub orphans: Vec<ImageRef>,
 }

@@ -4,9 +4,9 @@
 //!
 //! 1. The head: `{"format":"latentd-collection","version":1,"collection":{…}}` with the collection's settings: `name`,
 //!    `model`, `space_key` (each may be null), `dimension`, `metric`, `store`.
-//! 2. A line for each item, in the order of insertion: `{"id":"…","vector":"…","metadata":{…},"picture":{…}}`. The
+//! 2. A line for each item, in the order of insertion: `{"id":"…","vector":"…","metadata":{…},"image":{…}}`. The
 //!    vector is base64 (with padding) of little-endian f32, as stored: cosine collections hold normalised vectors. The
-//!    picture, where one is stored, is `{"media_type":"…","bytes":"…"}`, its bytes in base64.
+//!    image, where one is stored, is `{"media_type":"…","bytes":"…"}`, its bytes in base64.
 //! 3. The end: `{"items":n,"blake3":"…"}`, the hash in hex of every byte before that line.
 //!
 //! A stream without its end, or whose end does not agree, was cut off or altered and is refused.
@@ -24,7 +24,7 @@ use crate::{
 
 const FORMAT: &str = "latentd-collection";
 const VERSION: u32 = 1;
-/// The longest line that is read: a picture of 256 MiB in base64, and what else an item has.
+/// The longest line that is read: an image of 256 MiB in base64, and what else an item has.
 const MAX_LINE_BYTES: u64 = 400 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,11 +40,11 @@ pub struct TransferItem {
     pub id: ItemId,
     pub vector: Embedding,
     pub metadata: Metadata,
-    pub picture: Option<TransferPicture>,
+    pub image: Option<TransferImage>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct TransferPicture {
+pub struct TransferImage {
     pub media_type: String,
     pub bytes: Vec<u8>,
 }
@@ -55,13 +55,14 @@ struct ItemLine {
     id: ItemId,
     vector: String,
     metadata: Metadata,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    picture: Option<PictureLine>,
+    /// Exports of versions before 0.2 call it `picture`.
+    #[serde(default, alias = "picture", skip_serializing_if = "Option::is_none")]
+    image: Option<ImageLine>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PictureLine {
+struct ImageLine {
     media_type: String,
     bytes: String,
 }
@@ -90,12 +91,12 @@ impl<W: Write> TransferWriter<W> {
 
     pub fn item(&mut self, item: &TransferItem) -> Result<()> {
         let vector: Vec<u8> = item.vector.as_slice().iter().flat_map(|number| number.to_le_bytes()).collect();
-        let picture = item.picture.as_ref().map(|picture| PictureLine {
-            media_type: picture.media_type.clone(),
-            bytes: STANDARD.encode(&picture.bytes),
-        });
+        let image = item
+            .image
+            .as_ref()
+            .map(|image| ImageLine { media_type: image.media_type.clone(), bytes: STANDARD.encode(&image.bytes) });
         let line =
-            ItemLine { id: item.id.clone(), vector: STANDARD.encode(vector), metadata: item.metadata.clone(), picture };
+            ItemLine { id: item.id.clone(), vector: STANDARD.encode(vector), metadata: item.metadata.clone(), image };
         self.items += 1;
         self.line(&line)
     }
@@ -214,11 +215,11 @@ fn item_of(line: ItemLine, dimension: usize) -> Result<TransferItem, String> {
     }
     let numbers = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
     let vector = Embedding::of_dimension(numbers, dimension).map_err(|error| error.message().to_owned())?;
-    let picture = line.picture.map(|picture| {
-        let bytes = STANDARD.decode(&picture.bytes).map_err(|error| format!("the picture is no base64: {error}"))?;
-        Ok::<_, String>(TransferPicture { media_type: picture.media_type, bytes })
+    let image = line.image.map(|image| {
+        let bytes = STANDARD.decode(&image.bytes).map_err(|error| format!("the image is no base64: {error}"))?;
+        Ok::<_, String>(TransferImage { media_type: image.media_type, bytes })
     });
-    Ok(TransferItem { id: line.id, vector, metadata: line.metadata, picture: picture.transpose()? })
+    Ok(TransferItem { id: line.id, vector, metadata: line.metadata, image: image.transpose()? })
 }
 
 #[cfg(test)]
@@ -240,12 +241,12 @@ mod tests {
         }
     }
 
-    fn item(id: &str, vector: [f32; 2], picture: Option<&[u8]>) -> TransferItem {
+    fn item(id: &str, vector: [f32; 2], image: Option<&[u8]>) -> TransferItem {
         TransferItem {
             id: id.parse().unwrap(),
             vector: Embedding::new(vector.to_vec()).unwrap(),
             metadata: json!({"z": 1, "a": {"b": [true, null, "ü\n"]}}).as_object().cloned().unwrap(),
-            picture: picture.map(|bytes| TransferPicture { media_type: "image/png".to_owned(), bytes: bytes.to_vec() }),
+            image: image.map(|bytes| TransferImage { media_type: "image/png".to_owned(), bytes: bytes.to_vec() }),
         }
     }
 
@@ -281,7 +282,7 @@ mod tests {
         );
         assert_eq!(
             lines[1],
-            r#"{"id":"a","vector":"AACAPwAAIMA=","metadata":{"z":1,"a":{"b":[true,null,"ü\n"]}},"picture":{"media_type":"image/png","bytes":"cG5n"}}"#
+            r#"{"id":"a","vector":"AACAPwAAIMA=","metadata":{"z":1,"a":{"b":[true,null,"ü\n"]}},"image":{"media_type":"image/png","bytes":"cG5n"}}"#
         );
         assert!(lines[2].starts_with(r#"{"items":1,"blake3":""#) && lines.len() == 3, "{text}");
     }

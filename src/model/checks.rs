@@ -61,7 +61,7 @@ fn bound(manifest: &Manifest, role: GraphRole, (names, ports, side): Side<'_>, f
 /// The forms that a role's tensor may have.
 fn wanted(manifest: &Manifest, part: &str) -> Vec<Wanted> {
     match part {
-        "image" => vec![manifest.picture_shape().into_iter().map(Some).collect()],
+        "image" => vec![manifest.image_shape().into_iter().map(Some).collect()],
         "mask" | "noise" => vec![vec![manifest.grid().map(Grid::patches)]],
         "tokens" => vec![vec![None, None]],
         // latent, embedding, mean, log_variance

@@ -158,7 +158,7 @@ impl Examination {
             self.problems.push("golden.npz: it has no inputs and outputs of any graph to replay".to_owned());
         }
         let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone()).ok()?;
-        self.problems.extend(golden.check_picture(manifest, &preprocessor));
+        self.problems.extend(golden.check_image(manifest, &preprocessor));
         Some(golden)
     }
 
@@ -263,7 +263,7 @@ fn warm_up_inputs(
         .iter()
         .map(|port| {
             let known: Option<Vec<usize>> = match role_of(&spec.inputs, &port.name) {
-                "image" => Some(manifest.picture_shape().to_vec()),
+                "image" => Some(manifest.image_shape().to_vec()),
                 "mask" | "noise" => manifest.grid().map(|grid| vec![grid.patches()]),
                 _ => latent.map(<[usize]>::to_vec),
             };

@@ -2,8 +2,9 @@
 //!
 //! Arrays are named `ROLE.PART` after the roles of the manifest, `encoder.image` or `decoder.latent`, with the batch
 //! as first axis; where an input and an output of a graph have the same role, the output's is `ROLE.PART.out`. A graph
-//! is replayed if the archive has any array of it, and then has all of its inputs and at least one output. `picture`
-//! (height × width × channels, uint8) is for the preprocessing: it becomes the first row of the graph's `image`.
+//! is replayed if the archive has any array of it, and then has all of its inputs and at least one output. `image`
+//! (height × width × channels, uint8; `picture` in older archives) is for the preprocessing: it becomes the first row
+//! of the graph's `image`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,10 +24,12 @@ use crate::{
 /// The file's name in the model's folder.
 pub(super) const FILE_NAME: &str = "golden.npz";
 
-const PICTURE: &str = "picture";
+/// The array that checks the preprocessing, and the name that older archives have for it.
+const IMAGE: &str = "image";
+const OLD_IMAGE: &str = "picture";
 
 /// Rounding of the arithmetic after the pixels, beside the one level that the pixels may differ by.
-const PICTURE_SLACK: f32 = 1e-4;
+const IMAGE_SLACK: f32 = 1e-4;
 
 #[derive(Debug)]
 pub(super) struct Golden {
@@ -59,7 +62,7 @@ impl Golden {
     }
 
     fn strangers(&self, manifest: &Manifest) -> Vec<String> {
-        let mut known = vec![PICTURE.to_owned()];
+        let mut known = vec![IMAGE.to_owned(), OLD_IMAGE.to_owned()];
         for (&role, graph) in &manifest.graphs {
             known.extend(graph.inputs.keys().map(|part| input_name(role, part)));
             known.extend(graph.outputs.keys().map(|part| output_name(manifest, role, part)));
@@ -134,23 +137,23 @@ impl Golden {
         Ok(inputs)
     }
 
-    /// What is wrong with the preprocessing: the picture, if there is one, against the first row of the image that
+    /// What is wrong with the preprocessing: the image, if there is one, against the first row of the image that
     /// the graph was given.
-    pub(super) fn check_picture(&self, manifest: &Manifest, preprocessor: &Preprocessor) -> Option<String> {
-        let picture = self.arrays.get(PICTURE)?;
+    pub(super) fn check_image(&self, manifest: &Manifest, preprocessor: &Preprocessor) -> Option<String> {
+        let image = self.arrays.get(IMAGE).or_else(|| self.arrays.get(OLD_IMAGE))?;
         let roles = [GraphRole::Encoder, GraphRole::Autoencoder, GraphRole::Masked];
         let name =
             roles.into_iter().map(|role| input_name(role, "image")).find(|name| self.arrays.contains_key(name))?;
-        let Some(Array { values: Values::F32(image), .. }) = self.arrays.get(&name) else { return None };
-        let complaint = match tensor_of(picture, preprocessor) {
+        let Some(Array { values: Values::F32(expected), .. }) = self.arrays.get(&name) else { return None };
+        let complaint = match tensor_of(image, preprocessor) {
             Err(reason) => Some(reason),
-            Ok(tensor) if image.len() < tensor.len() => {
+            Ok(tensor) if expected.len() < tensor.len() => {
                 Some(format!("is preprocessed to more numbers than {name} has"))
             }
-            Ok(tensor) => picture_difference(&tensor, &image[..tensor.len()], manifest)
+            Ok(tensor) => image_difference(&tensor, &expected[..tensor.len()], manifest)
                 .map(|text| format!("is preprocessed otherwise than the first row of {name}: {text}")),
         };
-        complaint.map(|text| format!("{FILE_NAME}: {PICTURE} {text}"))
+        complaint.map(|text| format!("{FILE_NAME}: {IMAGE} {text}"))
     }
 }
 
@@ -206,13 +209,13 @@ fn difference(given: &[f32], golden: &[f32], shape: &[usize], tolerance: Toleran
     ))
 }
 
-fn picture_difference(given: &[f32], golden: &[f32], manifest: &Manifest) -> Option<String> {
-    let [channels, height, width] = manifest.picture_shape();
+fn image_difference(given: &[f32], golden: &[f32], manifest: &Manifest) -> Option<String> {
+    let [channels, height, width] = manifest.image_shape();
     let level = |at: usize| {
         let std = manifest.preprocess.std.as_ref().and_then(|std| std.get(at / (height * width)).copied());
         manifest.preprocess.rescale as f32 / std.unwrap_or(1.0)
     };
-    let worst = worst(given, golden, |_, at| level(at) * (1.0 + PICTURE_SLACK) + PICTURE_SLACK * level(at))?;
+    let worst = worst(given, golden, |_, at| level(at) * (1.0 + IMAGE_SLACK) + IMAGE_SLACK * level(at))?;
     Some(format!(
         "{} where golden is {}, at {:?} (the largest of {} differences; one level of 255 is {})",
         given[worst.at],
@@ -261,13 +264,13 @@ fn position(at: usize, shape: &[usize]) -> Vec<usize> {
     place
 }
 
-/// The picture on the way that every picture takes: as a file, decoded and preprocessed.
-fn tensor_of(picture: &Array, preprocessor: &Preprocessor) -> Result<Vec<f32>, String> {
-    let Values::U8(data) = &picture.values else { return Err("is not uint8".to_owned()) };
-    let (height, width, channels) = match picture.shape[..] {
+/// The image on the way that every image takes: as a file, decoded and preprocessed.
+fn tensor_of(image: &Array, preprocessor: &Preprocessor) -> Result<Vec<f32>, String> {
+    let Values::U8(data) = &image.values else { return Err("is not uint8".to_owned()) };
+    let (height, width, channels) = match image.shape[..] {
         [height, width] | [height, width, 1] => (height, width, Channels::Gray),
         [height, width, 3] => (height, width, Channels::Rgb),
-        _ => return Err(format!("has shape {:?}, not height × width × channels", picture.shape)),
+        _ => return Err(format!("has shape {:?}, not height × width × channels", image.shape)),
     };
     let side = |side: usize| u32::try_from(side).map_err(|_| "is too large".to_owned());
     let pixels = Pixels { width: side(width)?, height: side(height)?, channels, data: data.clone() };

@@ -1,4 +1,4 @@
-//! From what the encoder gave for one picture to the vector that is served.
+//! From what the encoder gave for one image to the vector that is served.
 
 use super::manifest::{EmbeddingSpec, Pooling};
 use crate::{
@@ -31,7 +31,7 @@ pub struct VectorOptions {
 /// - `gem`: their generalised mean, `(mean max(x, 1e-6)³)^⅓`.
 ///
 /// The patch tokens are all but the first where one token fewer makes a whole grid of square patches with the
-/// picture's aspect ratio (a class token and 14 × 14 patches are 197 tokens), and all of them otherwise. The two
+/// image's aspect ratio (a class token and 14 × 14 patches are 197 tokens), and all of them otherwise. The two
 /// cases cannot both hold, but for a single token, which then is a patch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingHead {
@@ -41,11 +41,11 @@ pub struct EmbeddingHead {
     /// The output is `[tokens, dim]`.
     tokens: bool,
     dimension: usize,
-    /// Width and height of the picture, divided by their greatest common divisor.
+    /// Width and height of the image, divided by their greatest common divisor.
     aspect: (usize, usize),
 }
 
-/// Where the head finds the encoder's output, and the picture's size.
+/// Where the head finds the encoder's output, and the image's size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     /// The place of the output in the graph.
@@ -116,7 +116,7 @@ impl EmbeddingHead {
         }
     }
 
-    /// The vector of one picture, from the rows that the encoder gave for it.
+    /// The vector of one image, from the rows that the encoder gave for it.
     ///
     /// # Errors
     /// Those of [`Self::check`], and `internal` when the graph gave another shape than it said, or numbers that are

@@ -1,4 +1,4 @@
-//! Latents of a variational model: drawn from the prior, drawn around a picture, and on the way between two.
+//! Latents of a variational model: drawn from the prior, drawn around an image, and on the way between two.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +16,7 @@ pub fn from_prior(count: usize, dim: usize, (seed, temperature): (u64, f32)) -> 
     (0..count).map(|_| (0..dim).map(|_| number()).collect()).collect()
 }
 
-/// A latent drawn from `N(mean, exp(log_variance))`, what the encoder believes of a picture. `draw` tells apart the
+/// A latent drawn from `N(mean, exp(log_variance))`, what the encoder believes of an image. `draw` tells apart the
 /// draws of one seed.
 #[must_use]
 pub fn from_posterior(mean: &[f32], log_variance: &[f32], (seed, draw): (u64, u64)) -> Vec<f32> {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_around_a_picture_have_its_mean_and_variance() {
+    fn draws_around_an_image_have_its_mean_and_variance() {
         let (mean, log_variance) = (vec![3.0; 20_000], vec![(0.25_f32).ln(); 20_000]);
         let drawn = from_posterior(&mean, &log_variance, (5, 0));
         let average = drawn.iter().map(|value| f64::from(*value)).sum::<f64>() / 20_000.0;

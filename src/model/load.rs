@@ -103,7 +103,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
         return Err(problems);
     }
     let (Some(hash), Some(defining)) = (hash, space::defining_graph(&manifest)) else {
-        return Err(vec!["the model has no graph that takes a picture".to_owned()]);
+        return Err(vec!["the model has no graph that takes an image".to_owned()]);
     };
     let devices: Vec<Device> = graphs.values().map(|graph| graph.info.device).collect();
     let device =

@@ -38,7 +38,7 @@ pub struct Manifest {
     pub embedding: Option<EmbeddingSpec>,
     /// There if and only if the family is `masked-autoencoder`.
     pub masked: Option<MaskedSpec>,
-    /// In which range the graphs' pictures are.
+    /// In which range the graphs' images are.
     pub reconstruction: Values,
     pub golden: Tolerance,
     pub runtime: RuntimeSpec,
@@ -166,13 +166,13 @@ impl Manifest {
         self.graphs.keys().copied().collect()
     }
 
-    /// The shape of the picture the graphs take, without the batch axis.
+    /// The shape of the image the graphs take, without the batch axis.
     #[must_use]
-    pub fn picture_shape(&self) -> [usize; 3] {
+    pub fn image_shape(&self) -> [usize; 3] {
         [self.input.channels.count(), self.input.height as usize, self.input.width as usize]
     }
 
-    /// The patches of a picture at the model's size.
+    /// The patches of an image at the model's size.
     #[must_use]
     pub fn grid(&self) -> Option<Grid> {
         let patch = self.masked?.patch;

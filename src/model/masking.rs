@@ -18,7 +18,7 @@ pub enum Hiding {
     Share { ratio: Option<f64>, seed: u64 },
     /// By their numbers.
     Patches(Vec<u64>),
-    /// Where a grey picture of the model's size, with values in 0…1, is dark.
+    /// Where a grey image of the model's size, with values in 0…1, is dark.
     Dark(Plane),
 }
 
@@ -31,7 +31,7 @@ pub struct Masking {
     role: &'static str,
     /// Under which reconstructions and scores are made.
     complementary: Vec<Mask>,
-    /// Brings a painted mask to the model's size as its pictures are.
+    /// Brings a painted mask to the model's size as its images are.
     painted: Option<Preprocessor>,
 }
 
@@ -60,12 +60,12 @@ impl Masking {
         &self.complementary
     }
 
-    /// How a painted mask comes to the model's size: grey, and otherwise as its pictures do.
+    /// How a painted mask comes to the model's size: grey, and otherwise as its images do.
     ///
     /// # Errors
-    /// `internal` where the model's own preprocessing does not go with grey pictures.
+    /// `internal` where the model's own preprocessing does not go with grey images.
     pub fn painted(&self) -> Result<&Preprocessor> {
-        self.painted.as_ref().ok_or_else(|| Error::internal("a model's masks cannot be prepared like its pictures"))
+        self.painted.as_ref().ok_or_else(|| Error::internal("a model's masks cannot be prepared like its images"))
     }
 
     /// The mask that a request wants.
@@ -83,7 +83,7 @@ impl Masking {
                 Mask::random(self.grid, self.grid.hidden_at(ratio), *seed)
             }
             Hiding::Patches(patches) => Mask::of_patches(self.grid, patches)?,
-            Hiding::Dark(picture) => Mask::of_picture(self.grid, picture),
+            Hiding::Dark(image) => Mask::of_image(self.grid, image),
         };
         let (hidden, own) = (mask.patches().len(), self.grid.hidden_at(self.ratio));
         if self.role == "noise" && hidden != own {
@@ -96,7 +96,7 @@ impl Masking {
         Ok(mask)
     }
 
-    /// What the graph takes beside the picture: the role of the input, and its values.
+    /// What the graph takes beside the image: the role of the input, and its values.
     #[must_use]
     pub fn input(&self, mask: &Mask) -> (&'static str, Row) {
         let data = if self.role == "noise" { mask.noise() } else { mask.values() };

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
-/// Bytes of all arrays of an archive: more than this are no test pictures. A small archive can unfold to any size.
+/// Bytes of all arrays of an archive: more than this are no test images. A small archive can unfold to any size.
 const MAX_BYTES: usize = 256 << 20;
 /// Bytes of an array's header.
 const MAX_HEADER: usize = 1 << 16;

@@ -50,7 +50,7 @@ impl Model {
         &self.manifest
     }
 
-    /// Of its vectors; for a model that gives pictures only, of what it sees.
+    /// Of its vectors; for a model that gives images only, of what it sees.
     #[must_use]
     pub const fn space_key(&self) -> &SpaceKey {
         &self.space_key
@@ -95,7 +95,7 @@ impl Model {
         self.latent.as_deref()
     }
 
-    /// How pictures are hidden from it; none unless it is a masked autoencoder.
+    /// How images are hidden from it; none unless it is a masked autoencoder.
     #[must_use]
     pub const fn masking(&self) -> Option<&Masking> {
         self.masking.as_ref()

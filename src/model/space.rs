@@ -31,8 +31,8 @@
 //! stretch of external data in the order of (location, offset, length): offset, length (u64, little-endian) and
 //! bytes.
 //!
-//! A model without an encoder gives pictures and no vectors; its key is made the same way from its `autoencoder`
-//! graph, with the picture as output, no pooling and no normalisation.
+//! A model without an encoder gives images and no vectors; its key is made the same way from its `autoencoder`
+//! graph, with the image as output, no pooling and no normalisation.
 
 use std::{
     fmt::Write as _,

@@ -77,8 +77,8 @@ fn edit(folder: &Path, from: &str, to: &str) {
     std::fs::write(file, text.replace(from, to)).unwrap();
 }
 
-fn picture(model: &Model, value: f32) -> Row {
-    let shape = model.manifest().picture_shape().to_vec();
+fn image(model: &Model, value: f32) -> Row {
+    let shape = model.manifest().image_shape().to_vec();
     Row { data: vec![value; shape.iter().product()], shape }
 }
 
@@ -138,10 +138,10 @@ fn a_graph_frozen_at_one_takes_one_item_a_run() {
 }
 
 #[tokio::test]
-async fn a_picture_goes_through_the_encoder_to_a_vector_and_through_the_decoder_back() {
+async fn an_image_goes_through_the_encoder_to_a_vector_and_through_the_decoder_back() {
     let model = load("tiny-ae");
     let (encoder, decoder) = (model.graph(GraphRole::Encoder).unwrap(), model.graph(GraphRole::Decoder).unwrap());
-    let inputs = encoder.inputs_from(vec![("image", picture(&model, 0.5))]).unwrap();
+    let inputs = encoder.inputs_from(vec![("image", image(&model, 0.5))]).unwrap();
     let rows = run(encoder, inputs).await;
     let head = model.embedding().unwrap();
     let vector = head.apply(&rows, &VectorOptions::default()).unwrap();
@@ -150,7 +150,7 @@ async fn a_picture_goes_through_the_encoder_to_a_vector_and_through_the_decoder_
 
     let latent = rows[encoder.output_index("latent").unwrap()].clone();
     let rows = run(decoder, decoder.inputs_from(vec![("latent", latent)]).unwrap()).await;
-    assert_eq!(rows[decoder.output_index("image").unwrap()], picture(&model, 0.5));
+    assert_eq!(rows[decoder.output_index("image").unwrap()], image(&model, 0.5));
 }
 
 #[tokio::test]
@@ -158,11 +158,11 @@ async fn inputs_are_ordered_as_the_graph_takes_them() {
     let model = load("tiny-mae");
     let masked = model.graph(GraphRole::Masked).unwrap();
     let mask = Row { shape: vec![4], data: vec![1.0, 0.0, 0.0, 0.0] };
-    let inputs = masked.inputs_from(vec![("mask", mask.clone()), ("image", picture(&model, 0.25))]).unwrap();
+    let inputs = masked.inputs_from(vec![("mask", mask.clone()), ("image", image(&model, 0.25))]).unwrap();
     assert_eq!(inputs[1], mask);
-    assert_eq!(run(masked, inputs).await[0], picture(&model, 0.25));
-    assert!(masked.inputs_from(vec![("image", picture(&model, 0.25))]).is_err());
-    assert!(masked.inputs_from(vec![("image", picture(&model, 0.25)), ("noise", mask)]).is_err());
+    assert_eq!(run(masked, inputs).await[0], image(&model, 0.25));
+    assert!(masked.inputs_from(vec![("image", image(&model, 0.25))]).is_err());
+    assert!(masked.inputs_from(vec![("image", image(&model, 0.25)), ("noise", mask)]).is_err());
 }
 
 #[test]
@@ -189,10 +189,7 @@ fn golden_arrays_that_belong_to_nothing_or_to_another_preprocessing_are_told() {
     let copy = copy_of("tiny-ae");
     edit(copy.path(), "filter = \"bilinear\"", "filter = \"nearest\"");
     let reasons = load_from(copy.path(), "m").map(drop).unwrap_err();
-    assert!(
-        reasons[0].contains("picture is preprocessed otherwise than the first row of encoder.image"),
-        "{reasons:#?}"
-    );
+    assert!(reasons[0].contains("image is preprocessed otherwise than the first row of encoder.image"), "{reasons:#?}");
 
     let copy = copy_of("tiny-ae");
     std::fs::copy(data("models/tiny-vae/golden.npz"), copy.path().join("golden.npz")).unwrap();
@@ -262,7 +259,7 @@ fn dropping_a_model_answers_what_was_admitted_and_does_not_wait() {
     let encoder = model.graph(GraphRole::Encoder).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     let tickets = encoder.queue.admit(8, deadline).unwrap();
-    let row = picture(&model, 0.5);
+    let row = image(&model, 0.5);
     let pending: Vec<_> =
         tickets.into_iter().map(|ticket| encoder.queue.submit(vec![row.clone()], deadline, ticket)).collect();
     drop(model);

@@ -1,6 +1,6 @@
-//! Vectors of pictures that come again, byte for byte.
+//! Vectors of images that come again, byte for byte.
 //!
-//! A vector is known by the BLAKE3 hash of the picture's bytes and by the space key, which names everything that makes
+//! A vector is known by the BLAKE3 hash of the image's bytes and by the space key, which names everything that makes
 //! it: the graph, the preprocessing and the options of the request. So nothing kept here can be out of date.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const ENTRY_BYTES: u64 = 160;
 /// Names one vector.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
-    picture: [u8; 32],
+    image: [u8; 32],
     space: SpaceKey,
 }
 
@@ -39,9 +39,9 @@ impl VectorCache {
         Self { limit, kept: Mutex::new(Kept { vectors: LruCache::unbounded(), bytes: 0 }), metrics }
     }
 
-    /// The key of a picture's vector; none while nothing is kept.
-    pub(super) fn key(&self, picture: &[u8], space: &SpaceKey) -> Option<CacheKey> {
-        (self.limit > 0).then(|| CacheKey { picture: *blake3::hash(picture).as_bytes(), space: space.clone() })
+    /// The key of an image's vector; none while nothing is kept.
+    pub(super) fn key(&self, image: &[u8], space: &SpaceKey) -> Option<CacheKey> {
+        (self.limit > 0).then(|| CacheKey { image: *blake3::hash(image).as_bytes(), space: space.clone() })
     }
 
     /// The vector of a key, which counts as used now.
@@ -89,8 +89,8 @@ mod tests {
         VectorCache::new(vectors * size(&[0.0; 4]), Arc::default())
     }
 
-    fn key(cache: &VectorCache, picture: u8, space: &str) -> CacheKey {
-        cache.key(&[picture], &space.parse().unwrap()).unwrap()
+    fn key(cache: &VectorCache, image: u8, space: &str) -> CacheKey {
+        cache.key(&[image], &space.parse().unwrap()).unwrap()
     }
 
     const SPACE: &str = "m@0123456789ab";
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_used_last_is_kept_within_the_bytes() {
         let cache = cache(2);
-        let keys: Vec<_> = (0..3).map(|picture| key(&cache, picture, SPACE)).collect();
+        let keys: Vec<_> = (0..3).map(|image| key(&cache, image, SPACE)).collect();
         cache.put(keys[0].clone(), &[0.0; 4]);
         cache.put(keys[1].clone(), &[1.0; 4]);
         assert!(cache.get(&keys[0], "m").is_some());

@@ -34,7 +34,7 @@ pub struct Classified {
 }
 
 impl Service {
-    /// Labels a picture, a vector or an item by a weighted vote of its `k` nearest neighbours: the weight of one is
+    /// Labels an image, a vector or an item by a weighted vote of its `k` nearest neighbours: the weight of one is
     /// exp(score / temperature), as in Wu et al. 2018, arXiv 1805.01978, with the score of the collection's metric.
     /// An item does not vote about itself.
     pub async fn classify(&self, ctx: &Context, name: &CollectionName, request: ClassifyRequest) -> Result<Classified> {

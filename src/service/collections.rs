@@ -56,7 +56,7 @@ impl Service {
                 return Err(Error::invalid_request(format!("dimension is 1 to {MAX_DIMENSION}, not {dimension}")));
             }
             if store != StoreMode::None {
-                return Err(Error::invalid_request("a collection without a model takes no pictures to store"));
+                return Err(Error::invalid_request("a collection without a model takes no images to store"));
             }
             let metric = new.metric.unwrap_or(Metric::Cosine);
             return Ok(CollectionSpec { name, model: None, space_key: new.space_key, dimension, metric, store });
@@ -95,15 +95,15 @@ impl Service {
         Ok(info)
     }
 
-    /// Removes a collection, its items and their pictures.
+    /// Removes a collection, its items and their images.
     pub async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
         self.forget_computed(name);
         let (index, store, metrics) = (Arc::clone(&self.index), Arc::clone(&self.store), Arc::clone(&self.metrics));
         let (name, dropped) = (name.clone(), name.clone());
         to_its_end(async move {
-            let pictures = index.drop_collection(&name).await?;
+            let images = index.drop_collection(&name).await?;
             metrics.forget_collection(name.as_str());
-            forget(&store, pictures).await;
+            forget(&store, images).await;
             Ok(())
         })
         .await?;

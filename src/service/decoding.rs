@@ -1,4 +1,4 @@
-//! Whether pictures can be decoded in time: told from their headers, before any is decoded.
+//! Whether images can be decoded in time: told from their headers, before any is decoded.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Picture;
+use super::Image;
 use crate::{
     error::{Error, Result},
     image,
@@ -18,7 +18,7 @@ use crate::{
 /// The least a client is told to wait.
 const MIN_RETRY: Duration = Duration::from_millis(10);
 
-/// The pictures that are admitted and not yet decoded, and how long such work takes.
+/// The images that are admitted and not yet decoded, and how long such work takes.
 pub(super) struct DecodeGate {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
@@ -32,7 +32,7 @@ struct Shared {
     nanos_per_block: AtomicU64,
 }
 
-/// One admitted picture; its pixels leave the backlog when it goes.
+/// One admitted image; its pixels leave the backlog when it goes.
 pub(super) struct DecodeTicket {
     shared: Arc<Shared>,
     pixels: u64,
@@ -47,20 +47,20 @@ impl DecodeGate {
         Self { shared: Arc::new(shared), metrics }
     }
 
-    /// A ticket for each picture, or `overloaded` where decoding what is admitted and these would take beyond the
-    /// deadline. Pictures that are none get a ticket too: their own error comes later.
-    pub(super) fn admit(&self, pictures: &[Picture], max_pixels: u64, deadline: Instant) -> Result<Vec<DecodeTicket>> {
-        let pixels = |picture: &Picture| {
-            let header = picture.as_ref().ok().and_then(|bytes| image::probe(bytes, max_pixels).ok());
+    /// A ticket for each image, or `overloaded` where decoding what is admitted and these would take beyond the
+    /// deadline. Images that are none get a ticket too: their own error comes later.
+    pub(super) fn admit(&self, images: &[Image], max_pixels: u64, deadline: Instant) -> Result<Vec<DecodeTicket>> {
+        let pixels = |image: &Image| {
+            let header = image.as_ref().ok().and_then(|bytes| image::probe(bytes, max_pixels).ok());
             header.map_or(0, |header| u64::from(header.width) * u64::from(header.height))
         };
-        let sizes: Vec<u64> = pictures.iter().map(pixels).collect();
+        let sizes: Vec<u64> = images.iter().map(pixels).collect();
         let total: u64 = sizes.iter().sum();
         let wait = self.shared.time_for(self.shared.backlog.load(Ordering::Relaxed) + total);
         let left = deadline.saturating_duration_since(Instant::now());
         if wait > left {
-            let labels = RejectLabels { model: String::new(), reason: "decoding" };
-            self.metrics.rejected.get_or_create(&labels).inc_by(pictures.len() as u64);
+            let labels = RejectLabels { model: String::new(), work: "decode", reason: "deadline" };
+            self.metrics.rejected.get_or_create(&labels).inc_by(images.len() as u64);
             let text = format!(
                 "decoding what waits and this would take about {} ms, beyond the {} ms left to the deadline",
                 wait.as_millis(),
@@ -82,9 +82,9 @@ impl Shared {
 }
 
 impl DecodeTicket {
-    /// Learns from a picture that was decoded and prepared.
+    /// Learns from an image that was decoded and prepared.
     pub(super) fn done(self, took: Duration) {
-        // small pictures tell about overhead, not about pixels
+        // small images tell about overhead, not about pixels
         if self.pixels >= 64 * BLOCK {
             let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / (self.pixels / BLOCK);
             let old = self.shared.nanos_per_block.load(Ordering::Relaxed);
@@ -107,14 +107,14 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    /// The head of a bitmap of 1,000 × 1,000 pixels: enough for a size, not for a picture.
-    fn large() -> Picture {
+    /// The head of a bitmap of 1,000 × 1,000 pixels: enough for a size, not for an image.
+    fn large() -> Image {
         let plane = image::Plane { width: 1000, height: 1000, channels: 1, data: vec![0.0; 1_000_000] };
         Ok(Bytes::from(image::encode::png(&plane)?))
     }
 
     #[test]
-    fn pictures_that_cannot_be_decoded_in_time_are_refused_at_once_and_told_when_to_come_back() {
+    fn images_that_cannot_be_decoded_in_time_are_refused_at_once_and_told_when_to_come_back() {
         let gate = DecodeGate::new(2, Arc::default());
         let admit = |ms| gate.admit(&[large(), large()], 1 << 30, Instant::now() + Duration::from_millis(ms));
         let mut first = admit(0).expect("nothing is known yet");
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_admitted_and_weighs_nothing() {
+    fn what_is_no_image_is_admitted_and_weighs_nothing() {
         let gate = DecodeGate::new(1, Arc::default());
-        let pictures = [Ok(Bytes::from_static(b"text")), Err(Error::invalid_request("bad base64"))];
-        let tickets = gate.admit(&pictures, 1000, Instant::now()).unwrap();
+        let images = [Ok(Bytes::from_static(b"text")), Err(Error::invalid_request("bad base64"))];
+        let tickets = gate.admit(&images, 1000, Instant::now()).unwrap();
         assert_eq!(tickets.len(), 2);
         assert_eq!(gate.shared.backlog.load(Ordering::Relaxed), 0);
     }

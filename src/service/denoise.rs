@@ -1,13 +1,13 @@
-//! Noisy picture → clean picture.
+//! Noisy image → clean image.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::{
-    ByModel, Context, Picture, Service,
+    ByModel, Context, Image, Service,
+    images::Prepared,
     passage::{Errand, Passage, side},
-    pictures::Prepared,
 };
 use crate::{
     batch::Row,
@@ -21,21 +21,21 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct NoiseRequest {
     pub noise: Noise,
-    /// The same seed gives the same noise, picture by picture.
+    /// The same seed gives the same noise, image by image.
     pub seed: u64,
 }
 
-/// A denoised picture, and with added noise how much it gained.
+/// A denoised image, and with added noise how much it gained.
 #[derive(Debug)]
 pub struct Denoised {
     /// 8-bit PNG at the model's size.
     pub png: Vec<u8>,
-    /// The picture with the added noise.
+    /// The image with the added noise.
     pub noisy: Option<Vec<u8>>,
     pub quality: Option<DenoiseQuality>,
 }
 
-/// The noisy and the denoised picture compared with the clean one, at the model's size.
+/// The noisy and the denoised image compared with the clean one, at the model's size.
 #[derive(Debug, Clone, Copy)]
 pub struct DenoiseQuality {
     pub psnr_before: f64,
@@ -45,7 +45,7 @@ pub struct DenoiseQuality {
 }
 
 impl Service {
-    /// Denoises pictures; with `noise`, adds it first and measures the gain.
+    /// Denoises images; with `noise`, adds it first and measures the gain.
     ///
     /// # Errors
     /// As [`Service::embed`].
@@ -53,12 +53,12 @@ impl Service {
         &self,
         ctx: &Context,
         model: &ModelName,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         noise: Option<NoiseRequest>,
     ) -> Result<ByModel<Denoised>> {
-        let (model, passages) = self.begin(model, Errand::Denoise, pictures, ctx.deadline).await?;
-        let work = passages.into_iter().map(|(picture, passage)| async {
-            let prepared = self.prepare_one(ctx, picture, &model).await?;
+        let (model, passages) = self.begin(model, Errand::Denoise, images, ctx.deadline).await?;
+        let work = passages.into_iter().map(|(image, passage)| async {
+            let prepared = self.prepare_one(ctx, image, &model).await?;
             match noise {
                 None => self.clean(ctx, &model, prepared, passage).await,
                 Some(request) => self.spoil_and_clean(ctx, &model, prepared, (request, passage)).await,

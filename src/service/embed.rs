@@ -1,13 +1,13 @@
-//! Pictures → embeddings.
+//! Images → embeddings.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::{
-    ByModel, Context, Picture, Service,
+    ByModel, Context, Image, Service,
     cache::CacheKey,
-    pictures::{Decoded, Kept, Undecoded},
+    images::{Decoded, Kept, Undecoded},
 };
 use crate::{
     batch::Ticket,
@@ -17,56 +17,55 @@ use crate::{
     model::{Capability, EmbeddingHead, Graph, GraphRole, Model, VectorOptions},
 };
 
-/// The vectors of a request's pictures.
+/// The vectors of a request's images.
 pub type Embedded = ByModel<Vec<f32>>;
 
 impl Service {
-    /// Embeds pictures with a model. Options that change vectors change the space key.
+    /// Embeds images with a model. Options that change vectors change the space key.
     ///
     /// # Errors
     /// Of the request as a whole: no such model or capability, an option out of range, no room in the queue. What is
-    /// wrong with one picture stands among the items.
+    /// wrong with one image stands among the items.
     pub async fn embed(
         &self,
         ctx: &Context,
         model: &ModelName,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         options: VectorOptions,
     ) -> Result<Embedded> {
-        self.check_count(pictures.len(), "pictures")?;
+        self.check_count(images.len(), "images")?;
         let model = self.loaded(model, ctx.deadline).await?;
         let (_, head) = encoder(&model)?;
         let space_key = head.space_key(model.space_key(), &options)?;
-        let results = self.embed_each(ctx, &model, (pictures, StoreMode::None), &options).await?;
+        let results = self.embed_each(ctx, &model, (images, StoreMode::None), &options).await?;
         let items = self.sort(results.into_iter().map(|result| result.map(|made| made.vector)).collect());
         Ok(ByModel { model, space_key, items })
     }
 
-    /// Embeds pictures, in their order, and keeps of each what is to be stored. Counts nothing.
+    /// Embeds images, in their order, and keeps of each what is to be stored. Counts nothing.
     pub(super) async fn embed_each(
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        (pictures, keep): (Vec<Picture>, StoreMode),
+        (images, keep): (Vec<Image>, StoreMode),
         options: &VectorOptions,
     ) -> Result<Vec<Result<Made>>> {
         let (graph, head) = encoder(model)?;
         let space = head.space_key(model.space_key(), options)?;
-        let sought: Vec<Sought> =
-            pictures.into_iter().map(|picture| self.seek(picture, keep, (model, &space))).collect();
-        let missing: Vec<Picture> = sought.iter().filter_map(Sought::missing).collect();
+        let sought: Vec<Sought> = images.into_iter().map(|image| self.seek(image, keep, (model, &space))).collect();
+        let missing: Vec<Image> = sought.iter().filter_map(Sought::missing).collect();
         let tickets = graph.queue.admit(missing.len(), ctx.deadline)?;
-        let undecoded = self.admit_pictures(missing, keep, ctx.deadline)?;
+        let undecoded = self.admit_images(missing, keep, ctx.deadline)?;
         let mut admitted = undecoded.into_iter().zip(tickets);
         let work = sought.into_iter().map(|sought| {
             let admitted = if let Sought::Missing(..) = sought { admitted.next() } else { None };
             async move {
-                let (key, (picture, ticket)) = match (sought, admitted) {
+                let (key, (image, ticket)) = match (sought, admitted) {
                     (Sought::Found(vector), _) => return Ok(Made { vector, kept: None }),
                     (Sought::Missing(_, key), Some(admitted)) => (key, admitted),
-                    (Sought::Missing(..), None) => return Err(Error::internal("a picture was not admitted")),
+                    (Sought::Missing(..), None) => return Err(Error::internal("an image was not admitted")),
                 };
-                let made = self.embed_one(ctx, model, picture, (options, ticket)).await?;
+                let made = self.embed_one(ctx, model, image, (options, ticket)).await?;
                 if let Some(key) = key {
                     self.cache.put(key, &made.vector);
                 }
@@ -76,37 +75,37 @@ impl Service {
         Ok(join_all(work).await)
     }
 
-    /// Looks for the vector of a picture of which nothing is to be stored.
-    fn seek(&self, picture: Picture, keep: StoreMode, (model, space): (&Model, &SpaceKey)) -> Sought {
-        let bytes = picture.as_ref().ok().filter(|_| keep == StoreMode::None);
+    /// Looks for the vector of an image of which nothing is to be stored.
+    fn seek(&self, image: Image, keep: StoreMode, (model, space): (&Model, &SpaceKey)) -> Sought {
+        let bytes = image.as_ref().ok().filter(|_| keep == StoreMode::None);
         let key = bytes.and_then(|bytes| self.cache.key(bytes, space));
         let found = key.as_ref().and_then(|key| self.cache.get(key, model.name().as_str()));
-        found.map_or(Sought::Missing(picture, key), Sought::Found)
+        found.map_or(Sought::Missing(image, key), Sought::Found)
     }
 
     async fn embed_one(
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Undecoded,
+        image: Undecoded,
         (options, ticket): (&VectorOptions, Ticket),
     ) -> Result<Made> {
         let (graph, head) = encoder(model)?;
-        let Decoded { mut prepared, kept } = self.prepare(ctx, picture, vec![Arc::clone(model)]).await?;
-        let prepared = prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))?;
+        let Decoded { mut prepared, kept } = self.prepare(ctx, image, vec![Arc::clone(model)]).await?;
+        let prepared = prepared.pop().ok_or_else(|| Error::internal("an image was prepared for no model"))?;
         let rows = self.run_graph(ctx, graph, vec![("image", prepared.tensor)], ticket).await?;
         Ok(Made { vector: head.apply(&rows, options)?, kept })
     }
 }
 
-/// A picture whose vector is there already, or one that has to be embedded, with the key its vector is kept under.
+/// An image whose vector is there already, or one that has to be embedded, with the key its vector is kept under.
 enum Sought {
     Found(Vec<f32>),
-    Missing(Picture, Option<CacheKey>),
+    Missing(Image, Option<CacheKey>),
 }
 
 impl Sought {
-    fn missing(&self) -> Option<Picture> {
+    fn missing(&self) -> Option<Image> {
         match self {
             Self::Found(_) => None,
             Self::Missing(Ok(bytes), _) => Some(Ok(bytes.clone())),
@@ -115,7 +114,7 @@ impl Sought {
     }
 }
 
-/// What became of one picture.
+/// What became of one image.
 pub(super) struct Made {
     pub(super) vector: Vec<f32>,
     pub(super) kept: Option<Kept>,

@@ -1,4 +1,4 @@
-//! Pictures out of the prior of a variational model.
+//! Images out of the prior of a variational model.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use futures_util::future::try_join_all;
 
 use super::{
     Context, Service,
+    images::Spread,
     passage::{graph, side},
-    pictures::Spread,
 };
 use crate::{
     batch::{Row, Ticket},
@@ -20,18 +20,18 @@ use crate::{
 /// The widest spread of latents that can be asked for, in standard deviations of the prior.
 const MAX_TEMPERATURE: f32 = 10.0;
 
-/// Which pictures are to be made.
+/// Which images are to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerateRequest {
     /// 1 to `limits.images`.
     pub count: usize,
-    /// The same seed gives the same pictures; more of them begin with the same ones.
+    /// The same seed gives the same images; more of them begin with the same ones.
     pub seed: u64,
     /// The standard deviation that latents are drawn with, 0…10; 1 is the prior's own.
     pub temperature: f32,
 }
 
-/// A picture and the latent it was made from.
+/// An image and the latent it was made from.
 #[derive(Debug)]
 pub struct Generated {
     /// 8-bit PNG at the model's size.
@@ -40,11 +40,11 @@ pub struct Generated {
     pub latent: Vec<f32>,
 }
 
-/// Pictures of one model, with the key of the space their latents are in.
+/// Images of one model, with the key of the space their latents are in.
 pub struct GeneratedBy {
     pub model: Arc<Model>,
     pub space_key: SpaceKey,
-    pub pictures: Vec<Generated>,
+    pub images: Vec<Generated>,
 }
 
 impl Service {
@@ -54,7 +54,7 @@ impl Service {
     /// No such model or capability, a count or temperature out of range, no room in the queue.
     pub async fn generate(&self, ctx: &Context, model: &ModelName, request: GenerateRequest) -> Result<GeneratedBy> {
         let GenerateRequest { count, seed, temperature } = request;
-        self.check_count(count, "pictures")?;
+        self.check_count(count, "images")?;
         if !(0.0..=MAX_TEMPERATURE).contains(&temperature) {
             let text = format!("temperature is in 0…{MAX_TEMPERATURE}, not {temperature}");
             return Err(Error::invalid_request(text));
@@ -70,11 +70,11 @@ impl Service {
             let row = Row { shape: shape.clone(), data: latent.clone() };
             async { Ok::<_, Error>(Generated { png: self.draw(ctx, &model, row, (ticket, spread)).await?, latent }) }
         });
-        let pictures = try_join_all(work).await?;
-        Ok(GeneratedBy { space_key: latent_space(&model)?, pictures, model })
+        let images = try_join_all(work).await?;
+        Ok(GeneratedBy { space_key: latent_space(&model)?, images, model })
     }
 
-    /// The picture of a latent as a PNG.
+    /// The image of a latent as a PNG.
     pub(super) async fn draw(
         &self,
         ctx: &Context,
@@ -82,8 +82,8 @@ impl Service {
         latent: Row,
         (ticket, spread): (Ticket, Spread),
     ) -> Result<Vec<u8>> {
-        let picture = self.decode(ctx, model, latent, ticket).await?;
-        self.on_pool(side(model), spread, move || encode::png(&picture)).await
+        let image = self.decode(ctx, model, latent, ticket).await?;
+        self.on_pool(side(model), spread, move || encode::png(&image)).await
     }
 }
 

@@ -1,14 +1,14 @@
-//! The way between two pictures through the latents of a variational model.
+//! The way between two images through the latents of a variational model.
 
 use std::sync::Arc;
 
 use futures_util::future::{try_join, try_join_all};
 
 use super::{
-    Context, Picture, Service,
+    Context, Image, Service,
     generate::latent_shape,
+    images::{Spread, Undecoded},
     passage::{Errand, Passage, graph, take},
-    pictures::{Spread, Undecoded},
 };
 use crate::{
     batch::Row,
@@ -19,8 +19,8 @@ use crate::{
 
 /// Between what.
 pub enum Ends {
-    /// Two pictures: their means or, with a seed, latents drawn around them.
-    Pictures(Vec<Picture>, Option<u64>),
+    /// Two images: their means or, with a seed, latents drawn around them.
+    Images(Vec<Image>, Option<u64>),
     /// Two latents of the model's dimension.
     Latents(Vec<Vec<f32>>),
 }
@@ -33,7 +33,7 @@ pub struct Steps {
     pub interpolation: Interpolation,
 }
 
-/// A picture on the way.
+/// An image on the way.
 #[derive(Debug)]
 pub struct Step {
     /// 0 at the first end, 1 at the second.
@@ -46,7 +46,7 @@ impl Service {
     /// Decodes latents at equal steps between two.
     ///
     /// # Errors
-    /// No such model or capability, ends that are not two or are no latents of the model, a picture that cannot be
+    /// No such model or capability, ends that are not two or are no latents of the model, an image that cannot be
     /// read, steps out of range, no room in a queue.
     pub async fn interpolate(
         &self,
@@ -57,7 +57,7 @@ impl Service {
     ) -> Result<(Arc<Model>, Vec<Step>)> {
         self.check_count(steps.count, "steps")?;
         let given = match &ends {
-            Ends::Pictures(pictures, _) => pictures.len(),
+            Ends::Images(images, _) => images.len(),
             Ends::Latents(latents) => latents.len(),
         };
         if given != 2 || steps.count < 2 {
@@ -65,7 +65,7 @@ impl Service {
             return Err(Error::invalid_request(text));
         }
         let (model, [from, to]) = match ends {
-            Ends::Pictures(pictures, seed) => self.latents_of(ctx, model, pictures, seed).await?,
+            Ends::Images(images, seed) => self.latents_of(ctx, model, images, seed).await?,
             Ends::Latents(latents) => self.latents_given(ctx, model, latents).await?,
         };
         let shape = latent_shape(&model)?;
@@ -85,13 +85,14 @@ impl Service {
         &self,
         ctx: &Context,
         model: &ModelName,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         seed: Option<u64>,
     ) -> Result<(Arc<Model>, [Vec<f32>; 2])> {
-        let (model, passages) = self.begin(model, Errand::Interpolate, pictures, ctx.deadline).await?;
-        let mut work = passages.into_iter().zip(0..).map(|((picture, passage), end)| {
-            self.latent_of(ctx, &model, picture, (passage, seed.map(|seed| (seed, end))))
-        });
+        let (model, passages) = self.begin(model, Errand::Interpolate, images, ctx.deadline).await?;
+        let mut work = passages
+            .into_iter()
+            .zip(0..)
+            .map(|((image, passage), end)| self.latent_of(ctx, &model, image, (passage, seed.map(|seed| (seed, end)))));
         let (Some(from), Some(to)) = (work.next(), work.next()) else {
             return Err(Error::internal("a way has fewer than two ends"));
         };
@@ -104,10 +105,10 @@ impl Service {
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Undecoded,
+        image: Undecoded,
         (mut passage, draw): (Passage, Option<(u64, u64)>),
     ) -> Result<Vec<f32>> {
-        let prepared = self.prepare_one(ctx, picture, model).await?;
+        let prepared = self.prepare_one(ctx, image, model).await?;
         let mut rows = self.encode(ctx, model, prepared.tensor, &mut passage).await?;
         let encoder = graph(model, GraphRole::Encoder)?;
         let mean = take(&mut rows, encoder, &["mean"])?.data;

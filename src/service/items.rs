@@ -6,25 +6,25 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
-    Context, Items, Picture, Service, Stage,
+    Context, Image, Items, Service, Stage,
     embed::Made,
-    pictures::{Kept, note},
+    images::{Kept, note},
     to_its_end,
 };
 use crate::{
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
     index::{
-        Collection, CollectionSpec, Deleted, Facet, NewItem, Page, PictureRef, StoredItem, Written, check_indexable,
+        Collection, CollectionSpec, Deleted, Facet, ImageRef, NewItem, Page, StoredItem, Written, check_indexable,
     },
     model::VectorOptions,
-    store::PictureStore,
+    store::ImageStore,
 };
 
 /// An item to add or replace.
 #[derive(Debug)]
 pub struct Entry {
-    /// None: the BLAKE3 of the picture's bytes; a vector needs an id.
+    /// None: the BLAKE3 of the image's bytes; a vector needs an id.
     pub id: Option<ItemId>,
     pub source: EntrySource,
     pub metadata: Metadata,
@@ -32,7 +32,7 @@ pub struct Entry {
 
 #[derive(Debug)]
 pub enum EntrySource {
-    Picture(Picture),
+    Image(Image),
     Vector(Vec<f32>),
 }
 
@@ -84,20 +84,20 @@ impl Service {
         Ok(Items { good, errors })
     }
 
-    /// Gives each entry its vector: embeds the pictures together, checks the vectors.
+    /// Gives each entry its vector: embeds the images together, checks the vectors.
     async fn make_ready(
         &self,
         ctx: &Context,
         spec: &CollectionSpec,
         entries: Vec<Result<Entry>>,
     ) -> Result<Vec<Result<Ready>>> {
-        let pictures: Vec<Picture> = entries.iter().flatten().filter_map(picture_bytes).map(Ok).collect();
+        let images: Vec<Image> = entries.iter().flatten().filter_map(image_bytes).map(Ok).collect();
         let mut made = Vec::new();
-        if !pictures.is_empty() {
+        if !images.is_empty() {
             made = match self.model_of(spec).await {
-                Ok(model) => self.embed_each(ctx, &model, (pictures, spec.store), &VectorOptions::default()).await?,
+                Ok(model) => self.embed_each(ctx, &model, (images, spec.store), &VectorOptions::default()).await?,
                 // the collection's own vectors are none the worse for a model that is not there
-                Err(error) => pictures.iter().map(|_| Err(error.duplicate())).collect(),
+                Err(error) => images.iter().map(|_| Err(error.duplicate())).collect(),
             };
         }
         let mut made = made.into_iter();
@@ -112,9 +112,9 @@ impl Service {
         made: &mut impl Iterator<Item = Result<Made>>,
     ) -> Result<Ready> {
         let (id, vector, kept) = match entry.source {
-            EntrySource::Picture(picture) => {
-                let bytes = picture?;
-                let made = made.next().unwrap_or_else(|| Err(Error::internal("a picture has no vector")))?;
+            EntrySource::Image(image) => {
+                let bytes = image?;
+                let made = made.next().unwrap_or_else(|| Err(Error::internal("an image has no vector")))?;
                 (entry.id.unwrap_or_else(|| ItemId::of_content(&bytes)), made.vector, made.kept)
             }
             EntrySource::Vector(vector) => {
@@ -130,7 +130,7 @@ impl Service {
                 "a vector of zeros has no direction, which a cosine collection compares",
             ));
         }
-        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, picture: None }, kept })
+        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, image: None }, kept })
     }
 
     /// One item, or `item_not_found`.
@@ -196,7 +196,7 @@ impl Service {
         self.deletion(collection, async move |collection| collection.delete_matching(filter).await).await
     }
 
-    /// Deletes rows, then the pictures that only they named, to the end.
+    /// Deletes rows, then the images that only they named, to the end.
     async fn deletion<D, F>(&self, collection: Arc<dyn Collection>, delete: D) -> Result<u64>
     where
         D: FnOnce(Arc<dyn Collection>) -> F,
@@ -234,63 +234,62 @@ impl Service {
         self.open_in_space(name, space_key.as_ref()).await?.facets(key, filter, limit).await
     }
 
-    /// The stored picture of an item and its media type, or `item_not_found`.
-    pub async fn item_picture(
+    /// The stored image of an item and its media type, or `item_not_found`.
+    pub async fn item_image(
         &self,
         name: &CollectionName,
         id: &ItemId,
         space_key: Option<SpaceKey>,
     ) -> Result<(Bytes, String)> {
-        let picture = self.picture_of(name, id, space_key.clone()).await?;
-        match self.store.get(&picture).await {
-            // the item may have been replaced since its row was read: then it names another picture now
+        let image = self.image_of(name, id, space_key.clone()).await?;
+        match self.store.get(&image).await {
+            // the item may have been replaced since its row was read: then it names another image now
             Err(error) if error.kind() == ErrorKind::ItemNotFound => {
-                let now = self.picture_of(name, id, space_key).await?;
-                if now == picture {
+                let now = self.image_of(name, id, space_key).await?;
+                if now == image {
                     return Err(error);
                 }
                 Ok((self.store.get(&now).await?, now.media_type))
             }
-            read => Ok((read?, picture.media_type)),
+            read => Ok((read?, image.media_type)),
         }
     }
 
-    async fn picture_of(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<PictureRef> {
+    async fn image_of(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<ImageRef> {
         let item = self.item(name, id, space_key).await?;
-        item.picture
-            .ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no picture is stored with the item {id}")))
+        item.image.ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no image is stored with the item {id}")))
     }
 }
 
-fn picture_bytes(entry: &Entry) -> Option<Bytes> {
+fn image_bytes(entry: &Entry) -> Option<Bytes> {
     match &entry.source {
-        EntrySource::Picture(Ok(bytes)) => Some(bytes.clone()),
+        EntrySource::Image(Ok(bytes)) => Some(bytes.clone()),
         _ => None,
     }
 }
 
-/// Pictures first, then the rows that name them: a crash between the two leaves a picture without an item, never an
-/// item without its picture.
-async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Ready>) -> Result<Vec<Written>> {
+/// Images first, then the rows that name them: a crash between the two leaves an image without an item, never an
+/// item without its image.
+async fn write(store: &ImageStore, collection: &dyn Collection, ready: Vec<Ready>) -> Result<Vec<Written>> {
     let name = &collection.spec().name;
     let puts = ready.iter().map(async |ready| match &ready.kept {
         Some(kept) => store.put(name, &ready.item.id, kept.bytes.clone(), kept.media_type).await.map(Some),
         None => Ok(None),
     });
     let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);
-    let stored: Vec<Option<PictureRef>> = stored.into_iter().filter_map(Result::ok).collect();
+    let stored: Vec<Option<ImageRef>> = stored.into_iter().filter_map(Result::ok).collect();
     if let Some(error) = failed.into_iter().find_map(Result::err) {
         forget(store, stored.into_iter().flatten().collect()).await;
         return Err(error);
     }
     let named = ready.into_iter().zip(&stored);
-    let items = named.map(|(ready, picture)| NewItem { picture: picture.clone(), ..ready.item }).collect();
+    let items = named.map(|(ready, image)| NewItem { image: image.clone(), ..ready.item }).collect();
     match collection.upsert(items).await {
         Ok(written) => {
             forget(store, written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
             Ok(written)
         }
-        // the rows may have arrived all the same: then they must find their pictures
+        // the rows may have arrived all the same: then they must find their images
         Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
         Err(error) => {
             forget(store, stored.into_iter().flatten().collect()).await;
@@ -299,13 +298,13 @@ async fn write(store: &PictureStore, collection: &dyn Collection, ready: Vec<Rea
     }
 }
 
-/// Deletes pictures that nothing names any more. One that stays behind costs space and nothing else, so a failure is
+/// Deletes images that nothing names any more. One that stays behind costs space and nothing else, so a failure is
 /// logged and not the caller's. Returns how many stay.
-pub async fn forget(store: &PictureStore, pictures: Vec<PictureRef>) -> usize {
+pub async fn forget(store: &ImageStore, images: Vec<ImageRef>) -> usize {
     let mut stay = 0;
-    for picture in pictures {
-        if let Err(error) = store.delete(&picture).await {
-            tracing::warn!(key = %picture.key, reason = %error.chain(), "a picture without an item stays in the store");
+    for image in images {
+        if let Err(error) = store.delete(&image).await {
+            tracing::warn!(key = %image.key, reason = %error.chain(), "an image without an item stays in the store");
             stay += 1;
         }
     }

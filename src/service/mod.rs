@@ -1,4 +1,4 @@
-//! Use cases without HTTP: from pictures and options to vectors, pictures, scores and found items.
+//! Use cases without HTTP: from images and options to vectors, images, scores and found items.
 
 mod background;
 mod cache;
@@ -11,13 +11,13 @@ mod duplicates;
 mod embed;
 mod generate;
 mod health;
+mod images;
 mod inpaint;
 mod interpolate;
 mod items;
 mod map;
 mod models;
 mod passage;
-mod pictures;
 mod preprocess;
 mod recommend;
 mod reconstruct;
@@ -36,12 +36,12 @@ pub use duplicates::{DuplicateGroup, Duplicates, DuplicatesRequest};
 pub use embed::Embedded;
 pub use generate::{GenerateRequest, Generated, GeneratedBy};
 pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
+pub use images::Image;
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
-pub use items::{Added, Entry, EntrySource, forget as forget_pictures};
+pub use items::{Added, Entry, EntrySource, forget as forget_images};
 pub use map::{CollectionMap, MapPoint, MapRequest};
 pub use models::ModelSummary;
-pub use pictures::Picture;
 pub use preprocess::Preprocessed;
 pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
@@ -52,13 +52,13 @@ pub use transfer::{export_collection, import_collection};
 use background::Background;
 
 use crate::{
+    compute::CpuPool,
     config::Limits,
     domain::{CollectionName, FieldPath, MapMethod, SpaceKey},
     error::{Error, Result},
-    image::pool::CpuPool,
     index::IndexEngine,
     model::{Model, Repository},
-    store::PictureStore,
+    store::ImageStore,
     telemetry::{Metrics, metrics::CodeLabels},
 };
 
@@ -66,12 +66,12 @@ use crate::{
 pub struct Service {
     models: Arc<Repository>,
     index: Arc<dyn IndexEngine>,
-    store: Arc<PictureStore>,
+    store: Arc<ImageStore>,
     pool: CpuPool,
     cache: cache::VectorCache,
     limits: Limits,
     metrics: Arc<Metrics>,
-    decoded: pictures::DecodedBudget,
+    decoded: images::DecodedBudget,
     decoding: decoding::DecodeGate,
     duplicates: Background<(CollectionName, u32), Duplicates>,
     maps: Background<(CollectionName, MapMethod, Option<FieldPath>), CollectionMap>,
@@ -84,9 +84,9 @@ pub struct Service {
 pub struct Parts {
     pub models: Arc<Repository>,
     pub index: Arc<dyn IndexEngine>,
-    pub store: Arc<PictureStore>,
+    pub store: Arc<ImageStore>,
     pub pool: CpuPool,
-    /// Of vectors kept for pictures that come again; 0: none.
+    /// Of vectors kept for images that come again; 0: none.
     pub cache_bytes: u64,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
@@ -96,7 +96,7 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { models, index, store, pool, cache_bytes, limits, metrics } = parts;
-        let decoded = pictures::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
+        let decoded = images::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
         let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
         Self {
             models,
@@ -126,7 +126,7 @@ impl Service {
         &self.metrics
     }
 
-    /// Refuses a request with more pictures or items than the limit, and one with none.
+    /// Refuses a request with more images or items than the limit, and one with none.
     fn check_count(&self, count: usize, what: &str) -> Result<()> {
         if count == 0 {
             return Err(Error::invalid_request(format!("the request has no {what}")));

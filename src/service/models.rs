@@ -65,7 +65,7 @@ impl Service {
             reasons.push(format!("the index is not ready: {error}"));
         }
         if let Err(error) = self.store.ready().await {
-            tracing::warn!(cause = error.chain(), "the picture store is not ready");
+            tracing::warn!(cause = error.chain(), "the image store is not ready");
             reasons.push(error.message().to_owned());
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }

@@ -1,12 +1,12 @@
-//! A picture's way through the graphs of its model, admitted as a whole before it begins.
+//! An image's way through the graphs of its model, admitted as a whole before it begins.
 
 use std::{sync::Arc, time::Instant};
 
 use futures_util::future::try_join_all;
 
 use super::{
-    ByModel, Context, Picture, Service,
-    pictures::{Spread, Undecoded},
+    ByModel, Context, Image, Service,
+    images::{Spread, Undecoded},
 };
 use crate::{
     anomaly::{ErrorMap, ErrorMetric, ScoreMetric},
@@ -18,7 +18,7 @@ use crate::{
     model::{Capability, Graph, GraphRole, Masking, Model},
 };
 
-/// What pictures are led through a model for.
+/// What images are led through a model for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Errand {
     Reconstruct,
@@ -39,7 +39,7 @@ impl Errand {
         }
     }
 
-    /// The graphs that one picture passes, and how often the first of them runs for it.
+    /// The graphs that one image passes, and how often the first of them runs for it.
     fn route(self, model: &Model) -> Result<Route<'_>> {
         model.require(self.capability())?;
         let route = |first, runs, second| Ok(Route { first, runs, second });
@@ -86,26 +86,26 @@ struct Route<'a> {
 }
 
 impl Route<'_> {
-    fn admit(&self, pictures: usize, deadline: Instant) -> Result<Vec<Passage>> {
-        let mut firsts = self.first.queue.admit(pictures * self.runs, deadline)?;
+    fn admit(&self, images: usize, deadline: Instant) -> Result<Vec<Passage>> {
+        let mut firsts = self.first.queue.admit(images * self.runs, deadline)?;
         let mut seconds = match self.second {
             // its turn comes when the first graph is done
             Some(second) => {
                 let left = deadline.checked_sub(self.first.queue.estimated_wait()).unwrap_or(deadline);
-                second.queue.admit(pictures, left)?
+                second.queue.admit(images, left)?
             }
             None => Vec::new(),
         };
-        let spread = Spread::of(pictures);
+        let spread = Spread::of(images);
         let one = |_| {
             let first = firsts.split_off(firsts.len().saturating_sub(self.runs));
             Passage { first, second: seconds.pop(), spread }
         };
-        Ok((0..pictures).map(one).collect())
+        Ok((0..images).map(one).collect())
     }
 }
 
-/// Tickets for one picture's way: those of the first graph, one for each of its runs, and that of the second.
+/// Tickets for one image's way: those of the first graph, one for each of its runs, and that of the second.
 pub(super) struct Passage {
     pub(super) first: Vec<Ticket>,
     pub(super) second: Option<Ticket>,
@@ -122,7 +122,7 @@ impl Passage {
     }
 }
 
-/// What a model makes of a picture; values in 0…1 at the model's size.
+/// What a model makes of an image; values in 0…1 at the model's size.
 pub(super) enum Redrawn {
     Whole(Plane),
     /// Predictions of a masked autoencoder under complementary masks.
@@ -130,10 +130,10 @@ pub(super) enum Redrawn {
 }
 
 impl Redrawn {
-    /// The picture; of predictions, the mean over the masks that hid each pixel.
-    pub(super) fn into_picture(self, original: &Plane) -> Plane {
+    /// The image; of predictions, the mean over the masks that hid each pixel.
+    pub(super) fn into_image(self, original: &Plane) -> Plane {
         match self {
-            Self::Whole(picture) => picture,
+            Self::Whole(image) => image,
             Self::Filled(predictions) => {
                 let parts = predictions.iter().map(|(mask, prediction)| (mask, &prediction.data[..]));
                 Plane { data: mean_where_hidden(parts), ..*original }
@@ -145,7 +145,7 @@ impl Redrawn {
     /// takes the map in any case.
     pub(super) fn score(&self, metric: ErrorMetric, original: &Plane, with_map: bool) -> (f64, Option<ErrorMap>) {
         match self {
-            Self::Whole(picture) => (metric.score(original, picture), with_map.then(|| metric.map(original, picture))),
+            Self::Whole(image) => (metric.score(original, image), with_map.then(|| metric.map(original, image))),
             Self::Filled(predictions) => {
                 let map = metric.map_hidden(original, predictions);
                 (map.mean(), with_map.then_some(map))
@@ -154,7 +154,7 @@ impl Redrawn {
     }
 }
 
-/// The longer side of a model's pictures, in pixels.
+/// The longer side of a model's images, in pixels.
 pub(super) fn side(model: &Model) -> u32 {
     let input = model.preprocessor().input();
     input.width.max(input.height)
@@ -179,19 +179,19 @@ pub(super) fn take(rows: &mut [Row], graph: &Graph, roles: &[&str]) -> Result<Ro
 }
 
 impl Service {
-    /// The model that is to do the errand, and each picture with a passage through its graphs.
+    /// The model that is to do the errand, and each image with a passage through its graphs.
     pub(super) async fn begin(
         &self,
         model: &ModelName,
         errand: Errand,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         deadline: Instant,
     ) -> Result<(Arc<Model>, Vec<(Undecoded, Passage)>)> {
-        self.check_count(pictures.len(), "pictures")?;
+        self.check_count(images.len(), "images")?;
         let model = self.loaded(model, deadline).await?;
-        let passages = errand.route(&model)?.admit(pictures.len(), deadline)?;
-        let pictures = self.admit_pictures(pictures, StoreMode::None, deadline)?;
-        Ok((model, pictures.into_iter().zip(passages).collect()))
+        let passages = errand.route(&model)?.admit(images.len(), deadline)?;
+        let images = self.admit_images(images, StoreMode::None, deadline)?;
+        Ok((model, images.into_iter().zip(passages).collect()))
     }
 
     pub(super) fn by_model<T>(&self, model: Arc<Model>, results: Vec<Result<T>>) -> ByModel<T> {
@@ -212,11 +212,11 @@ impl Service {
         Ok(Redrawn::Filled(try_join_all(fills).await?))
     }
 
-    /// The picture that a model which hides nothing makes of its input tensor, with values in 0…1.
+    /// The image that a model which hides nothing makes of its input tensor, with values in 0…1.
     pub(super) async fn pass(&self, ctx: &Context, model: &Model, tensor: Row, mut passage: Passage) -> Result<Plane> {
         if let Some(whole) = model.graph(GraphRole::Autoencoder) {
             let rows = self.run_graph(ctx, whole, vec![("image", tensor)], passage.take_first()?).await?;
-            return picture_of(model, whole, rows);
+            return image_of(model, whole, rows);
         }
         let mut rows = self.encode(ctx, model, tensor, &mut passage).await?;
         let latent = take(&mut rows, graph(model, GraphRole::Encoder)?, &["latent", "mean", "embedding"])?;
@@ -235,11 +235,11 @@ impl Service {
         self.run_graph(ctx, encoder, vec![("image", tensor)], passage.take_first()?).await
     }
 
-    /// The picture of a latent, with values in 0…1.
+    /// The image of a latent, with values in 0…1.
     pub(super) async fn decode(&self, ctx: &Context, model: &Model, latent: Row, ticket: Ticket) -> Result<Plane> {
         let decoder = graph(model, GraphRole::Decoder)?;
         let rows = self.run_graph(ctx, decoder, vec![("latent", latent)], ticket).await?;
-        picture_of(model, decoder, rows)
+        image_of(model, decoder, rows)
     }
 
     /// What a masked autoencoder predicts of an input tensor under a mask, with values in 0…1.
@@ -253,14 +253,14 @@ impl Service {
         let masked = graph(model, GraphRole::Masked)?;
         let inputs = vec![("image", tensor), masking(model)?.input(mask)];
         let rows = self.run_graph(ctx, masked, inputs, ticket).await?;
-        picture_of(model, masked, rows)
+        image_of(model, masked, rows)
     }
 }
 
-fn picture_of(model: &Model, graph: &Graph, mut rows: Vec<Row>) -> Result<Plane> {
-    let picture = take(&mut rows, graph, &["image"])?;
-    if picture.data.len() != model.preprocessor().tensor_len() {
-        return Err(Error::internal(format!("the graph gave a picture of shape {:?}", picture.shape)));
+fn image_of(model: &Model, graph: &Graph, mut rows: Vec<Row>) -> Result<Plane> {
+    let image = take(&mut rows, graph, &["image"])?;
+    if image.data.len() != model.preprocessor().tensor_len() {
+        return Err(Error::internal(format!("the graph gave an image of shape {:?}", image.shape)));
     }
-    Ok(model.preprocessor().to_unit(&picture.data, model.manifest().reconstruction))
+    Ok(model.preprocessor().to_unit(&image.data, model.manifest().reconstruction))
 }

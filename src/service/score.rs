@@ -1,13 +1,13 @@
-//! Anomaly scores: by the error of reconstruction, and by what a variational model believes of a picture.
+//! Anomaly scores: by the error of reconstruction, and by what a variational model believes of an image.
 
 use std::{str::FromStr, sync::Arc};
 
 use futures_util::future::join_all;
 
 use super::{
-    ByModel, Context, Picture, Service,
+    ByModel, Context, Image, Service,
+    images::Undecoded,
     passage::{Errand, Passage, Redrawn, graph, side, take},
-    pictures::Undecoded,
 };
 use crate::{
     anomaly::{ErrorMap, ScoreMetric, variational},
@@ -29,7 +29,7 @@ pub enum MapFormat {
     Png16,
     /// The values as f32.
     Npy,
-    /// Heat over the picture.
+    /// Heat over the image.
     Overlay,
 }
 
@@ -48,7 +48,7 @@ impl FromStr for MapFormat {
     }
 }
 
-/// How strange a picture is to its model, and where.
+/// How strange an image is to its model, and where.
 #[derive(Debug)]
 pub struct Scored {
     /// Grows with strangeness.
@@ -57,9 +57,9 @@ pub struct Scored {
     pub map: Option<Vec<u8>>,
 }
 
-/// What a picture is scored by, once its graphs have run.
+/// What an image is scored by, once its graphs have run.
 enum Evidence {
-    /// The picture made of it.
+    /// The image made of it.
     Redrawn(Redrawn),
     /// The divergence of its latent from the prior, in nats.
     Divergence(f64),
@@ -68,7 +68,7 @@ enum Evidence {
 }
 
 impl Service {
-    /// Scores pictures.
+    /// Scores images.
     ///
     /// # Errors
     /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model's family, and
@@ -77,15 +77,15 @@ impl Service {
         &self,
         ctx: &Context,
         model: &ModelName,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         (metric, map): (ScoreMetric, MapFormat),
     ) -> Result<ByModel<Scored>> {
         if metric == ScoreMetric::Kl && map != MapFormat::None {
             return Err(Error::invalid_request("metric kl is of the latent and has no map; leave `map` out"));
         }
-        let (model, passages) = self.begin(model, Errand::Score(metric), pictures, ctx.deadline).await?;
+        let (model, passages) = self.begin(model, Errand::Score(metric), images, ctx.deadline).await?;
         let work =
-            passages.into_iter().map(|(picture, passage)| self.score_one(ctx, &model, picture, (passage, metric, map)));
+            passages.into_iter().map(|(image, passage)| self.score_one(ctx, &model, image, (passage, metric, map)));
         let results = join_all(work).await;
         Ok(self.by_model(model, results))
     }
@@ -94,11 +94,11 @@ impl Service {
         &self,
         ctx: &Context,
         model: &Arc<Model>,
-        picture: Undecoded,
+        image: Undecoded,
         (passage, metric, map): (Passage, ScoreMetric, MapFormat),
     ) -> Result<Scored> {
         let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, picture, model).await?;
+        let prepared = self.prepare_one(ctx, image, model).await?;
         let evidence = self.evidence(ctx, model, prepared.tensor, (passage, metric)).await?;
         let (size, model, pixels) = (side(model), Arc::clone(model), prepared.pixels);
         let score = move || {
@@ -128,8 +128,8 @@ impl Service {
         if metric == ScoreMetric::Kl {
             return Ok(Evidence::Divergence(divergence));
         }
-        let picture = self.decode(ctx, model, mean, passage.take_second()?).await?;
-        Ok(Evidence::Bound(picture, divergence))
+        let image = self.decode(ctx, model, mean, passage.take_second()?).await?;
+        Ok(Evidence::Bound(image, divergence))
     }
 }
 
@@ -138,13 +138,13 @@ impl Evidence {
     fn weigh(&self, metric: ScoreMetric, original: &Plane, with_map: bool) -> Result<(f64, Option<ErrorMap>)> {
         let (score, map) = match self {
             Self::Redrawn(redrawn) => {
-                let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no pictures"))?;
+                let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no images"))?;
                 redrawn.score(metric, original, with_map)
             }
             Self::Divergence(divergence) => (*divergence, None),
-            Self::Bound(picture, divergence) => (
-                variational::negative_log_likelihood(original, picture) + divergence,
-                with_map.then(|| variational::likelihood_map(original, picture)),
+            Self::Bound(image, divergence) => (
+                variational::negative_log_likelihood(original, image) + divergence,
+                with_map.then(|| variational::likelihood_map(original, image)),
             ),
         };
         if score.is_finite() {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
-use super::{Context, Examples, Picture, Service, Stage, collections::in_space, pictures::note};
+use super::{Context, Examples, Image, Service, Stage, collections::in_space, images::note};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
     error::{Error, Result},
@@ -16,7 +16,7 @@ use crate::{
 /// What to search the neighbours of.
 #[derive(Debug)]
 pub enum QueryBy {
-    Picture(Picture),
+    Image(Image),
     Vector(Vec<f32>),
     /// An item of the collection.
     Id(ItemId),
@@ -47,7 +47,7 @@ pub struct Found {
 }
 
 impl Service {
-    /// The items nearest to a picture, a vector or another item.
+    /// The items nearest to an image, a vector or another item.
     pub async fn search(&self, ctx: &Context, name: &CollectionName, mut request: SearchRequest) -> Result<Found> {
         let collection = self.open_in_space(name, request.space_key.as_ref()).await?;
         self.embed_queries(ctx, collection.spec(), vec![&mut request]).await?;
@@ -55,7 +55,7 @@ impl Service {
         Ok(Found { spec: collection.spec().clone(), hits })
     }
 
-    /// Several searches side by side; each has its own result or error, in their order. Their pictures are admitted
+    /// Several searches side by side; each has its own result or error, in their order. Their images are admitted
     /// together, all of them or none.
     pub async fn search_batch(
         &self,
@@ -79,7 +79,7 @@ impl Service {
         Ok((spec.clone(), results))
     }
 
-    /// Turns the pictures among the queries into vectors, or into the errors that they met.
+    /// Turns the images among the queries into vectors, or into the errors that they met.
     pub(super) async fn embed_queries(
         &self,
         ctx: &Context,
@@ -87,23 +87,23 @@ impl Service {
         mut requests: Vec<&mut SearchRequest>,
     ) -> Result<()> {
         let take = |request: &mut &mut SearchRequest| match &mut request.by {
-            QueryBy::Picture(picture) if picture.is_ok() => {
-                Some(std::mem::replace(picture, Err(Error::internal("a picture has no vector"))))
+            QueryBy::Image(image) if image.is_ok() => {
+                Some(std::mem::replace(image, Err(Error::internal("an image has no vector"))))
             }
             _ => None,
         };
-        let taken: Vec<Option<Picture>> = requests.iter_mut().map(take).collect();
-        let (places, pictures): (Vec<usize>, Vec<Picture>) =
-            taken.into_iter().enumerate().filter_map(|(at, picture)| Some((at, picture?))).unzip();
-        if pictures.is_empty() {
+        let taken: Vec<Option<Image>> = requests.iter_mut().map(take).collect();
+        let (places, images): (Vec<usize>, Vec<Image>) =
+            taken.into_iter().enumerate().filter_map(|(at, image)| Some((at, image?))).unzip();
+        if images.is_empty() {
             return Ok(());
         }
         let model = self.model_of(spec).await?;
-        let made = self.embed_each(ctx, &model, (pictures, StoreMode::None), &VectorOptions::default()).await?;
+        let made = self.embed_each(ctx, &model, (images, StoreMode::None), &VectorOptions::default()).await?;
         for (at, made) in places.into_iter().zip(made) {
             requests[at].by = match made {
                 Ok(made) => QueryBy::Vector(made.vector),
-                Err(error) => QueryBy::Picture(Err(error)),
+                Err(error) => QueryBy::Image(Err(error)),
             };
         }
         Ok(())
@@ -124,8 +124,8 @@ impl Service {
                 foreign = true;
                 vector
             }
-            // what is left of a picture after embedding is why there is no vector
-            QueryBy::Picture(picture) => return Err(picture.err().unwrap_or_else(|| Error::internal("not embedded"))),
+            // what is left of an image after embedding is why there is no vector
+            QueryBy::Image(image) => return Err(image.err().unwrap_or_else(|| Error::internal("not embedded"))),
             QueryBy::Id(id) => {
                 let item = collection.get(&id).await?;
                 exclude = request.exclude_self.then_some(id);

@@ -8,8 +8,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::{
     domain::{Embedding, ItemId, TopK},
     error::{Error, Result},
-    index::{Collection, NewItem, TransferItem, TransferPicture, TransferReader, TransferWriter},
-    store::PictureStore,
+    index::{Collection, NewItem, TransferImage, TransferItem, TransferReader, TransferWriter},
+    store::ImageStore,
 };
 
 /// Items written at a time.
@@ -17,11 +17,11 @@ const BATCH: usize = 512;
 /// Items read at a time, since an engine or a store may be far away.
 const AHEAD: usize = 16;
 
-/// Writes a collection with its pictures; returns how many items it has.
+/// Writes a collection with its images; returns how many items it has.
 ///
 /// # Errors
-/// Also if an item's picture cannot be read: an export is whole or none.
-pub async fn export_collection(collection: &dyn Collection, store: &PictureStore, out: impl Write) -> Result<u64> {
+/// Also if an item's image cannot be read: an export is whole or none.
+pub async fn export_collection(collection: &dyn Collection, store: &ImageStore, out: impl Write) -> Result<u64> {
     let mut writer = TransferWriter::new(out, collection.spec())?;
     let mut cursor = None;
     loop {
@@ -38,19 +38,19 @@ pub async fn export_collection(collection: &dyn Collection, store: &PictureStore
     }
 }
 
-async fn read_item(collection: &dyn Collection, store: &PictureStore, id: &ItemId) -> Result<TransferItem> {
+async fn read_item(collection: &dyn Collection, store: &ImageStore, id: &ItemId) -> Result<TransferItem> {
     let item = collection.get(id).await?;
-    let picture = match item.picture {
-        Some(picture) => {
-            let bytes = store.get(&picture).await.map_err(|error| {
-                let text = format!("the picture of the item {:?} cannot be read", item.id.as_str());
+    let image = match item.image {
+        Some(image) => {
+            let bytes = store.get(&image).await.map_err(|error| {
+                let text = format!("the image of the item {:?} cannot be read", item.id.as_str());
                 Error::unavailable(text).with_source(error)
             })?;
-            Some(TransferPicture { media_type: picture.media_type, bytes: bytes.to_vec() })
+            Some(TransferImage { media_type: image.media_type, bytes: bytes.to_vec() })
         }
         None => None,
     };
-    Ok(TransferItem { id: item.id, vector: Embedding::new(item.vector)?, metadata: item.metadata, picture })
+    Ok(TransferItem { id: item.id, vector: Embedding::new(item.vector)?, metadata: item.metadata, image })
 }
 
 /// Writes every item of a stream into a new collection; returns how many there were.
@@ -60,13 +60,13 @@ async fn read_item(collection: &dyn Collection, store: &PictureStore, id: &ItemI
 pub async fn import_collection<R: BufRead>(
     reader: &mut TransferReader<R>,
     collection: &dyn Collection,
-    store: &PictureStore,
+    store: &ImageStore,
 ) -> Result<u64> {
     let mut batch = Vec::with_capacity(BATCH);
     let filled = fill(reader, collection, store, &mut batch).await;
     if filled.is_err() {
-        // pictures that were stored and whose items were not
-        super::forget_pictures(store, batch.into_iter().filter_map(|item| item.picture).collect()).await;
+        // images that were stored and whose items were not
+        super::forget_images(store, batch.into_iter().filter_map(|item| item.image).collect()).await;
     }
     filled
 }
@@ -74,7 +74,7 @@ pub async fn import_collection<R: BufRead>(
 async fn fill<R: BufRead>(
     reader: &mut TransferReader<R>,
     collection: &dyn Collection,
-    store: &PictureStore,
+    store: &ImageStore,
     batch: &mut Vec<NewItem>,
 ) -> Result<u64> {
     let mut count = 0;
@@ -98,13 +98,13 @@ async fn fill<R: BufRead>(
     }
 }
 
-/// An item whose picture is in the store.
-async fn stored(item: TransferItem, collection: &dyn Collection, store: &PictureStore) -> Result<NewItem> {
-    let picture = match item.picture {
-        Some(TransferPicture { media_type, bytes }) => {
+/// An item whose image is in the store.
+async fn stored(item: TransferItem, collection: &dyn Collection, store: &ImageStore) -> Result<NewItem> {
+    let image = match item.image {
+        Some(TransferImage { media_type, bytes }) => {
             Some(store.put(&collection.spec().name, &item.id, Bytes::from(bytes), &media_type).await?)
         }
         None => None,
     };
-    Ok(NewItem { id: item.id, vector: item.vector, metadata: item.metadata, picture })
+    Ok(NewItem { id: item.id, vector: item.vector, metadata: item.metadata, image })
 }

@@ -1,4 +1,4 @@
-//! Stored pictures, in an object store: a folder of this machine, or a bucket.
+//! Stored images, in an object store: a folder of this machine, or a bucket.
 
 mod remote;
 
@@ -18,15 +18,15 @@ use crate::{
     config,
     domain::{CollectionName, ItemId},
     error::{Error, ErrorKind, Result},
-    index::PictureRef,
+    index::ImageRef,
 };
 
-/// Keeps the bytes of pictures under keys of its own making; the caller's ids never become paths.
+/// Keeps the bytes of images under keys of its own making; the caller's ids never become paths.
 ///
-/// A picture is written before the row that names it, and deleted after that row is gone, so a row never names a
-/// picture that is not there. What a crash leaves between the two is a file that nothing names.
+/// An image is written before the row that names it, and deleted after that row is gone, so a row never names an
+/// image that is not there. What a crash leaves between the two is a file that nothing names.
 #[derive(Debug, Clone)]
-pub struct PictureStore {
+pub struct ImageStore {
     objects: Arc<dyn ObjectStore>,
     /// The address of a bucket; none of a folder.
     address: Option<String>,
@@ -38,10 +38,10 @@ pub struct PictureStore {
 const TRUSTED: Duration = Duration::from_secs(5);
 /// How long readiness waits for one that may not be.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// No picture lies there.
-const NO_PICTURE: &str = "pictures/none";
+/// No image lies there.
+const NO_IMAGE: &str = "images/none";
 
-impl PictureStore {
+impl ImageStore {
     /// The bucket that the settings name, which is not asked yet, or a store in the folder.
     pub fn connect(folder: &FilePath, settings: &config::Store) -> Result<Self> {
         if settings.url.is_empty() {
@@ -53,7 +53,7 @@ impl PictureStore {
     /// A store in a folder, which is made if it is missing. Blocks for a moment.
     pub fn open(folder: &FilePath) -> Result<Self> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::unavailable(format!("the picture folder {} cannot be used", folder.display())).with_source(error)
+            Error::unavailable(format!("the image folder {} cannot be used", folder.display())).with_source(error)
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
@@ -61,9 +61,9 @@ impl PictureStore {
         Ok(Self { objects: Arc::new(objects.with_fsync(true)), address: None, answered: Arc::default() })
     }
 
-    /// Stores a picture; it is on the disk when this returns.
+    /// Stores an image; it is on the disk when this returns.
     ///
-    /// Every call makes a key of its own, so that deleting the picture of a replaced item can never hit one that was
+    /// Every call makes a key of its own, so that deleting the image of a replaced item can never hit one that was
     /// written for the same id meanwhile.
     pub async fn put(
         &self,
@@ -71,33 +71,33 @@ impl PictureStore {
         id: &ItemId,
         bytes: Bytes,
         media_type: &str,
-    ) -> Result<PictureRef> {
+    ) -> Result<ImageRef> {
         let key = new_key(collection, id, &bytes);
         let put = self.objects.put(&path(&key)?, PutPayload::from_bytes(bytes)).await;
         put.map_err(|error| self.out_of_reach(error).unwrap_or_else(write_failed))?;
-        Ok(PictureRef { key, media_type: media_type.to_owned() })
+        Ok(ImageRef { key, media_type: media_type.to_owned() })
     }
 
-    /// The bytes of a picture, or `item_not_found` if it was deleted.
-    pub async fn get(&self, picture: &PictureRef) -> Result<Bytes> {
+    /// The bytes of an image, or `item_not_found` if it was deleted.
+    pub async fn get(&self, image: &ImageRef) -> Result<Bytes> {
         let failed = |error| match self.out_of_reach(error) {
             Ok(error) => error,
             Err(error @ object_store::Error::NotFound { .. }) => {
-                Error::new(ErrorKind::ItemNotFound, "the stored picture is no longer there").with_source(error)
+                Error::new(ErrorKind::ItemNotFound, "the stored image is no longer there").with_source(error)
             }
-            Err(error) => Error::internal("a stored picture could not be read").with_source(error),
+            Err(error) => Error::internal("a stored image could not be read").with_source(error),
         };
-        let found = self.objects.get(&path(&picture.key)?).await.map_err(failed)?;
+        let found = self.objects.get(&path(&image.key)?).await.map_err(failed)?;
         found.bytes().await.map_err(failed)
     }
 
-    /// Deletes a picture; one that is not there is no error.
-    pub async fn delete(&self, picture: &PictureRef) -> Result<()> {
-        match self.objects.delete(&path(&picture.key)?).await {
+    /// Deletes an image; one that is not there is no error.
+    pub async fn delete(&self, image: &ImageRef) -> Result<()> {
+        match self.objects.delete(&path(&image.key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self
                 .out_of_reach(error)
-                .unwrap_or_else(|error| Error::internal("a stored picture could not be deleted").with_source(error))),
+                .unwrap_or_else(|error| Error::internal("a stored image could not be deleted").with_source(error))),
         }
     }
 
@@ -111,7 +111,7 @@ impl PictureStore {
             return Ok(());
         }
         *answered = None;
-        let asked = tokio::time::timeout(PATIENCE, self.objects.get(&path(NO_PICTURE)?)).await;
+        let asked = tokio::time::timeout(PATIENCE, self.objects.get(&path(NO_IMAGE)?)).await;
         let late = || self.unavailable("it does not answer in time");
         if let Err(error) = asked.map_err(|_| late())? {
             self.out_of_reach(error).map_or(Ok(()), Err)?;
@@ -120,10 +120,10 @@ impl PictureStore {
         Ok(())
     }
 
-    /// The failure of a bucket as ours, unless it is only that there is no such picture; a folder's is handed back.
+    /// The failure of a bucket as ours, unless it is only that there is no such image; a folder's is handed back.
     fn out_of_reach(&self, error: object_store::Error) -> Result<Error, object_store::Error> {
-        let no_picture = matches!(error, object_store::Error::NotFound { .. });
-        if self.address.is_none() || no_picture && !remote::causes(&error).contains("NoSuchBucket") {
+        let no_image = matches!(error, object_store::Error::NotFound { .. });
+        if self.address.is_none() || no_image && !remote::causes(&error).contains("NoSuchBucket") {
             return Err(error);
         }
         Ok(self.unavailable(remote::reason(&error)).with_source(remote::causes(&error)))
@@ -131,11 +131,11 @@ impl PictureStore {
 
     fn unavailable(&self, reason: &str) -> Error {
         let address = self.address.as_deref().unwrap_or("of this machine");
-        Error::unavailable(format!("the picture store {address} is out of reach: {reason}"))
+        Error::unavailable(format!("the image store {address} is out of reach: {reason}"))
     }
 }
 
-/// `pictures/ab/cdef…`: a BLAKE3 hash of what the picture is and a number drawn for it, spread over 256 folders.
+/// `images/ab/cdef…`: a BLAKE3 hash of what the image is and a number drawn for it, spread over 256 folders.
 fn new_key(collection: &CollectionName, id: &ItemId, bytes: &[u8]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(uuid::Uuid::new_v4().as_bytes());
@@ -143,19 +143,19 @@ fn new_key(collection: &CollectionName, id: &ItemId, bytes: &[u8]) -> String {
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     }
     let hash = hasher.update(bytes).finalize().to_hex();
-    format!("pictures/{}/{}", &hash[..2], &hash[2..])
+    format!("images/{}/{}", &hash[..2], &hash[2..])
 }
 
 fn path(key: &str) -> Result<Path> {
-    Path::parse(key).map_err(|error| Error::internal("a stored picture has no valid key").with_source(error))
+    Path::parse(key).map_err(|error| Error::internal("a stored image has no valid key").with_source(error))
 }
 
 fn write_failed(error: object_store::Error) -> Error {
     if is_full(&error) {
-        let message = "the disk of the pictures is full; nothing of the request was stored";
+        let message = "the disk of the images is full; nothing of the request was stored";
         return Error::new(ErrorKind::StorageFull, message).with_source(error);
     }
-    Error::internal("a picture could not be stored").with_source(error)
+    Error::internal("an image could not be stored").with_source(error)
 }
 
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -175,36 +175,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_picture_is_read_back_and_survives_reopening() {
+    async fn an_image_is_read_back_and_survives_reopening() {
         let folder = tempfile::tempdir().unwrap();
-        let store = PictureStore::open(&folder.path().join("a/b")).unwrap();
+        let store = ImageStore::open(&folder.path().join("a/b")).unwrap();
         let (collection, id) = names();
-        let picture = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
-        assert_eq!(picture.media_type, "image/png");
-        let again = PictureStore::open(&folder.path().join("a/b")).unwrap();
-        assert_eq!(again.get(&picture).await.unwrap(), Bytes::from_static(b"png"));
+        let image = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
+        assert_eq!(image.media_type, "image/png");
+        let again = ImageStore::open(&folder.path().join("a/b")).unwrap();
+        assert_eq!(again.get(&image).await.unwrap(), Bytes::from_static(b"png"));
     }
 
     #[tokio::test]
     async fn deleting_twice_is_no_error_and_reading_then_is_one() {
         let folder = tempfile::tempdir().unwrap();
-        let store = PictureStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
         let (collection, id) = names();
-        let picture = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
-        store.delete(&picture).await.unwrap();
-        store.delete(&picture).await.unwrap();
-        assert_eq!(store.get(&picture).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
+        let image = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
+        store.delete(&image).await.unwrap();
+        store.delete(&image).await.unwrap();
+        assert_eq!(store.get(&image).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
     }
 
     #[tokio::test]
-    async fn keys_are_hashes_and_the_same_picture_never_gets_the_same_twice() {
+    async fn keys_are_hashes_and_the_same_image_never_gets_the_same_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let store = PictureStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
         let (collection, id) = names();
         let put = || store.put(&collection, &id, Bytes::from_static(b"png"), "image/png");
         let (first, second) = (put().await.unwrap(), put().await.unwrap());
         assert_ne!(first.key, second.key);
-        assert!(first.key.starts_with("pictures/") && !first.key.contains("passwd"), "{}", first.key);
+        assert!(first.key.starts_with("images/") && !first.key.contains("passwd"), "{}", first.key);
         store.delete(&first).await.unwrap();
         assert!(store.get(&second).await.is_ok());
     }

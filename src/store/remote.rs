@@ -43,7 +43,7 @@ pub(super) fn open(settings: &Store) -> Result<Arc<dyn ObjectStore>> {
             builder = set(builder, value.clone());
         }
     }
-    let failed = |error| Error::invalid_request(format!("the picture store {} cannot be used: {error}", settings.url));
+    let failed = |error| Error::invalid_request(format!("the image store {} cannot be used: {error}", settings.url));
     let bucket = builder.build().map_err(failed)?;
     Ok(if prefix.is_empty() { Arc::new(bucket) } else { Arc::new(PrefixStore::new(bucket, Path::from(prefix))) })
 }
@@ -86,14 +86,12 @@ mod tests {
 
     #[test]
     fn an_address_names_a_bucket_and_perhaps_a_prefix() {
-        for (url, bucket, prefix) in [
-            ("s3://pictures", "pictures", ""),
-            ("s3://pictures/", "pictures", ""),
-            ("s3://pictures/a/b/", "pictures", "a/b"),
-        ] {
+        for (url, bucket, prefix) in
+            [("s3://images", "images", ""), ("s3://images/", "images", ""), ("s3://images/a/b/", "images", "a/b")]
+        {
             assert_eq!(bucket_and_prefix(url).unwrap(), (bucket, prefix));
         }
-        for bad in ["", "s3://", "s3:///a", "pictures", "gs://pictures"] {
+        for bad in ["", "s3://", "s3:///a", "images", "gs://images"] {
             assert!(bucket_and_prefix(bad).is_err(), "{bad}");
         }
     }
@@ -103,17 +101,17 @@ mod tests {
         // a port that was free a moment ago
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = Store {
-            url: "s3://pictures/shop".to_owned(),
+            url: "s3://images/shop".to_owned(),
             endpoint: format!("http://{closed}"),
             access_key_id: "key".to_owned(),
             secret_access_key: "secret".parse().unwrap(),
             allow_http: true,
             ..Store::default()
         };
-        let store = super::super::PictureStore::connect(std::path::Path::new("unused"), &settings).unwrap();
+        let store = super::super::ImageStore::connect(std::path::Path::new("unused"), &settings).unwrap();
         let error = store.ready().await.unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Unavailable);
-        assert!(error.message().contains("s3://pictures/shop"), "{error}");
+        assert!(error.message().contains("s3://images/shop"), "{error}");
         assert!(!error.chain().contains("secret"));
     }
 }

@@ -57,7 +57,10 @@ pub struct GraphLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RejectLabels {
+    /// Empty where no model is concerned.
     pub model: String,
+    /// The kind of work: `graph`, `decode`, `index_read`, `index_write`, `background`.
+    pub work: &'static str,
     pub reason: &'static str,
 }
 
@@ -148,7 +151,7 @@ impl Default for Metrics {
         Self {
             requests: family(r, "requests", "Requests answered, by route, method and status"),
             request_seconds: timing(r, "request_duration", "Time from the request's head to its answer"),
-            stage_seconds: timing(r, "stage_duration", "Time of one stage of one picture"),
+            stage_seconds: timing(r, "stage_duration", "Time of one stage of one image"),
             queue_seconds: timing(r, "queue_duration", "Time an item waited for its run"),
             run_seconds: timing(r, "run_duration", "Time of one run of a graph"),
             batch_size: {
@@ -160,12 +163,12 @@ impl Default for Metrics {
             queue_depth: family(r, "queue_depth", "Items admitted and not yet finished"),
             rejected: family(r, "rejected", "Items refused before any work, by reason"),
             dropped: family(r, "dropped", "Admitted items dropped before their run, by reason"),
-            item_errors: family(r, "item_errors", "Pictures that failed, by error code"),
-            cache_hits: family(r, "cache_hits", "Pictures whose vector was there already"),
-            cache_misses: family(r, "cache_misses", "Pictures whose vector was not there"),
-            cache_bytes: gauge(r, "cache_bytes", "Bytes of vectors kept for pictures that come again"),
+            item_errors: family(r, "item_errors", "Images that failed, by error code"),
+            cache_hits: family(r, "cache_hits", "Images whose vector was there already"),
+            cache_misses: family(r, "cache_misses", "Images whose vector was not there"),
+            cache_bytes: gauge(r, "cache_bytes", "Bytes of vectors kept for images that come again"),
             body_bytes_in_flight: gauge(r, "body_bytes_in_flight", "Bytes of request bodies held"),
-            decoded_bytes_in_flight: gauge(r, "decoded_bytes_in_flight", "Bytes of decoded pictures held"),
+            decoded_bytes_in_flight: gauge(r, "decoded_bytes_in_flight", "Bytes of decoded images held"),
             model_ready: family(r, "model_ready", "1 for a model that serves, 0 for one that failed or loads"),
             model_info: family(r, "model_info", "1 for each model that serves, with what it is as labels"),
             device_fallback: family(r, "device_fallback", "1 for a model that device auto put on the CPU"),

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::{
     harness::{AUTOENCODER, CONTRASTIVE, Server},
-    pictures::{file_of, size_of, uri},
+    images::{file_of, size_of, uri},
 };
 
 #[tokio::test]

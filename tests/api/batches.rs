@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server},
-    pictures::{data_uri, uri},
+    images::{data_uri, uri},
 };
 
 async fn shelf(server: &Server) -> String {

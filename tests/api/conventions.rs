@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     harness::{CONTRASTIVE, Server, request},
-    pictures::{png, uri},
+    images::{png, uri},
 };
 
 #[tokio::test]

@@ -2,11 +2,11 @@ use serde_json::json;
 
 use crate::{
     harness::{AUTOENCODER, DENOISER, Server},
-    pictures::{file_of, png, size_of, uri},
+    images::{file_of, png, size_of, uri},
 };
 
 #[tokio::test]
-async fn a_picture_is_denoised_as_it_is() {
+async fn an_image_is_denoised_as_it_is() {
     let server = Server::start().await;
     let list = server.post("/v1/denoise", json!({"model": DENOISER, "images": [uri(1)]})).await.ok();
     let entry = list["data"][0].as_object().unwrap();
@@ -59,7 +59,7 @@ async fn a_seed_without_noise_contradicts_itself() {
 }
 
 #[tokio::test]
-async fn one_picture_comes_bare_to_who_accepts_png() {
+async fn one_image_comes_bare_to_who_accepts_png() {
     let server = Server::start().await;
     let body = json!({"model": DENOISER, "images": [uri(1)]});
     let list = server.post("/v1/denoise", body.clone()).await.ok();

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{
     harness::{AUTOENCODER, CONTRASTIVE, DENOISER, Server, TOKENS, close, floats},
-    pictures::{data_uri, uri},
+    images::{data_uri, uri},
 };
 
 fn from_bytes(bytes: &[u8]) -> Vec<f32> {
@@ -11,7 +11,7 @@ fn from_bytes(bytes: &[u8]) -> Vec<f32> {
 }
 
 #[tokio::test]
-async fn pictures_become_vectors_of_unit_length_in_their_order() {
+async fn images_become_vectors_of_unit_length_in_their_order() {
     let server = Server::start().await;
     let list = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": [uri(1), uri(2)]})).await.ok();
     assert_eq!((&list["object"], &list["model"]), (&"list".into(), &CONTRASTIVE.into()));
@@ -52,7 +52,7 @@ async fn binary_answers_hold_the_numbers_of_the_json_one() {
 }
 
 #[tokio::test]
-async fn a_binary_answer_fails_with_its_first_bad_picture() {
+async fn a_binary_answer_fails_with_its_first_bad_image() {
     let server = Server::start().await;
     let body = json!({"model": CONTRASTIVE, "images": [uri(1), data_uri(b"text")]});
     let answer = server.post_accepting("/v1/embeddings", "application/octet-stream", body).await;
@@ -107,17 +107,17 @@ async fn an_autoencoders_latent_is_a_vector() {
 }
 
 #[tokio::test]
-async fn a_picture_that_comes_again_is_not_computed_again_where_a_cache_is_set() {
+async fn an_image_that_comes_again_is_not_computed_again_where_a_cache_is_set() {
     let server = Server::with(&[CONTRASTIVE], |config| config.cache.bytes = 1 << 20).await;
-    let body = |pictures: Vec<String>| json!({"model": CONTRASTIVE, "images": pictures});
+    let body = |images: Vec<String>| json!({"model": CONTRASTIVE, "images": images});
     let first = server.post("/v1/embeddings", body(vec![uri(1), uri(2)])).await.ok();
-    let again = server.post("/v1/embeddings", body(vec![uri(2), data_uri(b"no picture"), uri(1), uri(3)])).await.ok();
+    let again = server.post("/v1/embeddings", body(vec![uri(2), data_uri(b"no image"), uri(1), uri(3)])).await.ok();
     assert_eq!(again["data"][0]["embedding"], first["data"][1]["embedding"]);
     assert_eq!(again["data"][1]["embedding"], first["data"][0]["embedding"]);
     let places: Vec<_> = again["data"].as_array().unwrap().iter().map(|entry| entry["index"].clone()).collect();
     assert_eq!(places, [0, 2, 3]);
     assert_eq!(again["errors"][0]["index"], 1);
-    // other numbers of the same picture are another vector
+    // other numbers of the same image are another vector
     let scaled = json!({"model": CONTRASTIVE, "images": [uri(1)], "dimensions": 2});
     assert_eq!(floats(&server.post("/v1/embeddings", scaled).await.ok()["data"][0]["embedding"]).len(), 2);
     let metrics = server.get("/metrics").await.text();

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     harness::Server,
-    pictures::{data_uri, file_of, painted, pixels, png, uri},
+    images::{data_uri, file_of, painted, pixels, png, uri},
 };
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_variational_model_embeds_with_its_mean_and_reconstructs_from_it() {
 }
 
 #[tokio::test]
-async fn a_masked_autoencoder_embeds_from_the_whole_picture() {
+async fn a_masked_autoencoder_embeds_from_the_whole_image() {
     let server = Server::with(&["tiny-mae"], |_| ()).await;
     let body = json!({"model": "tiny-mae", "images": [uri(1)]});
     let embedded = server.post("/v1/embeddings", body).await.ok();

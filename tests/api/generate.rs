@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server, close, floats},
-    pictures::{file_of, size_of, uri},
+    images::{file_of, size_of, uri},
 };
 
 const VARIATIONAL: &str = "tiny-vae";
@@ -12,7 +12,7 @@ async fn server() -> Server {
 }
 
 #[tokio::test]
-async fn pictures_are_drawn_and_repeat_with_their_seed() {
+async fn images_are_drawn_and_repeat_with_their_seed() {
     let server = server().await;
     let body = json!({"model": VARIATIONAL, "count": 4, "seed": 7, "temperature": 1.0});
     let answer = server.post("/v1/generate", body.clone()).await.ok();
@@ -61,7 +61,7 @@ async fn options_may_stand_in_the_query() {
 }
 
 #[tokio::test]
-async fn one_picture_comes_bare_to_who_accepts_png() {
+async fn one_image_comes_bare_to_who_accepts_png() {
     let server = server().await;
     let list = server.post("/v1/generate", json!({"model": VARIATIONAL})).await.ok();
     let bare = server.post_accepting("/v1/generate", "image/png", json!({"model": VARIATIONAL})).await;
@@ -74,7 +74,7 @@ async fn one_picture_comes_bare_to_who_accepts_png() {
 async fn what_makes_no_sense_is_refused() {
     let server = server().await;
     for (key, value, part) in [
-        ("count", json!(0), "no pictures"),
+        ("count", json!(0), "no images"),
         ("count", json!(-1), "count"),
         ("seed", json!(1.5), "seed"),
         ("temperature", json!(-0.5), "temperature is in 0…10"),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-/// Eight numbers by random projection; the picture is cropped and normalised.
+/// Eight numbers by random projection; the image is cropped and normalised.
 pub const CONTRASTIVE: &str = "tiny-contrastive";
 /// A 2 × 2 grid of mean colours and back.
 pub const AUTOENCODER: &str = "tiny-ae";
@@ -103,7 +103,7 @@ impl Server {
         self.send_json("POST", path, &[("accept", accept)], body).await
     }
 
-    /// A body that is not JSON, as one picture.
+    /// A body that is not JSON, as one image.
     pub async fn post_raw(&self, path: &str, content_type: &str, body: impl Into<Body>) -> Answer {
         self.send(request("POST", path, &[("content-type", content_type)], body.into())).await
     }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{AUTOENCODER, Server},
-    pictures::{data_uri, enormous_png, file_of, painted, pixels, png, size_of, truncated_jpeg, uri},
+    images::{data_uri, enormous_png, file_of, painted, pixels, png, size_of, truncated_jpeg, uri},
 };
 
 const MASKED: &str = "tiny-mae";
@@ -73,7 +73,7 @@ async fn the_models_own_share_is_hidden_where_nothing_is_said() {
 }
 
 #[tokio::test]
-async fn the_same_patches_of_every_picture_are_hidden() {
+async fn the_same_patches_of_every_image_are_hidden() {
     let server = server().await;
     let body = json!({"model": MASKED, "images": [uri(1), uri(2), uri(3)], "mask_ratio": 0.5, "seed": 9});
     let answer = server.post("/v1/inpaint", body).await.ok();
@@ -118,7 +118,7 @@ async fn what_is_to_be_hidden_is_said_once_and_makes_sense() {
 }
 
 #[tokio::test]
-async fn a_mask_that_is_no_picture_fails_the_request_and_says_that_it_is_the_mask() {
+async fn a_mask_that_is_no_image_fails_the_request_and_says_that_it_is_the_mask() {
     let server = server().await;
     for (mask, status, code) in [
         (truncated_jpeg(), 422, "invalid_image"),
@@ -138,7 +138,7 @@ fn mask_bytes() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_bad_picture_fails_alone() {
+async fn a_bad_image_fails_alone() {
     let server = server().await;
     let images = [uri(1), data_uri(&truncated_jpeg())];
     let body = json!({"model": MASKED, "images": images, "patches": [0]});
@@ -149,7 +149,7 @@ async fn a_bad_picture_fails_alone() {
 }
 
 #[tokio::test]
-async fn one_picture_comes_bare_to_who_accepts_png() {
+async fn one_image_comes_bare_to_who_accepts_png() {
     let server = server().await;
     let list = server.post("/v1/inpaint", request(json!({"patches": [0]}))).await.ok();
     let bare = server.post_accepting("/v1/inpaint", "image/png", request(json!({"patches": [0]}))).await;

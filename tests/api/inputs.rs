@@ -1,11 +1,11 @@
-//! The three ways of sending pictures, options beside them, and bad pictures.
+//! The three ways of sending images, options beside them, and bad images.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{
     harness::{AUTOENCODER, CONTRASTIVE, Server},
-    pictures::{data_uri, jpeg, png, truncated_jpeg, uri},
+    images::{data_uri, jpeg, png, truncated_jpeg, uri},
 };
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn raw_multipart_and_json_give_the_same_answer() {
 }
 
 #[tokio::test]
-async fn a_picture_in_json_has_several_forms() {
+async fn an_image_in_json_has_several_forms() {
     let server = Server::start().await;
     let file = png(3);
     let forms = [
@@ -43,7 +43,7 @@ async fn a_picture_in_json_has_several_forms() {
 }
 
 #[tokio::test]
-async fn bad_pictures_are_refused_by_what_is_wrong_with_them() {
+async fn bad_images_are_refused_by_what_is_wrong_with_them() {
     let server = Server::start().await;
     let path = format!("/v1/embeddings?model={CONTRASTIVE}");
     let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec();
@@ -63,7 +63,7 @@ async fn bad_pictures_are_refused_by_what_is_wrong_with_them() {
 }
 
 #[tokio::test]
-async fn bad_pictures_among_good_ones_are_listed_beside_the_results() {
+async fn bad_images_among_good_ones_are_listed_beside_the_results() {
     let server = Server::start().await;
     let images = json!([uri(1), "%", data_uri(b"text"), {"url": "https://example.org/a.png"}, data_uri(&jpeg(2))]);
     let body = json!({"model": CONTRASTIVE, "images": images});
@@ -81,7 +81,7 @@ async fn bad_pictures_among_good_ones_are_listed_beside_the_results() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_at_all_is_its_own_error() {
+async fn what_is_no_image_at_all_is_its_own_error() {
     let server = Server::start().await;
     let misshapen =
         [json!(null), json!(5), json!(true), json!({}), json!([uri(1)]), json!({"b64": 5}), json!({"a": {}})];
@@ -99,7 +99,7 @@ async fn what_is_no_picture_at_all_is_its_own_error() {
 }
 
 #[tokio::test]
-async fn when_all_pictures_are_bad_the_first_ones_code_is_the_answers() {
+async fn when_all_images_are_bad_the_first_ones_code_is_the_answers() {
     let server = Server::start().await;
     for (images, status, code) in [
         (json!([data_uri(b"text"), "%"]), 422, "invalid_image"),
@@ -111,7 +111,7 @@ async fn when_all_pictures_are_bad_the_first_ones_code_is_the_answers() {
 }
 
 #[tokio::test]
-async fn requests_without_pictures_are_refused() {
+async fn requests_without_images_are_refused() {
     let server = Server::start().await;
     for path in ["/v1/embeddings", "/v1/reconstruct", "/v1/denoise", "/v1/anomaly", "/v1/preprocess"] {
         let with_model = format!("{path}?model={AUTOENCODER}");

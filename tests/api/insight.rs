@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Answer, CONTRASTIVE, Server, request},
-    pictures::uri,
+    images::uri,
 };
 
 async fn collection(server: &Server, settings: Value, items: Vec<Value>) -> String {
@@ -230,7 +230,7 @@ async fn collections_with_nothing_in_them_have_no_figures() {
 }
 
 #[tokio::test]
-async fn collections_of_pictures_name_their_space() {
+async fn collections_of_images_name_their_space() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
     let items: Vec<Value> = (0..6).map(|n| json!({"id": format!("i{n}"), "image": uri(n % 3)})).collect();

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server},
-    pictures::{data_uri, png, truncated_jpeg, uri},
+    images::{data_uri, png, truncated_jpeg, uri},
 };
 
 const VARIATIONAL: &str = "tiny-vae";
@@ -11,16 +11,16 @@ async fn server() -> Server {
     Server::with(&[VARIATIONAL, CONTRASTIVE], |_| ()).await
 }
 
-fn between_pictures(options: Value) -> Value {
+fn between_images(options: Value) -> Value {
     let mut body = json!({"model": VARIATIONAL, "images": [uri(1), uri(2)]});
     body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     body
 }
 
 #[tokio::test]
-async fn the_way_between_two_pictures_begins_and_ends_with_their_reconstructions() {
+async fn the_way_between_two_images_begins_and_ends_with_their_reconstructions() {
     let server = server().await;
-    let answer = server.post("/v1/interpolate", between_pictures(json!({"steps": 5}))).await.ok();
+    let answer = server.post("/v1/interpolate", between_images(json!({"steps": 5}))).await.ok();
     let data = answer["data"].as_array().unwrap();
     let ts: Vec<f64> = data.iter().map(|entry| entry["t"].as_f64().unwrap()).collect();
     assert_eq!(ts, [0.0, 0.25, 0.5, 0.75, 1.0]);
@@ -29,7 +29,7 @@ async fn the_way_between_two_pictures_begins_and_ends_with_their_reconstructions
     let made = server.post("/v1/reconstruct", ends).await.ok();
     assert_eq!((&data[0]["image"], &data[4]["image"]), (&made["data"][0]["image"], &made["data"][1]["image"]));
     assert_ne!(data[2]["image"], data[0]["image"]);
-    let eight = server.post("/v1/interpolate", between_pictures(json!({}))).await.ok();
+    let eight = server.post("/v1/interpolate", between_images(json!({}))).await.ok();
     assert_eq!(eight["data"].as_array().unwrap().len(), 8);
 }
 
@@ -47,21 +47,20 @@ async fn both_ways_of_interpolating_share_their_ends() {
 }
 
 #[tokio::test]
-async fn a_seed_draws_the_ends_around_their_pictures_and_repeats() {
+async fn a_seed_draws_the_ends_around_their_images_and_repeats() {
     let server = server().await;
-    let drawn = async |seed: u64| {
-        server.post("/v1/interpolate", between_pictures(json!({"seed": seed, "steps": 2}))).await.ok()
-    };
+    let drawn =
+        async |seed: u64| server.post("/v1/interpolate", between_images(json!({"seed": seed, "steps": 2}))).await.ok();
     let first = drawn(1).await;
     assert_eq!(drawn(1).await, first);
     assert_ne!(drawn(2).await, first);
-    assert_ne!(server.post("/v1/interpolate", between_pictures(json!({"steps": 2}))).await.ok(), first);
+    assert_ne!(server.post("/v1/interpolate", between_images(json!({"steps": 2}))).await.ok(), first);
 }
 
 #[tokio::test]
-async fn a_form_with_two_pictures_is_the_same_request() {
+async fn a_form_with_two_images_is_the_same_request() {
     let server = server().await;
-    let answer = server.post("/v1/interpolate", between_pictures(json!({"steps": 3}))).await.ok();
+    let answer = server.post("/v1/interpolate", between_images(json!({"steps": 3}))).await.ok();
     let (first, second) = (png(1), png(2));
     let parts = [("image", &first[..]), ("image", &second), ("model", VARIATIONAL.as_bytes()), ("steps", b"3")];
     assert_eq!(server.post_form("/v1/interpolate", &parts).await.ok(), answer);
@@ -81,7 +80,7 @@ async fn ends_and_steps_that_make_no_way_are_refused() {
         (json!({"latents": [[1, 2, 3], [1, 2, 3]]}), "a latent has 3 numbers; those of tiny-vae have 4"),
         (json!({"latents": [[1, 2, 3, 4], [1, 2, 3, null]]}), "element 3"),
         (json!({"latents": 5}), "`latents`: not a list"),
-        (json!({"latents": latents, "seed": 1}), "`seed` draws latents around pictures"),
+        (json!({"latents": latents, "seed": 1}), "`seed` draws latents around images"),
         (json!({"latents": latents, "steps": 1}), "not 2 in 1"),
         (json!({"latents": latents, "method": "curved"}), "method"),
     ] {
@@ -96,7 +95,7 @@ async fn ends_and_steps_that_make_no_way_are_refused() {
 }
 
 #[tokio::test]
-async fn an_end_that_is_no_picture_fails_the_request() {
+async fn an_end_that_is_no_image_fails_the_request() {
     let server = server().await;
     let body = json!({"model": VARIATIONAL, "images": [uri(1), data_uri(&truncated_jpeg())]});
     server.post("/v1/interpolate", body).await.refused(422, "invalid_image");

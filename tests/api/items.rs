@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server, floats, request},
-    pictures::{data_uri, jpeg, png, size_of, uri},
+    images::{data_uri, jpeg, png, size_of, uri},
 };
 
 /// A collection of vectors of three numbers.
@@ -43,7 +43,7 @@ async fn items_are_added_replaced_and_read() {
 }
 
 #[tokio::test]
-async fn a_picture_without_an_id_is_named_by_its_content() {
+async fn an_image_without_an_id_is_named_by_its_content() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
     let path = format!("{c}/items");
@@ -55,7 +55,7 @@ async fn a_picture_without_an_id_is_named_by_its_content() {
 }
 
 #[tokio::test]
-async fn raw_and_multipart_pictures_carry_ids_and_metadata() {
+async fn raw_and_multipart_images_carry_ids_and_metadata() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
     let path = format!("{c}/items");
@@ -275,14 +275,14 @@ async fn one_request_deletes_a_thousand_ids_at_most() {
 }
 
 #[tokio::test]
-async fn a_stored_picture_comes_back_as_it_was_sent() {
+async fn a_stored_image_comes_back_as_it_was_sent() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
     let file = jpeg(4);
     server.post_raw(&format!("{c}/items?id=a"), "image/png", file.clone()).await.ok();
-    let picture = server.get(&format!("{c}/items/a/image")).await;
-    assert_eq!(picture.header("content-type"), "image/jpeg");
-    assert_eq!(picture.body, file);
+    let image = server.get(&format!("{c}/items/a/image")).await;
+    assert_eq!(image.header("content-type"), "image/jpeg");
+    assert_eq!(image.body, file);
     server.get(&format!("{c}/items/none/image")).await.refused(404, "item_not_found");
 }
 

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use crate::{
     harness::{CONTRASTIVE, Server, request},
-    pictures::{enormous_png, png, uri},
+    images::{enormous_png, png, uri},
 };
 
 const PATH: &str = "/v1/embeddings?model=tiny-contrastive";
 
 #[tokio::test]
-async fn more_pictures_than_the_limit_are_too_many() {
+async fn more_images_than_the_limit_are_too_many() {
     let server = Server::start().await;
     let images = vec![uri(1); 65];
     let answer = server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": images})).await;
@@ -23,7 +23,7 @@ async fn more_pictures_than_the_limit_are_too_many() {
 }
 
 #[tokio::test]
-async fn a_picture_of_too_many_pixels_is_told_from_its_header() {
+async fn an_image_of_too_many_pixels_is_told_from_its_header() {
     let server = Server::start().await;
     let detail = server.post_raw(PATH, "image/png", enormous_png()).await.refused(413, "image_too_large");
     assert!(detail.contains("limits.image_pixels"), "{detail}");

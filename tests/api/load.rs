@@ -10,20 +10,20 @@ use axum::{
 use futures_util::future::join_all;
 use latentd::{
     batch::{RunPermits, Watchdog},
+    compute::CpuPool,
     config::Limits,
     http::AppState,
-    image::CpuPool,
     index::{EmbeddedEngine, EmbeddedOptions},
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::Runtime,
     service::{Parts, Service},
-    store::PictureStore,
+    store::ImageStore,
     telemetry::Metrics,
 };
 
 use crate::{
     harness::{Server, answer_of, library, request},
-    pictures::png,
+    images::png,
 };
 
 fn embed(model: &str, timeout_ms: Option<u64>) -> Request<Body> {
@@ -118,7 +118,7 @@ fn composed(folder: &Path) -> (AppState, Router) {
     let state = AppState::new(Arc::new(Service::new(Parts {
         models: Arc::new(models),
         index: Arc::new(EmbeddedEngine::open(&folder.join("index"), options).unwrap()),
-        store: Arc::new(PictureStore::open(&folder.join("pictures")).unwrap()),
+        store: Arc::new(ImageStore::open(&folder.join("images")).unwrap()),
         pool: CpuPool::new(1).unwrap(),
         cache_bytes: 0,
         limits: Limits::default(),

@@ -31,7 +31,7 @@ async fn one_model_is_described_as_in_the_list() {
 }
 
 #[tokio::test]
-async fn a_model_that_gives_pictures_only_has_no_embedding() {
+async fn a_model_that_gives_images_only_has_no_embedding() {
     let server = Server::start().await;
     let model = server.get(&format!("/v1/models/{DENOISER}")).await.ok();
     assert!(model["embedding"].is_null());

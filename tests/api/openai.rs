@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Answer, CONTRASTIVE, DENOISER, Server, floats},
-    pictures::{data_uri, png, uri},
+    images::{data_uri, png, uri},
 };
 
 #[track_caller]
@@ -59,7 +59,7 @@ async fn a_bad_input_fails_the_request_and_is_named() {
         (json!("a photo of a cat"), "invalid_request"),
         (json!("https://example.org/a.png"), "forbidden"),
         (json!({"text": "a cat"}), "invalid_request"),
-        (json!(data_uri(&crate::pictures::enormous_png())), "image_too_large"),
+        (json!(data_uri(&crate::images::enormous_png())), "image_too_large"),
         (json!([1, 2, 3]), "invalid_request"),
         (json!(5), "invalid_request"),
         (json!(null), "invalid_request"),
@@ -103,8 +103,8 @@ async fn tokens_are_one_bad_input_however_many_they_are() {
 #[tokio::test]
 async fn bodies_of_odd_shape_are_told_in_the_envelope_too() {
     let server = Server::start().await;
-    let picture = uri(1);
-    let input = format!("\"input\": \"{picture}\"");
+    let image = uri(1);
+    let input = format!("\"input\": \"{image}\"");
     for (query, body, status, code) in [
         ("", format!("{{\"model\": \"{CONTRASTIVE}\", \"input\": null}}"), 400, "invalid_request"),
         ("", format!("{{\"model\": \"{CONTRASTIVE}\", {input}, {input}}}"), 400, "invalid_request"),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{
     harness::{AUTOENCODER, Server, request},
-    pictures::{data_uri, png, uri},
+    images::{data_uri, png, uri},
 };
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn the_tensor_is_an_array_of_the_models_shape() {
 }
 
 #[tokio::test]
-async fn one_bad_picture_fails_the_tensor() {
+async fn one_bad_image_fails_the_tensor() {
     let server = Server::start().await;
     let body = json!({"model": AUTOENCODER, "images": [uri(1), data_uri(b"text")]});
     server.post("/v1/preprocess", body).await.refused(422, "invalid_image");

@@ -2,11 +2,11 @@ use serde_json::json;
 
 use crate::{
     harness::{AUTOENCODER, CONTRASTIVE, Server},
-    pictures::{data_uri, file_of, png, size_of, uri},
+    images::{data_uri, file_of, png, size_of, uri},
 };
 
 #[tokio::test]
-async fn pictures_come_back_at_the_models_size_with_their_figures() {
+async fn images_come_back_at_the_models_size_with_their_figures() {
     let server = Server::start().await;
     let list = server.post("/v1/reconstruct", json!({"model": AUTOENCODER, "images": [uri(1), uri(2)]})).await.ok();
     assert_eq!(list["model"], AUTOENCODER);
@@ -20,7 +20,7 @@ async fn pictures_come_back_at_the_models_size_with_their_figures() {
 }
 
 #[tokio::test]
-async fn equal_pictures_have_no_finite_psnr() {
+async fn equal_images_have_no_finite_psnr() {
     let server = Server::start().await;
     let black = image::RgbImage::new(8, 8);
     let mut file = std::io::Cursor::new(Vec::new());
@@ -32,7 +32,7 @@ async fn equal_pictures_have_no_finite_psnr() {
 }
 
 #[tokio::test]
-async fn one_picture_comes_bare_to_who_accepts_png() {
+async fn one_image_comes_bare_to_who_accepts_png() {
     let server = Server::start().await;
     let body = json!({"model": AUTOENCODER, "images": [uri(1)]});
     let list = server.post("/v1/reconstruct", body.clone()).await.ok();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server, floats},
-    pictures::{data_uri, png, uri},
+    images::{data_uri, png, uri},
 };
 
 /// Vectors in a plane, each with its angle in degrees and a label.
@@ -137,7 +137,7 @@ async fn neighbours_without_the_key_do_not_vote_and_nobody_voting_is_no_label() 
 }
 
 #[tokio::test]
-async fn a_picture_is_classified_however_it_is_sent() {
+async fn an_image_is_classified_however_it_is_sent() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
     let items: Vec<Value> =

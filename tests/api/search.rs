@@ -2,10 +2,10 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CONTRASTIVE, Server, close, floats},
-    pictures::{data_uri, png, uri},
+    images::{data_uri, png, uri},
 };
 
-/// Ten pictures with their numbers.
+/// Ten images with their numbers.
 async fn shelf(server: &Server) -> String {
     let c = server.collection("c", CONTRASTIVE).await;
     let items: Vec<Value> = (0..10)
@@ -20,7 +20,7 @@ fn ids(found: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_picture_finds_itself_first_however_it_is_sent() {
+async fn an_image_finds_itself_first_however_it_is_sent() {
     let server = Server::start().await;
     let c = shelf(&server).await;
     let path = format!("{c}/search");
@@ -57,7 +57,7 @@ async fn a_vector_and_an_id_find_the_same_neighbours() {
 }
 
 #[tokio::test]
-async fn a_search_by_id_needs_no_body_and_no_picture() {
+async fn a_search_by_id_needs_no_body_and_no_image() {
     let server = Server::start().await;
     let c = shelf(&server).await;
     let path = format!("{c}/search");

@@ -1,4 +1,4 @@
-//! What a write does to its neighbours, to its pictures, and to the next start.
+//! What a write does to its neighbours, to its images, and to the next start.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     files::files_below,
     harness::{CONTRASTIVE, Server, request},
-    pictures::uri,
+    images::uri,
 };
 
 fn nested(levels: usize) -> String {
@@ -29,7 +29,7 @@ async fn a_vector_without_a_direction_fails_alone_in_a_cosine_collection() {
 }
 
 #[tokio::test]
-async fn a_picture_for_a_collection_without_a_model_fails_alone() {
+async fn an_image_for_a_collection_without_a_model_fails_alone() {
     let server = Server::start().await;
     server.put("/v1/collections/v", json!({"dimension": 2})).await;
     let items = json!({"items": [{"id": "p", "image": uri(1)}, {"id": "g", "vector": [1, 0]}]});
@@ -91,7 +91,7 @@ async fn an_empty_filter_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_nobody_waits_for_takes_its_pictures_along() {
+async fn a_deletion_that_nobody_waits_for_takes_its_images_along() {
     let server = Server::start().await;
     let body = json!({"model": CONTRASTIVE, "store": "original"});
     server.put("/v1/collections/p", body).await;
@@ -99,18 +99,18 @@ async fn a_deletion_that_nobody_waits_for_takes_its_pictures_along() {
         let items: Vec<Value> = (start..start + 60).map(|n| json!({"id": n.to_string(), "image": uri(n)})).collect();
         server.post("/v1/collections/p/items", json!({ "items": items })).await.ok();
     }
-    let pictures = server.data().join("pictures");
-    assert_eq!(files_below(&pictures), 120);
+    let images = server.data().join("images");
+    assert_eq!(files_below(&images), 120);
     // the client leaves at once
     let deletion = server.send(request("DELETE", "/v1/collections/p", &[], Body::empty()));
     let left = tokio::time::timeout(Duration::from_micros(300), deletion).await;
     drop(left);
     let gone = async {
-        while files_below(&pictures) > 0 {
+        while files_below(&images) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("every picture is deleted");
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("every image is deleted");
     server.get("/v1/collections/p").await.refused(404, "collection_not_found");
 }
 

@@ -1,4 +1,4 @@
-"""A store that speaks S3's language: moto's server, with one bucket for pictures."""
+"""A store that speaks S3's language: moto's server, with one bucket for images."""
 
 from contextlib import contextmanager
 
@@ -6,7 +6,7 @@ import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
-BUCKET = "pictures"
+BUCKET = "images"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from bucket import bucket
-from pictures import drawn
+from images import drawn
 from reference import MODEL_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,8 +130,8 @@ def http(server):
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Drawn pictures of several sizes, shapes and colour modes."""
+def images():
+    """Drawn images of several sizes, shapes and colour modes."""
     return drawn()
 
 

@@ -19,10 +19,10 @@ FILTERS = {
 }
 
 
-def resized(picture, width, height, filter):
+def resized(image, width, height, filter):
     """Pillow's resize as two passes, horizontal first. Pillow 13 by itself goes vertically first where
     that is less work, which differs by a few levels; training pipelines and torchvision do not."""
-    return picture.resize((width, picture.height), filter).resize((width, height), filter)
+    return image.resize((width, image.height), filter).resize((width, height), filter)
 
 
 class Model:
@@ -57,35 +57,35 @@ class Model:
         """One step of 255 in the tensor's own units, for each channel."""
         return self.rescale / self.std
 
-    def pixels(self, picture):
-        """The picture at the model's size: height x width x channels, u8."""
+    def pixels(self, image):
+        """The image at the model's size: height x width x channels, u8."""
         rules = self.manifest["preprocess"]
-        picture = ImageOps.exif_transpose(picture)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            background = Image.new("RGBA", picture.size, self.manifest["input"].get("background", "#ffffff"))
-            picture = Image.alpha_composite(background, picture)
-        picture = picture.convert("L" if self.channels == 1 else "RGB")
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            background = Image.new("RGBA", image.size, self.manifest["input"].get("background", "#ffffff"))
+            image = Image.alpha_composite(background, image)
+        image = image.convert("L" if self.channels == 1 else "RGB")
         filter = FILTERS[rules.get("filter", "bilinear")]
         match rules.get("resize", "exact"):
             case "exact":
-                picture = resized(picture, self.width, self.height, filter)
+                image = resized(image, self.width, self.height, filter)
             case "shortest-edge":
-                short, edge = min(picture.size), rules["edge"]
-                width, height = (edge if side == short else int(edge * side / short) for side in picture.size)
-                picture = resized(picture, width, height, filter)
+                short, edge = min(image.size), rules["edge"]
+                width, height = (edge if side == short else int(edge * side / short) for side in image.size)
+                image = resized(image, width, height, filter)
             case "none":
                 pass
             case other:
                 raise NotImplementedError(f"{self.name}: resize = {other}")
         if rules.get("crop") == "center":
-            left, top = (picture.width - self.width) // 2, (picture.height - self.height) // 2
-            picture = picture.crop((left, top, left + self.width, top + self.height))
-        return np.asarray(picture).reshape(self.height, self.width, self.channels)
+            left, top = (image.width - self.width) // 2, (image.height - self.height) // 2
+            image = image.crop((left, top, left + self.width, top + self.height))
+        return np.asarray(image).reshape(self.height, self.width, self.channels)
 
-    def tensor(self, picture):
+    def tensor(self, image):
         """What the graph is fed: 1 x channels x height x width, f32."""
-        values = (self.pixels(picture).astype(np.float32) * np.float32(self.rescale) - self.mean) / self.std
+        values = (self.pixels(image).astype(np.float32) * np.float32(self.rescale) - self.mean) / self.std
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
 
     def run(self, role, **inputs):
@@ -113,7 +113,7 @@ class Model:
         return unit(vector) if rules.get("normalize", True) else vector
 
     def patch_tokens(self, tokens):
-        """All tokens but a class token, which stands first where the others make a grid over the picture."""
+        """All tokens but a class token, which stands first where the others make a grid over the image."""
         rows = np.sqrt((len(tokens) - 1) * self.height / self.width)
         return tokens[1:] if len(tokens) > 1 and rows == int(rows) else tokens
 
@@ -121,21 +121,21 @@ class Model:
         """Values in the space of the preprocessed input, as height x width x channels in 0..1."""
         return (values[0].transpose(1, 2, 0) * self.std + self.mean) / (self.rescale * 255)
 
-    def picture(self, image):
-        """What a graph gave as a picture: height x width x channels in 0..1."""
+    def image(self, image):
+        """What a graph gave as an image: height x width x channels in 0..1."""
         normalized = self.manifest.get("reconstruction", {}).get("values", "unit") == "normalized"
         return np.clip(self.to_unit(image) if normalized else image[0].transpose(1, 2, 0), 0, 1)
 
     def reconstruction(self, tensor):
-        """The picture the model makes of the tensor: height x width x channels in 0..1."""
+        """The image the model makes of the tensor: height x width x channels in 0..1."""
         if "autoencoder" in self.graphs:
-            return self.picture(self.run("autoencoder", image=tensor)["image"])
+            return self.image(self.run("autoencoder", image=tensor)["image"])
         code = self.run("encoder", image=tensor)
         return self.decoded(code["mean"] if "mean" in code else code["latent"])
 
     def decoded(self, latent):
-        """The picture of a latent."""
-        return self.picture(self.run("decoder", latent=latent)["image"])
+        """The image of a latent."""
+        return self.image(self.run("decoder", latent=latent)["image"])
 
     @property
     def patch(self):
@@ -153,11 +153,11 @@ class Model:
         return grid.repeat(self.patch, axis=0).repeat(self.patch, axis=1)[..., None]
 
     def filled(self, tensor, patches):
-        """The picture with these patches as the model predicts them from the others."""
+        """The image with these patches as the model predicts them from the others."""
         mask = np.zeros((1, self.patches), np.float32)
         mask[0, patches] = 1
         role = "noise" if "noise" in self.graphs["masked"]["inputs"] else "mask"
-        prediction = self.picture(self.run("masked", image=tensor, **{role: mask})["image"])
+        prediction = self.image(self.run("masked", image=tensor, **{role: mask})["image"])
         return np.where(self.hidden(patches), prediction, self.to_unit(tensor))
 
 

@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from conftest import ROOT, binary, free_port, started
-from pictures import draw, encoded
+from images import draw, encoded
 
 QDRANT = os.environ.get("LATENTD_TEST_QDRANT_BIN")
 HAPROXY = shutil.which("haproxy")
-PICTURES = 1200
+IMAGES = 1200
 LABELS = ("cat", "dog", "owl")
 
 pytestmark = [
@@ -110,15 +110,15 @@ def balancer(folder, replicas):
 
 
 def draw_folders(home):
-    """Pictures in a folder for each label; their bytes with their labels."""
+    """Images in a folder for each label; their bytes with their labels."""
     drawn = {}
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         label = LABELS[number % len(LABELS)]
         body = encoded(draw(24, 24, number))
         (home / label).mkdir(parents=True, exist_ok=True)
         (home / label / f"{number}.png").write_bytes(body)
         drawn[body] = label
-    assert len(drawn) == PICTURES
+    assert len(drawn) == IMAGES
     return drawn
 
 
@@ -135,7 +135,7 @@ def wait_for_count(url, wanted, process):
 
 
 def stored(url):
-    """The bytes of every picture of the collection with its label, read page by page."""
+    """The bytes of every image of the collection with its label, read page by page."""
     with httpx.Client(base_url=url, timeout=30) as http:
         cursor, found = None, {}
         while True:
@@ -157,7 +157,7 @@ def nearest(url, body):
 
 
 def test_an_ingestion_through_the_balancer_outlives_a_replica_and_a_node_and_loses_nothing(tmp_path, moto):
-    drawn = draw_folders(tmp_path / "pictures")
+    drawn = draw_folders(tmp_path / "images")
     with ExitStack() as stack:
         nodes = stack.enter_context(cluster(tmp_path, 3))
         shared = {
@@ -176,31 +176,31 @@ def test_an_ingestion_through_the_balancer_outlives_a_replica_and_a_node_and_los
         front = stack.enter_context(balancer(tmp_path, [first, second]))
 
         command = [binary(), "ingest", "--collection", "shelf", "--url", front, "--model", "tiny-contrastive"]
-        command += ["--store", "original", "--labels-from-folders", str(tmp_path / "pictures")]
+        command += ["--store", "original", "--labels-from-folders", str(tmp_path / "images")]
         (tmp_path / "ingest").mkdir()
         ingest = stack.enter_context(child(command, tmp_path / "ingest"))
-        at_kill = wait_for_count(second, PICTURES // 6, ingest)
+        at_kill = wait_for_count(second, IMAGES // 6, ingest)
         victim.kill()
-        at_second_kill = wait_for_count(second, PICTURES // 2, ingest)
+        at_second_kill = wait_for_count(second, IMAGES // 2, ingest)
         nodes[1][0].kill()
         code = ingest.wait(timeout=240)
         said = (tmp_path / "ingest" / "log").read_text()
-        print(f"replica killed at {at_kill} items, node at {at_second_kill}, of {PICTURES}\n{said}")
+        print(f"replica killed at {at_kill} items, node at {at_second_kill}, of {IMAGES}\n{said}")
         assert code == 0, said
 
-        assert count(second) == PICTURES
+        assert count(second) == IMAGES
         found = stored(second)
         lost = [label for body, label in drawn.items() if found.get(body) != label]
         assert not lost, Counter(lost)
-        # a replica that dies between a picture and its item leaves the picture behind
-        pictures = len(bucket.keys(moto))
-        print(f"{pictures} pictures in the store")
-        assert pictures >= PICTURES
+        # a replica that dies between an image and its item leaves the image behind
+        images = len(bucket.keys(moto))
+        print(f"{images} images in the store")
+        assert images >= IMAGES
 
         # one that comes later knows all of it, and answers as the other does
         _, third = replica("c")
-        assert count(third) == PICTURES
+        assert count(third) == IMAGES
         for body in list(drawn)[::100]:
             assert nearest(third, body) == nearest(second, body)
         assert not (tmp_path / "c" / "data" / "index").exists()
-        assert not (tmp_path / "c" / "data" / "pictures").exists()
+        assert not (tmp_path / "c" / "data" / "images").exists()

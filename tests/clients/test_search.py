@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pictures import data_uri, draw, encoded
+from images import data_uri, draw, encoded
 from reference import unit
 
 COUNT = 60
@@ -13,23 +13,23 @@ COUNT = 60
 
 @pytest.fixture(scope="module")
 def shelf(http):
-    """A filled collection: its path, its pictures and their vectors."""
+    """A filled collection: its path, its images and their vectors."""
     path = "/v1/collections/shelf"
     made = http.put(path, json={"model": "tiny-contrastive", "metric": "cosine", "store": "original"})
     assert made.status_code == 201, made.text
-    pictures = [draw(40, 40, 500 + number) for number in range(COUNT)]
+    images = [draw(40, 40, 500 + number) for number in range(COUNT)]
     for start in range(0, COUNT, 20):
         files, texts = [], {"id": [], "metadata": []}
         for number in range(start, start + 20):
-            files.append(("image", (f"{number}.png", encoded(pictures[number]), "image/png")))
+            files.append(("image", (f"{number}.png", encoded(images[number]), "image/png")))
             texts["id"].append(f"item {number}")
             texts["metadata"].append(json.dumps({"number": number, "even": number % 2 == 0}))
         added = http.post(f"{path}/items", data=texts, files=files)
         assert added.status_code in (200, 201), added.text
         assert [entry["created"] for entry in added.json()["data"]] == [True] * 20
-    answer = http.post("/v1/embeddings", json={"model": "tiny-contrastive", "images": [data_uri(p) for p in pictures]})
+    answer = http.post("/v1/embeddings", json={"model": "tiny-contrastive", "images": [data_uri(p) for p in images]})
     vectors = np.array([entry["embedding"] for entry in answer.json()["data"]])
-    yield path, pictures, vectors
+    yield path, images, vectors
     assert http.delete(path).status_code == 204
 
 
@@ -52,9 +52,9 @@ def test_the_collection_counts_its_items(http, shelf):
     assert http.post(f"{path}/count", json={"filter": {"must": [{"key": "even", "match": True}]}}).json()["count"] == COUNT // 2
 
 
-def test_a_stored_picture_finds_itself_first(http, shelf):
-    path, pictures, vectors = shelf
-    answer = http.post(f"{path}/search", params={"limit": 10}, content=encoded(pictures[7]), headers={"content-type": "image/png"})
+def test_a_stored_image_finds_itself_first(http, shelf):
+    path, images, vectors = shelf
+    answer = http.post(f"{path}/search", params={"limit": 10}, content=encoded(images[7]), headers={"content-type": "image/png"})
     compare(answer, nearest(vectors, vectors[7]))
     assert answer.json()["data"][0]["id"] == "item 7"
     assert answer.json()["data"][0]["score"] == pytest.approx(1, abs=1e-4)
@@ -75,6 +75,6 @@ def test_a_filter_keeps_only_what_it_names(http, shelf):
     compare(answer, nearest(vectors, vectors[3], lambda n: n % 2 == 0 and 10 <= n < 40, limit=5))
 
 
-def test_a_stored_picture_comes_back(http, shelf):
-    path, pictures, _ = shelf
-    assert http.get(f"{path}/items/item%204/image").content == encoded(pictures[4])
+def test_a_stored_image_comes_back(http, shelf):
+    path, images, _ = shelf
+    assert http.get(f"{path}/items/item%204/image").content == encoded(images[4])

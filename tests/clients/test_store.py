@@ -1,4 +1,4 @@
-"""Stored pictures in a bucket: the real binary against moto's S3 server."""
+"""Stored images in a bucket: the real binary against moto's S3 server."""
 
 import time
 
@@ -6,7 +6,7 @@ import httpx
 
 from bucket import BUCKET, keys, settings
 from conftest import running
-from pictures import draw, encoded
+from images import draw, encoded
 
 PNG = {"content-type": "image/png"}
 
@@ -15,7 +15,7 @@ def add(http, name, body):
     return http.post("/v1/collections/shelf/items", params={"id": name}, content=body, headers=PNG)
 
 
-def test_pictures_are_kept_in_the_bucket_and_leave_with_their_items(tmp_path, moto):
+def test_images_are_kept_in_the_bucket_and_leave_with_their_items(tmp_path, moto):
     with running(tmp_path, settings(moto.url)) as url, httpx.Client(base_url=url, timeout=30) as http:
         made = http.put("/v1/collections/shelf", json={"model": "tiny-contrastive", "store": "original"})
         assert made.status_code == 201, made.text
@@ -24,7 +24,7 @@ def test_pictures_are_kept_in_the_bucket_and_leave_with_their_items(tmp_path, mo
             added = add(http, str(number), body)
             assert added.status_code == 200, added.text
         assert len(keys(moto)) == 3
-        assert all(key.startswith("shop/pictures/") for key in keys(moto))
+        assert all(key.startswith("shop/images/") for key in keys(moto))
         for number, body in enumerate(bodies):
             assert http.get(f"/v1/collections/shelf/items/{number}/image").content == body
         assert http.delete("/v1/collections/shelf/items/0").status_code == 204
@@ -34,7 +34,7 @@ def test_pictures_are_kept_in_the_bucket_and_leave_with_their_items(tmp_path, mo
         assert len(keys(moto)) == 2
         assert http.delete("/v1/collections/shelf").status_code == 204
         assert keys(moto) == []
-        assert not (tmp_path / "data" / "pictures").exists()
+        assert not (tmp_path / "data" / "images").exists()
 
 
 def test_a_store_that_goes_is_told_and_searching_goes_on(tmp_path, moto):
@@ -57,7 +57,7 @@ def test_a_store_that_goes_is_told_and_searching_goes_on(tmp_path, moto):
         while (ready := http.get("/readyz")).status_code == 200 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert ready.status_code == 503
-        assert any("picture store" in reason for reason in ready.json()["reasons"]), ready.text
+        assert any("image store" in reason for reason in ready.json()["reasons"]), ready.text
 
 
 def test_a_bucket_that_is_not_there_keeps_the_server_from_being_ready(tmp_path, moto):

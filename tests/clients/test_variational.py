@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import reference
-from pictures import data_uri, encoded, from_data_uri
+from images import data_uri, encoded, from_data_uri
 from reference import VARIATIONAL_MODELS
-from test_pictures_out import HALF_LEVEL, expected, post
+from test_images_out import HALF_LEVEL, expected, post
 from test_vectors import preprocessed
 
 
@@ -16,14 +16,14 @@ def ask(http, route, model, **body):
     return answer.json()["data"]
 
 
-def code(http, model, picture):
+def code(http, model, image):
     """Mean and log-variance in f64."""
-    outputs = model.run("encoder", image=preprocessed(http, model, encoded(picture)))
+    outputs = model.run("encoder", image=preprocessed(http, model, encoded(image)))
     return outputs["mean"][0].astype(np.float64), outputs["log_variance"][0].astype(np.float64)
 
 
 @pytest.mark.parametrize("model", VARIATIONAL_MODELS, ids=str)
-def test_generated_pictures_are_those_of_their_latents(http, model):
+def test_generated_images_are_those_of_their_latents(http, model):
     for entry in ask(http, "generate", model, count=5, seed=11):
         latent = np.float32(entry["latent"])[None]
         np.testing.assert_allclose(from_data_uri(entry["image"]), model.decoded(latent), rtol=0, atol=HALF_LEVEL)
@@ -38,23 +38,23 @@ def test_latents_are_standard_normal(http, model):
 
 
 @pytest.mark.parametrize("model", VARIATIONAL_MODELS, ids=str)
-def test_kl_and_elbo_are_their_formulas(http, pictures, model):
-    kls, bounds = (post(http, "anomaly", model, pictures, metric=metric) for metric in ("kl", "elbo"))
-    for picture, kl, bound in zip(pictures, kls, bounds, strict=True):
-        mean, log_variance = code(http, model, picture)
+def test_kl_and_elbo_are_their_formulas(http, images, model):
+    kls, bounds = (post(http, "anomaly", model, images, metric=metric) for metric in ("kl", "elbo"))
+    for image, kl, bound in zip(images, kls, bounds, strict=True):
+        mean, log_variance = code(http, model, image)
         divergence = 0.5 * float(np.sum(mean**2 + np.exp(log_variance) - 1 - log_variance))
         assert kl["score"] == pytest.approx(divergence, rel=1e-4, abs=1e-4)
-        before, after = expected(http, model, picture)
+        before, after = expected(http, model, image)
         distance = 0.5 * float(np.sum((before - after) ** 2))
         assert bound["score"] == pytest.approx(distance + divergence, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("method", ["linear", "spherical"])
 @pytest.mark.parametrize("model", VARIATIONAL_MODELS, ids=str)
-def test_the_way_between_two_pictures_is_that_of_their_means(http, pictures, model, method):
-    a, b = (code(http, model, picture)[0] for picture in pictures[:2])
+def test_the_way_between_two_images_is_that_of_their_means(http, images, model, method):
+    a, b = (code(http, model, image)[0] for image in images[:2])
     angle = np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
-    steps = ask(http, "interpolate", model, images=[data_uri(p) for p in pictures[:2]], steps=5, method=method)
+    steps = ask(http, "interpolate", model, images=[data_uri(p) for p in images[:2]], steps=5, method=method)
     assert [step["t"] for step in steps] == [0, 0.25, 0.5, 0.75, 1]
     for step in steps:
         t = step["t"]
@@ -76,6 +76,6 @@ def test_latents_of_the_caller_are_decoded_as_they_are(http, model):
 
 
 @pytest.mark.parametrize("model", VARIATIONAL_MODELS, ids=str)
-def test_the_embedding_is_the_mean(http, pictures, model):
-    for entry, picture in zip(post(http, "embeddings", model, pictures, normalize=False), pictures, strict=True):
-        assert reference.cosine(entry["embedding"], code(http, model, picture)[0]) > 0.99999
+def test_the_embedding_is_the_mean(http, images, model):
+    for entry, image in zip(post(http, "embeddings", model, images, normalize=False), images, strict=True):
+        assert reference.cosine(entry["embedding"], code(http, model, image)[0]) > 0.99999

@@ -79,6 +79,6 @@ fn item(id: &str, seed: u64) -> NewItem {
         id: id.parse().unwrap(),
         vector: vector(seed),
         metadata: metadata.as_object().unwrap().clone(),
-        picture: None,
+        image: None,
     }
 }

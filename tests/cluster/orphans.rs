@@ -6,7 +6,7 @@ use bytes::Bytes;
 use latentd::{
     error::ErrorKind,
     index::{IndexEngine as _, QdrantEngine, QdrantOptions},
-    store::PictureStore,
+    store::ImageStore,
 };
 
 use crate::{
@@ -21,18 +21,18 @@ fn nodes(what: &str) -> Option<Vec<String>> {
     Some(wanted(NODES, what)?.split(',').map(|node| node.trim().to_owned()).collect())
 }
 
-/// A collection with two items, one of them with a picture, as an import leaves it whose process is killed.
+/// A collection with two items, one of them with an image, as an import leaves it whose process is killed.
 async fn killed_import(engine: &QdrantEngine, home: &Path) {
     let import = engine.begin_import(spec("left")).await.unwrap();
-    let store = PictureStore::open(&home.join("data/pictures")).unwrap();
-    let mut pictured = item("a", 1);
-    let picture = store.put(&"left".parse().unwrap(), &pictured.id, Bytes::from_static(b"pixels"), "image/png").await;
-    pictured.picture = Some(picture.unwrap());
-    import.collection().upsert(vec![pictured, item("b", 2)]).await.unwrap();
+    let store = ImageStore::open(&home.join("data/images")).unwrap();
+    let mut imaged = item("a", 1);
+    let image = store.put(&"left".parse().unwrap(), &imaged.id, Bytes::from_static(b"pixels"), "image/png").await;
+    imaged.image = Some(image.unwrap());
+    import.collection().upsert(vec![imaged, item("b", 2)]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_else_is() {
+async fn what_a_killed_process_left_is_dropped_with_its_images_and_nothing_else_is() {
     let Some(nodes) = nodes("clearing up after killed processes") else { return };
     let home = tempfile::tempdir().unwrap();
     let settings = options(&nodes);
@@ -52,17 +52,17 @@ async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_els
     let other = QdrantEngine::connect(other).unwrap();
     killed_import(&other, tempfile::tempdir().unwrap().path()).await;
     killed_import(&engine, home.path()).await;
-    assert_eq!(files_below(&home.path().join("data/pictures")), 1);
+    assert_eq!(files_below(&home.path().join("data/images")), 1);
 
     let listed = orphans(&[]);
     assert!(listed.contains(": made for left, 2 items, idle for "), "{listed}");
     assert!(listed.ends_with(" s: --drop removes it\n") && listed.lines().count() == 1, "{listed}");
     let left = orphans(&["--drop"]);
     assert!(left.ends_with(": left, for it may still be in the making\n"), "{left}");
-    assert_eq!(files_below(&home.path().join("data/pictures")), 1);
+    assert_eq!(files_below(&home.path().join("data/images")), 1);
     let dropped = orphans(&["--drop", "--idle-s", "0"]);
-    assert!(dropped.ends_with(": dropped, pictures deleted: 1\n"), "{dropped}");
-    assert_eq!(files_below(&home.path().join("data/pictures")), 0);
+    assert!(dropped.ends_with(": dropped, images deleted: 1\n"), "{dropped}");
+    assert_eq!(files_below(&home.path().join("data/images")), 0);
     assert_eq!(orphans(&[]), "every collection has a name\n");
 
     assert_eq!(kept.count(None).await.unwrap(), 1);
@@ -77,7 +77,7 @@ async fn what_a_killed_process_left_is_dropped_with_its_pictures_and_nothing_els
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_dropped_while_the_store_is_away_and_pictures_that_stay_are_told() {
+async fn nothing_is_dropped_while_the_store_is_away_and_images_that_stay_are_told() {
     let Some(nodes) = nodes("clearing up beside a store that fails") else { return };
     let home = tempfile::tempdir().unwrap();
     let settings = options(&nodes);
@@ -87,7 +87,7 @@ async fn nothing_is_dropped_while_the_store_is_away_and_pictures_that_stay_are_t
     killed_import(&engine, home.path()).await;
     let there = ["index.engine=qdrant", &url, &prefix];
     let away = [
-        "store.url=s3://pictures",
+        "store.url=s3://images",
         "store.endpoint=http://127.0.0.1:1",
         "store.allow_http=true",
         "store.access_key_id=a",
@@ -102,12 +102,12 @@ async fn nothing_is_dropped_while_the_store_is_away_and_pictures_that_stay_are_t
     assert!(!done && complaint.contains("127.0.0.1:1"), "{complaint}");
     assert_eq!(engine.orphans().await.unwrap().len(), 1);
 
-    // a folder in the picture's place cannot be deleted as a file
-    let picture = only_file(&home.path().join("data/pictures"));
-    std::fs::remove_file(&picture).unwrap();
-    std::fs::create_dir(&picture).unwrap();
+    // a folder in the image's place cannot be deleted as a file
+    let image = only_file(&home.path().join("data/images"));
+    std::fs::remove_file(&image).unwrap();
+    std::fs::create_dir(&image).unwrap();
     let (done, complaint) = orphans(&there);
-    assert!(!done && complaint.contains("1 pictures of what was dropped could not be deleted"), "{complaint}");
+    assert!(!done && complaint.contains("1 images of what was dropped could not be deleted"), "{complaint}");
     assert!(engine.orphans().await.unwrap().is_empty());
     engine.drop_collection(&"kept".parse().unwrap()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Two replicas of latentd over one Qdrant and one folder of pictures.
+//! Two replicas of latentd over one Qdrant and one folder of images.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A small uncompressed bitmap, drawn by number.
-fn picture(number: u32) -> Vec<u8> {
+fn image(number: u32) -> Vec<u8> {
     let (width, height) = (8_u32, 8_u32);
     let size = 54 + width * height * 3;
     let mut bytes = Vec::with_capacity(size as usize);
@@ -27,16 +27,16 @@ fn picture(number: u32) -> Vec<u8> {
 async fn found(base: &str, number: u32) -> bool {
     let url = format!("{base}/v1/collections/p/items/n{number}/image");
     let answer = client().get(url).send().await.unwrap();
-    answer.status() == 200 && answer.bytes().await.unwrap() == picture(number)
+    answer.status() == 200 && answer.bytes().await.unwrap() == image(number)
 }
 
-/// Stores pictures until the server is gone; returns the numbers that were acknowledged.
+/// Stores images until the server is gone; returns the numbers that were acknowledged.
 async fn store(base: String, writer: u32) -> Vec<u32> {
     let client = client();
     let mut acknowledged = Vec::new();
     for number in (0..).map(|step| step * 4 + writer) {
         let url = format!("{base}/v1/collections/p/items?id=n{number}");
-        match client.post(url).body(picture(number)).send().await {
+        match client.post(url).body(image(number)).send().await {
             Ok(answer) if answer.status() == 200 => acknowledged.push(number),
             Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
             Err(_) => return acknowledged,
@@ -63,7 +63,7 @@ async fn what_one_replica_stores_the_other_finds_and_a_killed_one_takes_nothing_
     let again = client.put(format!("{}/v1/collections/p", b.base)).json(&body).send().await.unwrap();
     assert_eq!(again.status(), 200, "the other replica has it already");
 
-    let sent = client.post(format!("{}/v1/collections/p/items?id=n1000000", a.base)).body(picture(1_000_000));
+    let sent = client.post(format!("{}/v1/collections/p/items?id=n1000000", a.base)).body(image(1_000_000));
     assert_eq!(sent.send().await.unwrap().status(), 200);
     assert!(found(&b.base, 1_000_000).await, "what one stores the other finds");
     let query = json!({"id": "n1000000", "limit": 3});

@@ -28,12 +28,13 @@ fn random(draw: &mut ChaCha8Rng) -> Embedding {
 fn items(draw: &mut ChaCha8Rng, first: usize) -> Vec<NewItem> {
     (first..first + BATCH)
         .map(|at| {
-            let metadata = json!({"label": format!("class-{}", at % 100), "price": at % 1000, "source": "a/picture/somewhere.png"});
+            let metadata =
+                json!({"label": format!("class-{}", at % 100), "price": at % 1000, "source": "a/image/somewhere.png"});
             NewItem {
                 id: format!("item-{at}").parse().unwrap(),
                 vector: random(draw),
                 metadata: metadata.as_object().unwrap().clone(),
-                picture: None,
+                image: None,
             }
         })
         .collect()

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Draw the pictures of tests/data/images and compute, with Pillow and scikit-image, what they must become.
+"""Draw the images of tests/data/images and compute, with Pillow and scikit-image, what they must become.
 
     python -m venv venv && venv/bin/pip install -r images-requirements.txt && venv/bin/python make_images.py
 
 Everything is drawn here (gradients, shapes, noise of fixed seeds); nothing comes from a data set.
 
     samples/        one encoded file of each format, mode and orientation
-    samples.json    for each of them: the decoded picture it must equal, the tolerance, the stored size
-    expected/       those pictures as RGB, transparency flattened on white
-    resize.npz      pictures resized by Pillow: every filter, odd sizes, up and down
+    samples.json    for each of them: the decoded image it must equal, the tolerance, the stored size
+    expected/       those images as RGB, transparency flattened on white
+    resize.npz      images resized by Pillow: every filter, odd sizes, up and down
     pipelines.npz   tensors after resize, crop, rescale and normalise, in the order of Hugging Face processors
     pipelines.json  their settings
-    quality.json    mse, psnr and ssim of pairs of pictures by scikit-image
+    quality.json    mse, psnr and ssim of pairs of images by scikit-image
     quality.npz     one full ssim map
 """
 
@@ -55,13 +55,13 @@ def pattern(width, height, channels, seed):
     return value.astype(np.uint8)
 
 
-def picture(width, height, channels, seed=0):
+def image(width, height, channels, seed=0):
     data = pattern(width, height, channels, seed)
     return Image.fromarray(data[:, :, 0] if channels == 1 else data)
 
 
 def scene(width, height):
-    """A smooth picture with shapes, kind to lossy formats, different in every corner."""
+    """A smooth image with shapes, kind to lossy formats, different in every corner."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     data = np.stack([255 * x / (width - 1), 255 * y / (height - 1), 255 * (1 - x / (width - 1)) * 0.7 + 20], axis=-1)
     image = Image.fromarray(np.clip(data, 0, 255).astype(np.uint8))
@@ -117,7 +117,7 @@ def raw_png(width, height, depth, colour, rows, extra=()):
 
 
 def sixteen_bits(image):
-    """The samples of a picture as 16-bit ones whose lower byte is noise."""
+    """The samples of an image as 16-bit ones whose lower byte is noise."""
     upper = np.asarray(image).astype(np.uint16)
     noise = np.random.default_rng(16).integers(0, 256, upper.shape, dtype=np.uint16)
     return (upper << 8) | noise
@@ -129,7 +129,7 @@ class Samples:
         self.expected = {}
 
     def add(self, name, data, expected=None, tolerance=0, orientation=1):
-        """`expected` is the upright picture; without it, what Pillow makes of the file."""
+        """`expected` is the upright image; without it, what Pillow makes of the file."""
         (ROOT / "samples" / name).write_bytes(data)
         stored = Image.open(io.BytesIO(data))
         size = stored.size
@@ -164,7 +164,7 @@ def jpegs(samples, image):
     samples.save("restarts.jpg", image, "JPEG", quality=85, restart_marker_blocks=2, tolerance=6)
     samples.save("rgb.jpg", image, "JPEG", quality=90, keep_rgb=True, tolerance=2)
     samples.add("trailing.jpg", baseline + b"after the end \xff\xd8\xff", tolerance=6)
-    samples.add("two-pictures.jpg", baseline + baseline, tolerance=6)
+    samples.add("two-images.jpg", baseline + baseline, tolerance=6)
     cmyk = samples.save("cmyk.jpg", image.convert("CMYK"), "JPEG", quality=90, tolerance=3)
     at = cmyk.index(b"Adobe") + 11
     assert cmyk[at] == 0
@@ -269,7 +269,7 @@ def resizes():
     found = {}
     for (width, height), to in cases:
         for channels in (3, 1):
-            source = picture(width, height, channels, seed=width)
+            source = image(width, height, channels, seed=width)
             for name, resample in FILTERS.items():
                 key = f"{width}x{height}-{to[0]}x{to[1]}-{channels}-{name}"
                 found[key] = np.asarray(source.resize(to, resample))
@@ -355,7 +355,7 @@ def pipelines():
     tensors, checked = {}, 0
     for name, case in cases.items():
         settings = cases[name] = {**base, **case}
-        image = picture(*settings["source"], 3, seed=7)
+        image = image(*settings["source"], 3, seed=7)
         tensors[name] = pipeline(image, settings)
         if settings["channels"] == "rgb":
             try:

@@ -38,7 +38,7 @@ RESCALE = 0.00392156862745098
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-# ---------------------------------------------------------------- manifests and pictures
+# ---------------------------------------------------------------- manifests and images
 
 
 PREPROCESS_PLAIN = f"""[preprocess]
@@ -111,26 +111,26 @@ def autoencoder(description):
     )
 
 
-def drawn_picture():
+def drawn_image():
     """13 wide, 9 high: red rises to the right, green downwards, blue is a disc."""
     y, x = np.mgrid[0:9, 0:13]
     disc = (x - 7.0) ** 2 + (y - 4.0) ** 2 < 9.0
     return np.stack([x * 255 // 12, y * 255 // 8, np.where(disc, 220, 30)], axis=-1).astype(np.uint8)
 
 
-def to_tensor(picture):
+def to_tensor(image):
     """HWC u8 -> [1, C, H, W] f32 in 0..1."""
-    return (picture.astype(np.float64) * RESCALE).transpose(2, 0, 1)[None].astype(np.float32)
+    return (image.astype(np.float64) * RESCALE).transpose(2, 0, 1)[None].astype(np.float32)
 
 
-def preprocess_plain(picture):
-    return to_tensor(np.asarray(Image.fromarray(picture).resize((8, 8), Image.Resampling.BILINEAR)))
+def preprocess_plain(image):
+    return to_tensor(np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BILINEAR)))
 
 
-def preprocess_imagenet(picture):
-    high, wide = picture.shape[:2]
+def preprocess_imagenet(image):
+    high, wide = image.shape[:2]
     size = (10, 10 * high // wide) if wide < high else (10 * wide // high, 10)
-    resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     top, left = (resized.shape[0] - 8) // 2, (resized.shape[1] - 8) // 2
     scaled = to_tensor(resized[top : top + 8, left : left + 8])
     mean, std = (np.float32(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -138,7 +138,7 @@ def preprocess_imagenet(picture):
 
 
 def second_row(image):
-    """A batch of two: the picture and its mirror image."""
+    """A batch of two: the image and its mirror image."""
     return np.concatenate([image, image[..., ::-1]])
 
 
@@ -147,11 +147,11 @@ def pool(image):
 
 
 def ae_golden():
-    image = second_row(preprocess_plain(drawn_picture()))
+    image = second_row(preprocess_plain(drawn_image()))
     latent = pool(image).reshape(len(image), 12)
     decoded = latent.reshape(-1, 3, 2, 2).repeat(4, axis=2).repeat(4, axis=3)
     return {
-        "picture": drawn_picture(),
+        "image": drawn_image(),
         "encoder.image": image,
         "encoder.latent": latent,
         "decoder.latent": latent,
@@ -160,33 +160,33 @@ def ae_golden():
 
 
 def contrastive_golden():
-    image = second_row(preprocess_imagenet(drawn_picture()))
+    image = second_row(preprocess_imagenet(drawn_image()))
     return {
-        "picture": drawn_picture(),
+        "image": drawn_image(),
         "encoder.image": image,
         "encoder.embedding": image.reshape(len(image), -1) @ weights(21, 192, 16),
     }
 
 
 def blur_golden():
-    image = second_row(preprocess_plain(drawn_picture()))
+    image = second_row(preprocess_plain(drawn_image()))
     padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
     shifted = [padded[:, :, r : r + 8, c : c + 8] for r in range(3) for c in range(3)]
     return {
-        "picture": drawn_picture(),
+        "image": drawn_image(),
         "autoencoder.image": image,
         "autoencoder.image.out": np.mean(shifted, axis=0, dtype=np.float64).astype(np.float32),
     }
 
 
 def mae_golden():
-    image = second_row(preprocess_plain(drawn_picture()))
+    image = second_row(preprocess_plain(drawn_image()))
     mask = np.float32([[1, 0, 0, 1], [0, 0, 1, 0]])
     hidden = mask.reshape(2, 1, 2, 2).repeat(4, axis=2).repeat(4, axis=3)
     colour = (image * (1 - hidden)).sum((2, 3), keepdims=True) / (1 - hidden).sum((2, 3), keepdims=True)
     patches = pool(image).reshape(2, 3, 4).transpose(0, 2, 1) @ weights(51, 3, 6)
     return {
-        "picture": drawn_picture(),
+        "image": drawn_image(),
         "encoder.image": image,
         "encoder.tokens": np.concatenate([patches.mean(1, keepdims=True), patches], axis=1),
         "masked.image": image,
@@ -196,11 +196,11 @@ def mae_golden():
 
 
 def vae_golden():
-    image = second_row(preprocess_plain(drawn_picture()))
+    image = second_row(preprocess_plain(drawn_image()))
     flat = pool(image).reshape(len(image), 12)
     mean = flat @ weights(41, 12, 4)
     return {
-        "picture": drawn_picture(),
+        "image": drawn_image(),
         "encoder.image": image,
         "encoder.mean": mean,
         "encoder.log_variance": np.tanh(flat @ weights(42, 12, 4)),

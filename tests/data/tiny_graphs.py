@@ -21,7 +21,7 @@ def tensor(name, *shape):
     return helper.make_tensor_value_info(name, F32, shape)
 
 
-def picture_in(batch="batch", channels=3):
+def image_in(batch="batch", channels=3):
     return tensor("image", batch, channels, 8, 8)
 
 
@@ -53,7 +53,7 @@ def linear_encoder(seed, dim, batch="batch"):
     """embedding = flatten(image) @ W."""
     return model(
         [node("Flatten", "image", "flat", axis=1), node("MatMul", "flat w", "embedding")],
-        [picture_in(batch)],
+        [image_in(batch)],
         [tensor("embedding", batch, dim)],
         [const("w", weights(seed, 192, dim))],
     )
@@ -70,7 +70,7 @@ def token_encoder(seed):
             node("ReduceMean", "patch_tokens axes", "class_token", keepdims=1),
             node("Concat", "class_token patch_tokens", "tokens", axis=1),
         ],
-        [picture_in()],
+        [image_in()],
         [tensor("tokens", "batch", 5, 6)],
         [
             const("w", weights(seed, 3, 6)),
@@ -84,7 +84,7 @@ def token_encoder(seed):
 
 
 def ae_encoder():
-    return model(pool_nodes("latent"), [picture_in()], [tensor("latent", "batch", 12)], [])
+    return model(pool_nodes("latent"), [image_in()], [tensor("latent", "batch", 12)], [])
 
 
 def ae_decoder():
@@ -101,7 +101,7 @@ def ae_decoder():
             ),
         ],
         [tensor("latent", "batch", 12)],
-        [picture_in()],
+        [image_in()],
         [
             const("shape", [0, 3, 2, 2], np.int64),
             const("no_roi", []),
@@ -117,7 +117,7 @@ def blur():
             node("Pad", "image pads", "padded", mode="reflect"),
             node("Conv", "padded w", "denoised", group=3, kernel_shape=[3, 3]),
         ],
-        [picture_in()],
+        [image_in()],
         [tensor("denoised", "batch", 3, 8, 8)],
         [
             const("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64),
@@ -129,7 +129,7 @@ def blur():
 def gray_encoder():
     return model(
         pool_nodes("embedding"),
-        [picture_in(channels=1)],
+        [image_in(channels=1)],
         [tensor("embedding", "batch", 4)],
         [],
     )
@@ -143,7 +143,7 @@ def vae_encoder():
             node("MatMul", "flat w_log_variance", "raw"),
             node("Tanh", "raw", "log_variance"),
         ],
-        [picture_in()],
+        [image_in()],
         [tensor("mean", "batch", 4), tensor("log_variance", "batch", 4)],
         [const("w_mean", weights(41, 12, 4)), const("w_log_variance", weights(42, 12, 4))],
     )
@@ -157,7 +157,7 @@ def vae_decoder():
             node("Reshape", "bounded shape", "image"),
         ],
         [tensor("latent", "batch", 4)],
-        [picture_in()],
+        [image_in()],
         [const("w", weights(43, 4, 192)), const("shape", [-1, 3, 8, 8], np.int64)],
     )
 
@@ -197,7 +197,7 @@ FILL_CONSTANTS = [
 def masked():
     return model(
         fill_nodes(),
-        [picture_in(), tensor("mask", "batch", 4)],
+        [image_in(), tensor("mask", "batch", 4)],
         [tensor("completed", "batch", 3, 8, 8)],
         FILL_CONSTANTS,
     )
@@ -214,7 +214,7 @@ def masked_by_noise():
             node("ScatterElements", "none largest ones", "mask", axis=1),
             *fill_nodes(),
         ],
-        [picture_in(), tensor("noise", "batch", 4)],
+        [image_in(), tensor("noise", "batch", 4)],
         [tensor("completed", "batch", 3, 8, 8)],
         [*FILL_CONSTANTS, const("two", [2], np.int64), const("zero", 0.0)],
     )
@@ -224,7 +224,7 @@ def looping_encoder(seed, dim, state, body, trips, initializers, before=()):
     """A linear encoder that also waits for a Loop started from the input.
 
     1e-30 times the loop's result is added to the embedding: too small to change it, and nothing an
-    optimiser may remove, so each row stays a function of its own picture.
+    optimiser may remove, so each row stays a function of its own image.
     """
     loop_body = helper.make_graph(
         [node("Identity", "go_in", "go_out"), *body],
@@ -249,7 +249,7 @@ def looping_encoder(seed, dim, state, body, trips, initializers, before=()):
             node("Mul", "bounded tiny", "trace"),
             node("Add", "vector trace", "embedding"),
         ],
-        [picture_in()],
+        [image_in()],
         [tensor("embedding", "batch", dim)],
         [
             const("w", weights(seed, 192, dim)),

@@ -5,9 +5,9 @@ use std::{
 
 use crate::server::{MODEL, Run, Server, fill, ingest, run};
 
-const PICTURES: u32 = 400;
+const IMAGES: u32 = 400;
 
-/// Begins a slow run and waits until the server has some of the pictures.
+/// Begins a slow run and waits until the server has some of the images.
 async fn under_way(server: &Server, path: &str) -> Child {
     let child = ingest(&server.url, &["--model", MODEL, "--concurrency", "1", path]).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -25,19 +25,19 @@ async fn has_items(server: &Server) -> bool {
 /// The second run brings what the first had not.
 async fn completes(server: &Server, path: &str) {
     let before = server.count("c").await;
-    assert!(before > 0 && before < u64::from(PICTURES), "{before} were in before: the test proves nothing");
+    assert!(before > 0 && before < u64::from(IMAGES), "{before} were in before: the test proves nothing");
     let second = run(ingest(&server.url, &[path])).await;
     assert_eq!(second.code, Some(0), "{second:?}");
     let [added, present, failed] = second.counts();
-    assert_eq!((added + present, present, failed), (u64::from(PICTURES), before, 0), "{second:?}");
-    assert_eq!(server.count("c").await, u64::from(PICTURES));
+    assert_eq!((added + present, present, failed), (u64::from(IMAGES), before, 0), "{second:?}");
+    assert_eq!(server.count("c").await, u64::from(IMAGES));
 }
 
 #[tokio::test]
 async fn a_killed_run_is_resumed_by_the_next() {
     let server = Server::start().await;
     let folder = server.folder("set");
-    fill(&folder, &["a"], PICTURES);
+    fill(&folder, &["a"], IMAGES);
     let path = folder.display().to_string();
     let mut child = under_way(&server, &path).await;
     child.kill().unwrap();
@@ -59,7 +59,7 @@ async fn a_killed_run_is_resumed_by_the_next() {
 async fn an_interrupted_run_finishes_what_is_under_way_and_says_so() {
     let server = Server::start().await;
     let folder = server.folder("set");
-    fill(&folder, &["a"], PICTURES);
+    fill(&folder, &["a"], IMAGES);
     let path = folder.display().to_string();
     let child = under_way(&server, &path).await;
     let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();

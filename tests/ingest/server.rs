@@ -1,4 +1,4 @@
-//! A server with a model, what it has, `latentd ingest` beside it, and pictures.
+//! A server with a model, what it has, `latentd ingest` beside it, and images.
 
 use std::{
     fs,
@@ -101,16 +101,16 @@ impl Run {
 
 /// A small PNG that differs with the seed.
 pub fn png(seed: u32) -> Vec<u8> {
-    let picture = RgbImage::from_fn(16, 16, |x, y| {
+    let image = RgbImage::from_fn(16, 16, |x, y| {
         let [a, b, ..] = seed.to_le_bytes();
         Rgb([a.wrapping_add((x * 7) as u8), b.wrapping_add((y * 5) as u8), (x * y + seed) as u8])
     });
     let mut file = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    image.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
 }
 
-/// Pictures by number, in a folder for each of the labels.
+/// Images by number, in a folder for each of the labels.
 pub fn fill(folder: &Path, labels: &[&str], count: u32) {
     for number in 0..count {
         let label = folder.join(labels[number as usize % labels.len()]);

@@ -9,7 +9,7 @@ async fn a_folder_is_ingested_with_labels_and_again_changes_nothing() {
     let server = Server::start().await;
     let folder = server.folder("set");
     fill(&folder, &["cat", "dog"], 40);
-    fs::write(folder.join("readme.txt"), "not a picture by its name").unwrap();
+    fs::write(folder.join("readme.txt"), "not an image by its name").unwrap();
     fs::copy(folder.join("cat/0000.png"), folder.join("cat/copy.png")).unwrap();
     let path = folder.display().to_string();
     let arguments = ["--model", MODEL, "--store", "original", "--labels-from-folders", &path];

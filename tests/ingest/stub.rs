@@ -14,7 +14,7 @@ pub struct Seen {
     /// Method and path, without the query.
     pub line: String,
     pub headers: String,
-    pub pictures: usize,
+    pub images: usize,
 }
 
 /// Status, further header lines, body; or none to hang up.
@@ -54,7 +54,7 @@ impl Stub {
 /// The answer to an upload of which all is stored.
 pub fn stored(seen: &Seen) -> Answer {
     let entry = |index: usize| format!("{{\"index\":{index},\"id\":\"x\",\"created\":true}}");
-    let data: Vec<String> = (0..seen.pictures).map(entry).collect();
+    let data: Vec<String> = (0..seen.images).map(entry).collect();
     Some((200, String::new(), format!("{{\"collection\":\"c\",\"data\":[{}],\"errors\":[]}}", data.join(","))))
 }
 
@@ -102,9 +102,9 @@ fn read(stream: &TcpStream) -> Option<Seen> {
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
     let mark = b"name=\"image\"";
-    let pictures = body.windows(mark.len()).filter(|window| window == mark).count();
+    let images = body.windows(mark.len()).filter(|window| window == mark).count();
     let mut words = head[0].split(' ');
     let (method, target) = (words.next()?.to_ascii_uppercase(), words.next()?);
     let line = format!("{method} {}", target.split('?').next()?);
-    Some(Seen { at: Instant::now(), line, headers: head[1..].join("\n"), pictures })
+    Some(Seen { at: Instant::now(), line, headers: head[1..].join("\n"), images })
 }

@@ -11,11 +11,11 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_corrupt_picture_is_reported_and_the_others_are_in() {
+async fn a_corrupt_image_is_reported_and_the_others_are_in() {
     let server = Server::start().await;
     let folder = server.folder("set");
     fill(&folder, &["a"], 20);
-    fs::write(folder.join("a/0007.png"), "this is no picture").unwrap();
+    fs::write(folder.join("a/0007.png"), "this is no image").unwrap();
     let report = folder.join("report.ndjson").display().to_string();
     let path = folder.display().to_string();
     let first = run(ingest(&server.url, &["--model", MODEL, "--report", &report, &path])).await;
@@ -25,7 +25,7 @@ async fn a_corrupt_picture_is_reported_and_the_others_are_in() {
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0]["code"], "invalid_image");
     assert!(lines[0]["file"].as_str().unwrap().ends_with("a/0007.png"));
-    assert_eq!(lines[0]["id"], blake3::hash(b"this is no picture").to_hex().as_str());
+    assert_eq!(lines[0]["id"], blake3::hash(b"this is no image").to_hex().as_str());
     assert!(!lines[0]["message"].as_str().unwrap().is_empty());
 
     // alone in its request, it is the request that is refused
@@ -78,10 +78,7 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_says() {
     assert_eq!((done.code, done.counts()), (Some(0), [100, 0, 0]), "{done:?}");
     let uploads = stub.uploads();
     // two were refused and sent again
-    assert_eq!(
-        uploads.iter().map(|upload| upload.pictures).sum::<usize>(),
-        100 + uploads[1].pictures + uploads[2].pictures
-    );
+    assert_eq!(uploads.iter().map(|upload| upload.images).sum::<usize>(), 100 + uploads[1].images + uploads[2].images);
     let pause = uploads[1..].windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
     assert!(pause >= Duration::from_millis(350) && pause < Duration::from_secs(5), "{pause:?}");
 }
@@ -137,12 +134,12 @@ async fn a_server_that_is_silent_for_a_moment_is_waited_for_and_for_long_is_give
 }
 
 #[tokio::test]
-async fn pictures_at_which_the_server_fails_are_found_one_by_one() {
+async fn images_at_which_the_server_fails_are_found_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), &["a"], 3);
     let stub =
-        Stub::start(|_, seen| if seen.pictures > 1 { problem(413, "payload_too_large", "") } else { stored(seen) });
+        Stub::start(|_, seen| if seen.images > 1 { problem(413, "payload_too_large", "") } else { stored(seen) });
     let done = run(ingest(&stub.url, &[&folder.path().display().to_string()])).await;
     assert_eq!((done.code, done.counts()), (Some(0), [3, 0, 0]), "{done:?}");
-    assert_eq!(stub.uploads().iter().map(|upload| upload.pictures).collect::<Vec<_>>().len(), 5);
+    assert_eq!(stub.uploads().iter().map(|upload| upload.images).collect::<Vec<_>>().len(), 5);
 }

@@ -18,8 +18,8 @@ fn the_eight_bit_map_is_scaled_to_its_own_maximum() {
 #[test]
 fn a_map_without_errors_is_black() {
     assert_eq!(read(&map(&[0.0, 0.0]).png().unwrap()).as_bytes(), [0, 0]);
-    let picture = Plane { width: 2, height: 1, channels: 1, data: vec![0.2, 0.8] };
-    assert_eq!(read(&map(&[0.0, 0.0]).overlay(&picture).unwrap()).as_bytes(), [51, 51, 51, 204, 204, 204]);
+    let image = Plane { width: 2, height: 1, channels: 1, data: vec![0.2, 0.8] };
+    assert_eq!(read(&map(&[0.0, 0.0]).overlay(&image).unwrap()).as_bytes(), [51, 51, 51, 204, 204, 204]);
 }
 
 #[test]
@@ -37,15 +37,15 @@ fn the_array_is_height_by_width() {
 }
 
 #[test]
-fn the_overlay_is_the_picture_where_nothing_is_strange_and_hot_where_most_is() {
-    let picture = Plane { width: 2, height: 1, channels: 3, data: vec![0.2, 0.2, 0.4, 0.4, 0.6, 0.6] };
-    let image = read(&map(&[0.0, 0.01]).overlay(&picture).unwrap());
+fn the_overlay_is_the_image_where_nothing_is_strange_and_hot_where_most_is() {
+    let image = Plane { width: 2, height: 1, channels: 3, data: vec![0.2, 0.2, 0.4, 0.4, 0.6, 0.6] };
+    let image = read(&map(&[0.0, 0.01]).overlay(&image).unwrap());
     assert_eq!(image.color(), ::image::ColorType::Rgb8);
     assert_eq!(image.as_bytes(), [51, 102, 153, 255, 255, 191]);
 }
 
 #[test]
-fn an_overlay_over_a_picture_of_another_size_is_refused() {
-    let picture = Plane { width: 1, height: 1, channels: 3, data: vec![0.0; 3] };
-    assert!(map(&[0.0, 0.5]).overlay(&picture).is_err());
+fn an_overlay_over_an_image_of_another_size_is_refused() {
+    let image = Plane { width: 1, height: 1, channels: 3, data: vec![0.0; 3] };
+    assert!(map(&[0.0, 0.5]).overlay(&image).is_err());
 }

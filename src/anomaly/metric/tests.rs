@@ -7,7 +7,7 @@ fn pair() -> (Plane, Plane) {
 }
 
 #[test]
-fn every_metric_is_zero_for_equal_pictures_and_grows_with_the_difference() {
+fn every_metric_is_zero_for_equal_images_and_grows_with_the_difference() {
     let (original, other) = pair();
     let mut half = original.clone();
     for (value, other) in half.data.iter_mut().zip(&other.data) {
@@ -32,7 +32,7 @@ fn the_mean_of_a_map_is_the_score() {
 }
 
 #[test]
-fn a_map_shows_where_the_pictures_differ() {
+fn a_map_shows_where_the_images_differ() {
     let original = Plane { width: 20, height: 15, channels: 3, data: vec![0.25; 900] };
     let mut spoiled = original.clone();
     for channel in spoiled.data.chunks_exact_mut(300) {
@@ -52,7 +52,7 @@ fn hidden_patches_are_compared_where_they_were_predicted() {
     let masks = Mask::complementary(grid, 9);
     let predictions: Vec<(Mask, Plane)> = masks.into_iter().map(|mask| (mask, other.clone())).collect();
     for metric in [ErrorMetric::Mse, ErrorMetric::L1] {
-        // the same prediction under every mask: the error of the whole picture, pixel by pixel
+        // the same prediction under every mask: the error of the whole image, pixel by pixel
         let (hidden, whole) = (metric.map_hidden(&original, &predictions), metric.map(&original, &other));
         assert!(hidden.data.iter().zip(&whole.data).all(|(a, b)| (a - b).abs() < 1e-6), "{metric}");
         assert!((hidden.mean() - metric.score(&original, &other)).abs() < 1e-6, "{metric}");

@@ -32,7 +32,7 @@ pub(super) struct Api {
     collection: CollectionName,
 }
 
-/// A picture on its way.
+/// An image on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub(super) id: ItemId,
@@ -61,7 +61,7 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// What became of the pictures of one request.
+/// What became of the images of one request.
 #[derive(Debug, Deserialize)]
 pub(super) struct Added {
     pub(super) data: Vec<AddedItem>,
@@ -177,11 +177,11 @@ impl Api {
         Ok(page.data.into_iter().map(|present| present.id).collect())
     }
 
-    /// Adds pictures or replaces the items of their ids.
+    /// Adds images or replaces the items of their ids.
     pub(super) async fn add(&self, uploads: &[&Upload]) -> Result<Added, Trouble> {
         let mut form = Form::new();
         for upload in uploads {
-            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("picture");
+            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("image");
             let metadata = Value::Object(upload.metadata.clone()).to_string();
             form = form.part("image", part).text("id", upload.id.to_string()).text("metadata", metadata);
         }

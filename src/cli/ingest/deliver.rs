@@ -39,7 +39,7 @@ pub(super) struct Delivery {
     pub(super) heard: Mutex<Instant>,
 }
 
-/// Pictures on their way together.
+/// Images on their way together.
 #[derive(Debug)]
 struct Batch {
     uploads: Vec<(String, Upload)>,
@@ -47,7 +47,7 @@ struct Batch {
 }
 
 impl Delivery {
-    /// Sends the pictures of a batch; an error is one that ends the run.
+    /// Sends the images of a batch; an error is one that ends the run.
     pub(super) async fn deliver(&self, candidates: Vec<(ItemId, Candidate)>) -> Result<()> {
         let present = if self.replace { HashSet::new() } else { self.present(&candidates).await? };
         let mut uploads = Vec::new();
@@ -153,7 +153,7 @@ impl Delivery {
         }
     }
 
-    /// Halves a batch that was refused as a whole, so that the bad pictures are found; a single one has failed.
+    /// Halves a batch that was refused as a whole, so that the bad images are found; a single one has failed.
     fn apart(&self, batch: Batch, refusal: &Refusal) -> Vec<Batch> {
         let Batch { mut uploads, tries } = batch;
         if uploads.len() <= 1 {

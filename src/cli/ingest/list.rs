@@ -1,4 +1,4 @@
-//! Lists of pictures: CSV with a head line, or one JSON object a line.
+//! Lists of images: CSV with a head line, or one JSON object a line.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Calls back with every row: its picture's path, from the list's folder on; its id, if it has one; and all else as
+/// Calls back with every row: its image's path, from the list's folder on; its id, if it has one; and all else as
 /// metadata.
 pub(super) fn each(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
     let failed = |error: std::io::Error| Error::invalid_request(format!("cannot read {}: {error}", file.display()));
@@ -83,7 +83,7 @@ fn candidate(name: &str, mut row: Metadata, list: &Path, reading: &Reading) -> R
     let bad = |message: String| Failed::unreadable(name, message);
     let path = match row.shift_remove(&reading.path_field) {
         Some(Value::String(path)) if !path.is_empty() => path,
-        _ => return Err(bad(format!("no path of a picture stands in {:?}", reading.path_field))),
+        _ => return Err(bad(format!("no path of an image stands in {:?}", reading.path_field))),
     };
     let id = match row.shift_remove(&reading.id_field) {
         None | Some(Value::Null) => None,

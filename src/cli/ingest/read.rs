@@ -1,4 +1,4 @@
-//! The reading side: every picture of the sources, named by its content.
+//! The reading side: every image of the sources, named by its content.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{domain::ItemId, error::Result};
 
-/// Counts the pictures, for the progress. A source that cannot be read fails where it is read.
+/// Counts the images, for the progress. A source that cannot be read fails where it is read.
 pub(super) fn count(sources: &[Source], reading: &Reading, tally: &Tally) {
     let mut total = 0;
     // with no bytes allowed, nothing is read but names
@@ -27,7 +27,7 @@ pub(super) fn count(sources: &[Source], reading: &Reading, tally: &Tally) {
     tally.set_total(total);
 }
 
-/// Hands on every picture with its id: that of its list, or the BLAKE3 of its bytes, as the server makes it. What came
+/// Hands on every image with its id: that of its list, or the BLAKE3 of its bytes, as the server makes it. What came
 /// before in this run is left out, and all the rest once nobody listens.
 pub(super) fn read(
     sources: &[Source],

@@ -14,14 +14,14 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Bytes of one request, unless a single picture has more.
+/// Bytes of one request, unless a single image has more.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// Sends all pictures. SIGINT or SIGTERM is a break: what is under way is finished then, and a second SIGINT ends the
+/// Sends all images. SIGINT or SIGTERM is a break: what is under way is finished then, and a second SIGINT ends the
 /// process at once.
 pub(super) async fn send_all(
     delivery: &Arc<Delivery>,
-    mut pictures: mpsc::Receiver<(ItemId, Candidate)>,
+    mut images: mpsc::Receiver<(ItemId, Candidate)>,
     size: usize,
 ) -> Result<ControlFlow<()>> {
     let deaf = |error| Error::internal("signals cannot be received").with_source(error);
@@ -41,12 +41,12 @@ pub(super) async fn send_all(
                 ended(joined)?;
                 continue;
             }
-            received = pictures.recv(), if !full => received,
+            received = images.recv(), if !full => received,
         };
         let at_end = received.is_none();
-        if let Some(picture) = received {
-            bytes += picture.1.size();
-            batch.push(picture);
+        if let Some(image) = received {
+            bytes += image.1.size();
+            batch.push(image);
         }
         let whole = batch.len() >= size || bytes >= BATCH_BYTES || at_end;
         if whole && !batch.is_empty() {
@@ -58,7 +58,7 @@ pub(super) async fn send_all(
             break ControlFlow::Continue(());
         }
     };
-    drop(pictures);
+    drop(images);
     if flow.is_break() {
         delivery.tally.say("interrupted: finishing what is under way; Ctrl-C again ends at once");
     }
@@ -81,7 +81,7 @@ async fn finish(
                 if flow.is_break() {
                     std::process::exit(INTERRUPTED.into());
                 }
-                delivery.tally.say("interrupted: the last pictures are under way; Ctrl-C again ends at once");
+                delivery.tally.say("interrupted: the last images are under way; Ctrl-C again ends at once");
                 flow = ControlFlow::Break(());
             }
         }

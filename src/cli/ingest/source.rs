@@ -1,4 +1,4 @@
-//! Where pictures come from: folders, tar files, and lists in CSV or NDJSON.
+//! Where images come from: folders, tar files, and lists in CSV or NDJSON.
 
 use std::{
     fs::File,
@@ -16,19 +16,19 @@ use crate::{
 /// Files of other names in folders and tar files are passed over.
 const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
-/// What is done with a source's pictures beside sending them.
+/// What is done with a source's images beside sending them.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
-    /// Puts the name of the folder that holds a picture into `label` of its metadata.
+    /// Puts the name of the folder that holds an image into `label` of its metadata.
     pub(super) labels_from_folders: bool,
-    /// The column or field of a list that holds a picture's path, and the one that may hold its id.
+    /// The column or field of a list that holds an image's path, and the one that may hold its id.
     pub(super) path_field: String,
     pub(super) id_field: String,
-    /// A larger picture is not read: the server would refuse it.
+    /// A larger image is not read: the server would refuse it.
     pub(super) max_bytes: u64,
 }
 
-/// A picture to send.
+/// An image to send.
 #[derive(Debug)]
 pub(super) struct Candidate {
     /// How messages and the report call it.
@@ -91,7 +91,7 @@ impl Source {
         }
     }
 
-    /// Calls back with every picture, in the order of names or of the file.
+    /// Calls back with every image, in the order of names or of the file.
     ///
     /// # Errors
     /// Only what makes the source as a whole unreadable.
@@ -108,8 +108,8 @@ pub(super) fn ending(path: &Path) -> String {
     path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
-/// A picture by its name; names with a dot in front are those of other things.
-fn is_picture(path: &Path) -> bool {
+/// An image by its name; names with a dot in front are those of other things.
+fn is_image(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden && ENDINGS.contains(&ending(path).as_str())
 }
@@ -141,7 +141,7 @@ fn walk(folder: &Path, root: &Path, reading: &Reading, visit: Visit<'_>) -> Resu
         let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
         let flow = if is_folder {
             walk(&path, root, reading, visit)?
-        } else if is_picture(&path) {
+        } else if is_image(&path) {
             let metadata = metadata_of(path.strip_prefix(root).unwrap_or(&path), reading);
             let name = path.display().to_string();
             visit(Ok(Candidate { name, id: None, metadata, content: Content::File(path) }))
@@ -161,7 +161,7 @@ fn unpack(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
     for entry in archive.entries_with_seek().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let within = entry.path().map(|path| path.into_owned()).unwrap_or_default();
-        if !entry.header().entry_type().is_file() || !is_picture(&within) {
+        if !entry.header().entry_type().is_file() || !is_image(&within) {
             continue;
         }
         let name = format!("{}:{}", file.display(), within.display());
@@ -183,7 +183,7 @@ fn unpack(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
 }
 
 impl Candidate {
-    /// Bytes of the picture.
+    /// Bytes of the image.
     pub(super) fn size(&self) -> u64 {
         match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -191,7 +191,7 @@ impl Candidate {
         }
     }
 
-    /// Reads the picture, unless it is larger than the server takes.
+    /// Reads the image, unless it is larger than the server takes.
     pub(super) fn read(&mut self, max_bytes: u64) -> Result<&[u8], Failed> {
         if let Content::File(path) = &self.content {
             let read = std::fs::metadata(path).and_then(|found| {
@@ -242,7 +242,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn folders_are_walked_by_name_and_label_their_pictures() {
+    fn folders_are_walked_by_name_and_label_their_images() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         for path in ["b/cat/2.JPG", "b/cat/1.png", "b/dog/3.webp", "a.gif", ".hidden.png", "notes.txt", "b/.git/x"] {
@@ -306,7 +306,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn pictures_that_cannot_be_read_say_why() {
+    fn images_that_cannot_be_read_say_why() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         let candidate = |path: PathBuf| Candidate {

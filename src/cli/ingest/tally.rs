@@ -1,4 +1,4 @@
-//! What has become of the pictures so far: counted, shown, and reported.
+//! What has become of the images so far: counted, shown, and reported.
 
 use std::{
     fs::File,

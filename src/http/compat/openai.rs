@@ -20,7 +20,7 @@ use crate::{
         routes::EmbeddingList,
     },
     model::{Pooling, VectorOptions},
-    service::{Context, Picture},
+    service::{Context, Image},
 };
 
 /// What clients of this contract send beside `input`; the last two change nothing.
@@ -39,15 +39,15 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    fn of(headers: &HeaderMap, fields: Result<Fields>) -> Result<(Self, ModelName, Vec<Picture>)> {
+    fn of(headers: &HeaderMap, fields: Result<Fields>) -> Result<(Self, ModelName, Vec<Image>)> {
         let fields = fields?;
         negotiate(headers, &[Media::Json])?;
-        if fields.pictures.is_some() {
+        if fields.images.is_some() {
             return Err(Error::invalid_request("`input` and `images` are given: they are different contracts"));
         }
         let options: Self = fields.options.read()?;
         if options.modality.as_deref().is_some_and(|modality| modality != "image") {
-            return Err(Error::invalid_request("modality is image: the models here take pictures"));
+            return Err(Error::invalid_request("modality is image: the models here take images"));
         }
         let inputs = fields.inputs.unwrap_or_default();
         if inputs.is_empty() {

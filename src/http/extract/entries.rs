@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Grammar, Kind},
-    submission::{Form, Pictures, Submission},
+    submission::{Form, Images, Submission},
 };
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
     http::error::Failure,
-    service::{Entry, EntrySource, Picture},
+    service::{Entry, EntrySource, Image},
 };
 
-const ITEM: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
+const ITEM: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
 const ITEMS: Form =
-    Form { json: &[("items", Kind::Elements(ITEM))], pictures: Pictures::Needed, repeated: &["id", "metadata"] };
+    Form { json: &[("items", Kind::Elements(ITEM))], images: Images::Needed, repeated: &["id", "metadata"] };
 
 /// The items of a request and the options about all of them; what is wrong with one item is its own error.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ItemsRequest<O> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
         let mut fields = Submission::read(request, ITEMS).await.whole()?;
         let own = Own { ids: fields.options.take_texts("id"), metadata: fields.options.take_texts("metadata") };
-        let entries = match (fields.pictures, fields.elements) {
-            (Some(pictures), _) => own.pair(pictures)?,
+        let entries = match (fields.images, fields.elements) {
+            (Some(images), _) => own.pair(images)?,
             (None, Some(items)) if own.ids.is_empty() && own.metadata.is_empty() => {
                 items.into_iter().map(|item| entry(item?)).collect()
             }
@@ -46,32 +46,32 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ItemsRequest<O> {
     }
 }
 
-/// What belongs to single pictures of a raw body or a form, in their order.
+/// What belongs to single images of a raw body or a form, in their order.
 struct Own {
     ids: Vec<String>,
     metadata: Vec<String>,
 }
 
 impl Own {
-    fn pair(self, pictures: Vec<Picture>) -> Result<Vec<Result<Entry>>> {
-        let count = pictures.len();
+    fn pair(self, images: Vec<Image>) -> Result<Vec<Result<Entry>>> {
+        let count = images.len();
         if !self.ids.is_empty() && self.ids.len() != count {
-            let text = format!("{} ids for {count} pictures: give one for each, or none", self.ids.len());
+            let text = format!("{} ids for {count} images: give one for each, or none", self.ids.len());
             return Err(Error::invalid_request(text));
         }
         if self.metadata.len() > 1 && self.metadata.len() != count {
-            let text = format!("{} metadata for {count} pictures: give one for each, or one", self.metadata.len());
+            let text = format!("{} metadata for {count} images: give one for each, or one", self.metadata.len());
             return Err(Error::invalid_request(text));
         }
-        let entry = |(at, picture)| {
+        let entry = |(at, image)| {
             let metadata = if self.metadata.len() == 1 { self.metadata.first() } else { self.metadata.get(at) };
             Ok(Entry {
                 id: self.ids.get(at).map(|text: &String| text.parse()).transpose()?,
-                source: EntrySource::Picture(picture),
+                source: EntrySource::Image(image),
                 metadata: metadata.map(|text| metadata_of(text)).transpose()?.unwrap_or_default(),
             })
         };
-        Ok(pictures.into_iter().enumerate().map(entry).collect())
+        Ok(images.into_iter().enumerate().map(entry).collect())
     }
 }
 
@@ -83,7 +83,7 @@ fn metadata_of(text: &str) -> Result<Metadata> {
     }
 }
 
-/// What stands beside the picture or vector of an item in JSON.
+/// What stands beside the image or vector of an item in JSON.
 #[derive(Debug, Deserialize)]
 struct ItemOptions {
     id: Option<ItemId>,
@@ -92,9 +92,9 @@ struct ItemOptions {
 
 fn entry(fields: Fields) -> Result<Entry> {
     let ItemOptions { id, metadata } = fields.options.read()?;
-    let picture = fields.pictures.and_then(|mut pictures| pictures.pop());
-    let source = match (picture, fields.vector) {
-        (Some(picture), None) => EntrySource::Picture(picture),
+    let image = fields.images.and_then(|mut images| images.pop());
+    let source = match (image, fields.vector) {
+        (Some(image), None) => EntrySource::Image(image),
         (None, Some(vector)) => EntrySource::Vector(vector?),
         _ => return Err(Error::invalid_request("an item has either an `image` or a `vector`")),
     };
@@ -111,13 +111,13 @@ mod tests {
         Own { ids: texts(ids), metadata: texts(metadata) }
     }
 
-    fn pictures(count: usize) -> Vec<Picture> {
+    fn images(count: usize) -> Vec<Image> {
         (0..count).map(|_| Ok("x".into())).collect()
     }
 
     #[test]
-    fn ids_and_metadata_pair_with_the_pictures_by_order() {
-        let entries = own(&["a", "b"], &[r#"{"n": 1}"#, r#"{"n": 2}"#]).pair(pictures(2)).unwrap();
+    fn ids_and_metadata_pair_with_the_images_by_order() {
+        let entries = own(&["a", "b"], &[r#"{"n": 1}"#, r#"{"n": 2}"#]).pair(images(2)).unwrap();
         let second = entries[1].as_ref().unwrap();
         assert_eq!(second.id.as_ref().unwrap().as_str(), "b");
         assert_eq!(second.metadata["n"], 2);
@@ -125,17 +125,17 @@ mod tests {
 
     #[test]
     fn one_metadata_serves_all_and_other_counts_are_refused() {
-        let entries = own(&[], &[r#"{"n": 1}"#]).pair(pictures(3)).unwrap();
+        let entries = own(&[], &[r#"{"n": 1}"#]).pair(images(3)).unwrap();
         assert!(entries.iter().all(|entry| entry.as_ref().unwrap().metadata["n"] == 1));
-        assert!(own(&["a"], &[]).pair(pictures(2)).is_err());
-        assert!(own(&[], &["{}", "{}"]).pair(pictures(3)).is_err());
+        assert!(own(&["a"], &[]).pair(images(2)).is_err());
+        assert!(own(&[], &["{}", "{}"]).pair(images(3)).is_err());
     }
 
     #[test]
     fn what_is_wrong_with_one_item_is_its_own_error() {
-        let entries = own(&["a", ""], &["{}", "{}"]).pair(pictures(2)).unwrap();
+        let entries = own(&["a", ""], &["{}", "{}"]).pair(images(2)).unwrap();
         assert!(entries[0].is_ok() && entries[1].is_err());
-        let entries = own(&[], &["{}", "[]"]).pair(pictures(2)).unwrap();
+        let entries = own(&[], &["{}", "[]"]).pair(images(2)).unwrap();
         assert!(entries[0].is_ok() && entries[1].is_err());
         for (item, good) in [
             (r#"{"vector": [1], "id": "a"}"#, true),

@@ -1,6 +1,6 @@
 //! A JSON body by its grammar.
 //!
-//! Pictures are decoded where they stand, so that a body of many megabytes is never copied into a tree of values;
+//! Images are decoded where they stand, so that a body of many megabytes is never copied into a tree of values;
 //! every field that the grammar does not name is an option.
 
 use std::fmt;
@@ -12,26 +12,26 @@ use serde::{
 use serde_json::Value;
 
 use super::{
+    image::{JsonImage, JsonImages, JsonInputs},
     misfit::{MAX_ELEMENTS, misfits, too_many},
     options::Options,
-    picture::{JsonInputs, JsonPicture, JsonPictures},
     vector::{JsonVector, JsonVectors},
 };
 use crate::{
     error::{Error, Result},
-    service::Picture,
+    service::Image,
 };
 
 /// What a named field of a body holds.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) enum Kind {
-    /// A list of pictures.
-    Pictures,
-    /// One picture.
-    Picture,
-    /// One picture or a list of them, as in OpenAI's `input`.
+    /// A list of images.
+    Images,
+    /// One image.
+    Image,
+    /// One image or a list of them, as in OpenAI's `input`.
     Inputs,
-    /// A picture whose dark patches are to be hidden; a part of a form too.
+    /// An image whose dark patches are to be hidden; a part of a form too.
     Mask,
     /// A vector.
     Vector,
@@ -47,9 +47,9 @@ pub(in crate::http) type Grammar = &'static [(&'static str, Kind)];
 /// What stands in a body, or in an element of one.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Fields {
-    pub(in crate::http) pictures: Option<Vec<Picture>>,
-    pub(in crate::http) inputs: Option<Vec<Picture>>,
-    pub(in crate::http) mask: Option<Picture>,
+    pub(in crate::http) images: Option<Vec<Image>>,
+    pub(in crate::http) inputs: Option<Vec<Image>>,
+    pub(in crate::http) mask: Option<Image>,
     pub(in crate::http) vector: Option<Result<Vec<f32>>>,
     pub(in crate::http) vectors: Option<Vec<Result<Vec<f32>>>>,
     /// Each with what is wrong with it, which is its own error.
@@ -106,18 +106,18 @@ impl Fields {
     /// Reads a named field; the inner result is what is wrong with it.
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, kind: Kind, map: &mut A) -> Result<Result<()>, A::Error> {
         Ok(match kind {
-            Kind::Pictures => {
-                let pictures: Option<JsonPictures> = map.next_value()?;
-                put(name, &mut self.pictures, pictures.map(|pictures| pictures.0))
+            Kind::Images => {
+                let images: Option<JsonImages> = map.next_value()?;
+                put(name, &mut self.images, images.map(|images| images.0))
             }
-            Kind::Picture => {
-                let picture: Option<JsonPicture> = map.next_value()?;
-                put(name, &mut self.pictures, picture.map(|picture| Ok(vec![picture.0])))
+            Kind::Image => {
+                let image: Option<JsonImage> = map.next_value()?;
+                put(name, &mut self.images, image.map(|image| Ok(vec![image.0])))
             }
             Kind::Inputs => put(name, &mut self.inputs, Some(Ok(map.next_value::<JsonInputs>()?.0))),
             Kind::Mask => {
-                let picture: Option<JsonPicture> = map.next_value()?;
-                put(name, &mut self.mask, picture.map(|picture| Ok(picture.0)))
+                let image: Option<JsonImage> = map.next_value()?;
+                put(name, &mut self.mask, image.map(|image| Ok(image.0)))
             }
             Kind::Vectors => {
                 let vectors: Option<JsonVectors> = map.next_value()?;
@@ -254,8 +254,8 @@ impl<'de> Visitor<'de> for ElementSeed {
 mod tests {
     use super::*;
 
-    const ELEMENT: Grammar = &[("image", Kind::Picture), ("vector", Kind::Vector)];
-    const GRAMMAR: Grammar = &[("images", Kind::Pictures), ("input", Kind::Inputs), ("items", Kind::Elements(ELEMENT))];
+    const ELEMENT: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
+    const GRAMMAR: Grammar = &[("images", Kind::Images), ("input", Kind::Inputs), ("items", Kind::Elements(ELEMENT))];
 
     fn object(json: &str) -> Object {
         Object::of_json(json.as_bytes(), GRAMMAR)
@@ -269,8 +269,8 @@ mod tests {
     fn named_fields_are_read_and_the_others_are_options() {
         let fields =
             fields(r#"{"images": ["AA", "%"], "limit": 3, "items": [{"vector": [1], "id": "a"}, {}]}"#).unwrap();
-        let pictures = fields.pictures.unwrap();
-        assert!(pictures[0].is_ok() && pictures[1].is_err());
+        let images = fields.images.unwrap();
+        assert!(images[0].is_ok() && images[1].is_err());
         let elements: Vec<Fields> = fields.elements.unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(elements[0].vector.as_ref().unwrap().as_ref().unwrap(), &[1.0]);
         assert!(!elements[0].options.is_empty() && elements[1].options.is_empty());
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_null_is_nothing_but_an_input_is_there() {
         let fields = fields(r#"{"images": null, "items": [{"image": null, "vector": null}], "input": null}"#).unwrap();
-        assert!(fields.pictures.is_none());
+        assert!(fields.images.is_none());
         assert!(fields.elements.unwrap().remove(0).unwrap().vector.is_none());
         assert!(fields.inputs.is_some_and(|inputs| inputs.is_empty()));
     }

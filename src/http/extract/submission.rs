@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     http::error::Failure,
-    service::Picture,
+    service::Image,
 };
 
 /// JSON bodies from this size on are read outside the async threads.
@@ -26,15 +26,15 @@ const LARGE_BODY: usize = 64 << 10;
 pub(in crate::http) struct Form {
     /// The named fields of a JSON body.
     pub(in crate::http) json: Grammar,
-    /// Whether pictures come as raw bodies and as parts.
-    pub(in crate::http) pictures: Pictures,
-    /// Options of which each picture has its own.
+    /// Whether images come as raw bodies and as parts.
+    pub(in crate::http) images: Images,
+    /// Options of which each image has its own.
     pub(in crate::http) repeated: &'static [&'static str],
 }
 
-/// Whether a body that is not JSON holds pictures.
+/// Whether a body that is not JSON holds images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Pictures {
+pub(in crate::http) enum Images {
     None,
     /// There may be one, or something else instead.
     Possible,
@@ -42,19 +42,19 @@ pub(in crate::http) enum Pictures {
 }
 
 impl Form {
-    /// Whether a mask comes beside the pictures.
+    /// Whether a mask comes beside the images.
     fn takes_mask(&self) -> bool {
         self.json.iter().any(|(_, kind)| matches!(kind, Kind::Mask))
     }
 }
 
-/// A route that takes pictures, perhaps a mask for all of them, and options.
-const MASKED_PICTURES: Form =
-    Form { json: &[("images", Kind::Pictures), ("mask", Kind::Mask)], pictures: Pictures::Needed, repeated: &[] };
-/// A route that takes pictures and options about all of them.
-const PICTURES: Form = Form { json: &[("images", Kind::Pictures)], pictures: Pictures::Needed, repeated: &[] };
+/// A route that takes images, perhaps a mask for all of them, and options.
+const MASKED_IMAGES: Form =
+    Form { json: &[("images", Kind::Images), ("mask", Kind::Mask)], images: Images::Needed, repeated: &[] };
+/// A route that takes images and options about all of them.
+const IMAGES: Form = Form { json: &[("images", Kind::Images)], images: Images::Needed, repeated: &[] };
 /// A route that takes options alone.
-const OPTIONS: Form = Form { json: &[], pictures: Pictures::None, repeated: &[] };
+const OPTIONS: Form = Form { json: &[], images: Images::None, repeated: &[] };
 
 /// How a body was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +122,15 @@ impl From<Result<Fields>> for Object {
 }
 
 async fn read_body(way: Way, content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Object {
-    let empty_may_be = match form.pictures {
-        Pictures::None => way == Way::Raw,
-        Pictures::Possible => way != Way::Multipart,
-        Pictures::Needed => false,
+    let empty_may_be = match form.images {
+        Images::None => way == Way::Raw,
+        Images::Possible => way != Way::Multipart,
+        Images::Needed => false,
     };
     match way {
         _ if body.is_empty() && empty_may_be => Object::default(),
         Way::Multipart => parts(content_type, body, form).await.into(),
-        Way::Raw if form.pictures != Pictures::None => raw(body).into(),
+        Way::Raw if form.images != Images::None => raw(body).into(),
         Way::Raw | Way::Json => json(body, form.json).await,
     }
 }
@@ -138,10 +138,10 @@ async fn read_body(way: Way, content_type: Option<HeaderValue>, body: Bytes, for
 fn raw(body: Bytes) -> Result<Fields> {
     if body.is_empty() {
         return Err(Error::invalid_request(
-            "the body is empty; send a picture, multipart/form-data, or JSON with content-type application/json",
+            "the body is empty; send an image, multipart/form-data, or JSON with content-type application/json",
         ));
     }
-    Ok(Fields { pictures: Some(vec![Ok(body)]), ..Fields::default() })
+    Ok(Fields { images: Some(vec![Ok(body)]), ..Fields::default() })
 }
 
 async fn json(body: Bytes, grammar: Grammar) -> Object {
@@ -153,7 +153,7 @@ async fn json(body: Bytes, grammar: Grammar) -> Object {
     read.await.unwrap_or_else(|error| Err(Error::internal("reading a JSON body failed").with_source(error)).into())
 }
 
-/// Parts named `image` are pictures, all others are options.
+/// Parts named `image` are images, all others are options.
 async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Result<Fields> {
     let mut request = Request::new(Body::from(body));
     request.headers_mut().extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
@@ -166,12 +166,12 @@ async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Re
         let Some(name) = part.name().map(str::to_owned) else {
             return Err(Error::invalid_request("a part of multipart/form-data has no name"));
         };
-        if form.pictures != Pictures::None && name == "image" {
+        if form.images != Images::None && name == "image" {
             let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
-            fields.pictures.get_or_insert_default().push(picture(bytes));
+            fields.images.get_or_insert_default().push(image(bytes));
         } else if form.takes_mask() && name == "mask" {
             let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
-            if fields.mask.replace(picture(bytes)).is_some() {
+            if fields.mask.replace(image(bytes)).is_some() {
                 return Err(Error::invalid_request("`mask` is given twice"));
             }
         } else {
@@ -179,42 +179,42 @@ async fn parts(content_type: Option<HeaderValue>, body: Bytes, form: Form) -> Re
             fields.options.add_text(name, text, form.repeated)?;
         }
     }
-    if form.pictures == Pictures::Needed && fields.pictures.is_none() {
+    if form.images == Images::Needed && fields.images.is_none() {
         return Err(Error::invalid_request("the form has no part named `image`"));
     }
     Ok(fields)
 }
 
-fn picture(bytes: Bytes) -> Picture {
-    if bytes.is_empty() { Err(Error::invalid_request("the picture is empty")) } else { Ok(bytes) }
+fn image(bytes: Bytes) -> Image {
+    if bytes.is_empty() { Err(Error::invalid_request("the image is empty")) } else { Ok(bytes) }
 }
 
 fn malformed(error: &MultipartError) -> Error {
     Error::invalid_request(format!("malformed multipart/form-data: {}", error.body_text()))
 }
 
-/// The pictures of a request and the options about them.
+/// The images of a request and the options about them.
 #[derive(Debug)]
-pub(in crate::http) struct PicturesRequest<O> {
-    pub(in crate::http) pictures: Vec<Picture>,
+pub(in crate::http) struct ImagesRequest<O> {
+    pub(in crate::http) images: Vec<Image>,
     pub(in crate::http) options: O,
 }
 
-impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for PicturesRequest<O> {
+impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ImagesRequest<O> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let fields = Submission::read(request, PICTURES).await.whole()?;
+        let fields = Submission::read(request, IMAGES).await.whole()?;
         let options = fields.options.read()?;
-        let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
-        Ok(Self { pictures, options })
+        let images = fields.images.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
+        Ok(Self { images, options })
     }
 }
 
-/// The pictures of a request, a mask for all of them where there is one, and the options.
+/// The images of a request, a mask for all of them where there is one, and the options.
 pub(in crate::http) struct MaskedRequest<O> {
-    pub(in crate::http) pictures: Vec<Picture>,
-    pub(in crate::http) mask: Option<Picture>,
+    pub(in crate::http) images: Vec<Image>,
+    pub(in crate::http) mask: Option<Image>,
     pub(in crate::http) options: O,
 }
 
@@ -222,10 +222,10 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for MaskedRequest<O> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let fields = Submission::read(request, MASKED_PICTURES).await.whole()?;
+        let fields = Submission::read(request, MASKED_IMAGES).await.whole()?;
         let options = fields.options.read()?;
-        let pictures = fields.pictures.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
-        Ok(Self { pictures, mask: fields.mask, options })
+        let images = fields.images.ok_or_else(|| Error::invalid_request("`images` is missing"))?;
+        Ok(Self { images, mask: fields.mask, options })
     }
 }
 
@@ -253,9 +253,9 @@ mod tests {
         size: Option<u32>,
     }
 
-    async fn take(uri: &str, content_type: &str, body: impl Into<Body>) -> Result<PicturesRequest<Example>, Failure> {
+    async fn take(uri: &str, content_type: &str, body: impl Into<Body>) -> Result<ImagesRequest<Example>, Failure> {
         let request = Request::post(uri).header(header::CONTENT_TYPE, content_type).body(body.into()).unwrap();
-        PicturesRequest::from_request(request, &()).await
+        ImagesRequest::from_request(request, &()).await
     }
 
     const FORM: &str = "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n\0\r\n\
@@ -275,9 +275,9 @@ mod tests {
         ] {
             let request = take(uri, media, body).await.unwrap();
             assert_eq!(request.options, expected, "{media}");
-            assert_eq!(request.pictures.len(), count);
-            for (picture, byte) in request.pictures.into_iter().zip(0_u8..) {
-                assert_eq!(picture.unwrap(), &[byte][..]);
+            assert_eq!(request.images.len(), count);
+            for (image, byte) in request.images.into_iter().zip(0_u8..) {
+                assert_eq!(image.unwrap(), &[byte][..]);
             }
         }
     }
@@ -305,6 +305,6 @@ mod tests {
     async fn a_large_json_body_is_read_all_the_same() {
         let body = format!(r#"{{"images": ["{}"]}}"#, "AAAA".repeat(LARGE_BODY / 2));
         let request = take("/", "application/json", body).await.unwrap();
-        assert_eq!(request.pictures[0].as_ref().unwrap().len(), LARGE_BODY / 2 * 3);
+        assert_eq!(request.images[0].as_ref().unwrap().len(), LARGE_BODY / 2 * 3);
     }
 }

@@ -1,4 +1,4 @@
-//! How strange a picture is to a model.
+//! How strange an image is to a model.
 
 use axum::{
     Extension, Json,
@@ -18,8 +18,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::{ItemError, bare, data_uri, item_errors, only_one, with_shape},
         error::Failure,
-        extract::{Name as _, PicturesRequest, from_text},
-        schema::{File, FormPictures, JsonPictures},
+        extract::{ImagesRequest, Name as _, from_text},
+        schema::{File, FormImages, JsonImages},
     },
     service::{Context, MapFormat, Scored},
 };
@@ -34,12 +34,12 @@ pub struct AnomalyOptions {
     #[param(required = false)]
     metric: ScoreMetric,
     /// `none`, `png` (8 bit, for the eye), `png16` (fixed scale), `npy` (the values) or `overlay` (heat over the
-    /// picture). None unless asked for; a bare PNG is `png` unless asked otherwise.
+    /// image). None unless asked for; a bare PNG is `png` unless asked otherwise.
     #[serde(default, deserialize_with = "from_text")]
     #[schema(value_type = Option<String>, example = "png")]
     #[param(value_type = Option<String>)]
     map: Option<MapFormat>,
-    /// Fail the request with its first bad picture.
+    /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
@@ -55,12 +55,12 @@ pub struct AnomalyList {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct AnomalyEntry {
-    /// The picture's place in the request, from 0.
+    /// The image's place in the request, from 0.
     index: usize,
     /// Grows with strangeness.
     score: f64,
     metric: ScoreMetric,
-    /// Where the picture is strange, as a data URI.
+    /// Where the image is strange, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
 }
@@ -87,27 +87,27 @@ fn map_for(media: Media, asked: Option<MapFormat>) -> Result<MapFormat> {
     Err(Error::new(ErrorKind::NotAcceptable, text))
 }
 
-/// Scores pictures by the error of their reconstruction.
-#[utoipa::path(post, path = "/v1/anomaly", tag = "pictures", params(AnomalyOptions),
-    request_body(content((JsonPictures<AnomalyOptions> = "application/json"),
-        (FormPictures<AnomalyOptions> = "multipart/form-data"), (File = "image/*"))),
+/// Scores images by the error of their reconstruction.
+#[utoipa::path(post, path = "/v1/anomaly", tag = "images", params(AnomalyOptions),
+    request_body(content((JsonImages<AnomalyOptions> = "application/json"),
+        (FormImages<AnomalyOptions> = "multipart/form-data"), (File = "image/*"))),
     responses((status = 200, content((AnomalyList = "application/json"), (File = "image/png"),
         (File = "application/x-npy")))))]
 pub(in crate::http) async fn anomaly(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    PicturesRequest { pictures, options }: PicturesRequest<AnomalyOptions>,
+    ImagesRequest { images, options }: ImagesRequest<AnomalyOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png, Media::Npy])?;
-    only_one(media, pictures.len())?;
+    only_one(media, images.len())?;
     let (metric, map) = (options.metric, map_for(media, options.map)?);
     let model = ModelName::seek(&options.model)?;
-    let made = state.service.score(&context, &model, pictures, (metric, map)).await?;
+    let made = state.service.score(&context, &model, images, (metric, map)).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let map = items.good.into_iter().next().and_then(|(_, scored)| scored.map);
-        let map = map.ok_or_else(|| Error::internal("no map came of one picture"))?;
+        let map = map.ok_or_else(|| Error::internal("no map came of one image"))?;
         let answer = bare(media.as_str(), map, Some(&made.space_key))?;
         let input = made.model.preprocessor().input();
         let shape = [input.height as usize, input.width as usize];

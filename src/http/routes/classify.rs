@@ -1,4 +1,4 @@
-//! What a picture is, by a vote of the nearest items.
+//! What an image is, by a vote of the nearest items.
 
 use axum::{
     Extension, Json,
@@ -57,7 +57,7 @@ pub struct ClassifyOptions {
 fn request_of(fields: Fields) -> Result<ClassifyRequest> {
     let options: ClassifyOptions = fields.options.read()?;
     Ok(ClassifyRequest {
-        by: query_by(fields.pictures, fields.vector, options.id)?,
+        by: query_by(fields.images, fields.vector, options.id)?,
         key: options.key,
         k: TopK::new(options.k.unwrap_or(NEIGHBOURS))?,
         temperature: options.temperature.unwrap_or(TEMPERATURE),
@@ -86,7 +86,7 @@ impl From<Classified> for ClassifyAnswer {
     }
 }
 
-/// Labels a picture, a vector or an item by its nearest items. Each votes with the weight exp(score / temperature) for
+/// Labels an image, a vector or an item by its nearest items. Each votes with the weight exp(score / temperature) for
 /// the values at the key of its metadata, divided among them if they are several; one without the key has no part. The
 /// score is that of the collection's metric: the cosine, the inner product, or minus the L2 distance.
 #[utoipa::path(post, path = "/v1/collections/{collection}/classify", tag = "search", operation_id = "classify",

@@ -19,13 +19,13 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct CollectionOptions {
-    /// The model that embeds the pictures of the collection.
+    /// The model that embeds the images of the collection.
     model: Option<String>,
     /// Without a model: how many numbers a vector has.
     dimension: Option<usize>,
     /// The model's own metric, or `cosine`, unless given.
     metric: Option<Metric>,
-    /// What of a picture is kept; nothing unless given.
+    /// What of an image is kept; nothing unless given.
     store: Option<StoreMode>,
     /// The space of the vectors; with a model it must be the model's.
     #[schema(value_type = Option<String>)]
@@ -121,7 +121,7 @@ pub(in crate::http) async fn describe(
     Ok(Json(state.service.collection(&collection, space_key.as_ref()).await?.into()))
 }
 
-/// Drops a collection with its items and their pictures.
+/// Drops a collection with its items and their images.
 #[utoipa::path(delete, path = "/v1/collections/{collection}", tag = "collections", operation_id = "drop_collection",
     params(("collection" = String, Path), SpaceOptions), responses((status = 204, description = "dropped")))]
 pub(in crate::http) async fn remove(

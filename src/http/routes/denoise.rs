@@ -1,4 +1,4 @@
-//! Noisy pictures to clean ones.
+//! Noisy images to clean ones.
 
 use axum::{
     Extension, Json,
@@ -17,8 +17,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::{ItemError, bare, data_uri, item_errors, only_one},
         error::Failure,
-        extract::{Name as _, PicturesRequest, from_text},
-        schema::{File, FormPictures, JsonPictures},
+        extract::{ImagesRequest, Name as _, from_text},
+        schema::{File, FormImages, JsonImages},
     },
     image::Noise,
     service::{Context, Denoised, NoiseRequest},
@@ -36,7 +36,7 @@ pub struct DenoiseOptions {
     add_noise: Option<Noise>,
     /// Of the noise: the same seed gives the same noise; 0 unless given.
     seed: Option<u64>,
-    /// Fail the request with its first bad picture.
+    /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
@@ -50,27 +50,27 @@ pub struct DenoisedList {
     errors: Vec<ItemError>,
 }
 
-/// A denoised picture; the other fields are there where noise was added.
+/// A denoised image; the other fields are there where noise was added.
 #[derive(Debug, Serialize, ToSchema)]
 struct DenoisedEntry {
-    /// The picture's place in the request, from 0.
+    /// The image's place in the request, from 0.
     index: usize,
     /// A PNG at the model's size, as a data URI.
     image: String,
-    /// The picture with the added noise, as a data URI.
+    /// The image with the added noise, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     noisy: Option<String>,
     #[serde(flatten)]
     gain: Option<Gain>,
 }
 
-/// Figures against the picture as it was sent, at the model's size.
+/// Figures against the image as it was sent, at the model's size.
 #[derive(Debug, Serialize, ToSchema)]
 struct Gain {
-    /// In dB; null for equal pictures.
+    /// In dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr_before: f64,
-    /// In dB; null for equal pictures.
+    /// In dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr_after: f64,
     ssim_before: f64,
@@ -101,25 +101,25 @@ fn noise_of(noise: Option<Noise>, seed: Option<u64>) -> Result<Option<NoiseReque
     Ok(noise.map(|noise| NoiseRequest { noise, seed: seed.unwrap_or(0) }))
 }
 
-/// Denoises pictures; with `add_noise`, adds noise first and measures the gain.
-#[utoipa::path(post, path = "/v1/denoise", tag = "pictures", params(DenoiseOptions),
-    request_body(content((JsonPictures<DenoiseOptions> = "application/json"),
-        (FormPictures<DenoiseOptions> = "multipart/form-data"), (File = "image/*"))),
+/// Denoises images; with `add_noise`, adds noise first and measures the gain.
+#[utoipa::path(post, path = "/v1/denoise", tag = "images", params(DenoiseOptions),
+    request_body(content((JsonImages<DenoiseOptions> = "application/json"),
+        (FormImages<DenoiseOptions> = "multipart/form-data"), (File = "image/*"))),
     responses((status = 200, content((DenoisedList = "application/json"), (File = "image/png")))))]
 pub(in crate::http) async fn denoise(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    PicturesRequest { pictures, options }: PicturesRequest<DenoiseOptions>,
+    ImagesRequest { images, options }: ImagesRequest<DenoiseOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
-    only_one(media, pictures.len())?;
+    only_one(media, images.len())?;
     let noise = noise_of(options.add_noise, options.seed)?;
     let model = ModelName::seek(&options.model)?;
-    let made = state.service.denoise(&context, &model, pictures, noise).await?;
+    let made = state.service.denoise(&context, &model, images, noise).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
-        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;
+        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no image came of one"))?;
         return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
     }
     let errors = item_errors(&items.errors);

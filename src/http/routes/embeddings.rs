@@ -1,4 +1,4 @@
-//! Pictures to vectors.
+//! Images to vectors.
 
 use axum::{
     Extension, Json,
@@ -18,15 +18,15 @@ use crate::{
         answer::{Array, EncodingFormat, ItemError, Vector, item_errors},
         compat::openai,
         error::Failure,
-        extract::{Fields, Form, Kind, Name as _, Pictures, Submission},
-        schema::{File, FormPictures, JsonEmbeddings},
+        extract::{Fields, Form, Images, Kind, Name as _, Submission},
+        schema::{File, FormImages, JsonEmbeddings},
     },
     model::{Pooling, VectorOptions},
     service::{ByModel, Context},
 };
 
 const FORM: Form =
-    Form { json: &[("images", Kind::Pictures), ("input", Kind::Inputs)], pictures: Pictures::Needed, repeated: &[] };
+    Form { json: &[("images", Kind::Images), ("input", Kind::Inputs)], images: Images::Needed, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -43,7 +43,7 @@ pub struct EmbeddingOptions {
     #[schema(default = "float")]
     #[param(required = false)]
     encoding_format: EncodingFormat,
-    /// Fail the request with its first bad picture.
+    /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
@@ -67,12 +67,12 @@ pub struct EmbeddingList {
 pub struct EmbeddingEntry {
     #[schema(example = "embedding")]
     object: &'static str,
-    /// The picture's place in the request, from 0.
+    /// The image's place in the request, from 0.
     index: usize,
     embedding: Vector,
 }
 
-/// Pictures have no tokens.
+/// Images have no tokens.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Usage {
     prompt_tokens: u32,
@@ -94,10 +94,10 @@ impl EmbeddingList {
     }
 }
 
-/// Embeds pictures. A JSON body with `input` is OpenAI's contract, with its envelope for errors.
-#[utoipa::path(post, path = "/v1/embeddings", tag = "pictures", params(EmbeddingOptions),
+/// Embeds images. A JSON body with `input` is OpenAI's contract, with its envelope for errors.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "images", params(EmbeddingOptions),
     request_body(content((JsonEmbeddings = "application/json"),
-        (FormPictures<EmbeddingOptions> = "multipart/form-data"), (File = "image/*"))),
+        (FormImages<EmbeddingOptions> = "multipart/form-data"), (File = "image/*"))),
     responses((status = 200, content((EmbeddingList = "application/json"), (File = "application/octet-stream"),
         (File = "application/x-npy")))))]
 pub(in crate::http) async fn embeddings(
@@ -116,12 +116,11 @@ pub(in crate::http) async fn embeddings(
 async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields: Fields) -> Result<Response, Failure> {
     let media = negotiate(headers, &[Media::Json, Media::Octets, Media::Npy])?;
     let options: EmbeddingOptions = fields.options.read()?;
-    let pictures =
-        fields.pictures.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
+    let images = fields.images.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
     let model = ModelName::seek(&options.model)?;
     let EmbeddingOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
-    let mut made = state.service.embed(context, &model, pictures, vectors).await?;
+    let mut made = state.service.embed(context, &model, images, vectors).await?;
     made.items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
         let rows: Vec<Vec<f32>> = made.items.good.into_iter().map(|(_, values)| values).collect();

@@ -1,4 +1,4 @@
-//! Pictures out of a model's prior.
+//! Images out of a model's prior.
 
 use axum::{
     Extension, Json,
@@ -28,10 +28,10 @@ use crate::{
 pub struct GenerateOptions {
     #[param(required = false)]
     model: String,
-    /// How many pictures; `limits.images` at most, 1 unless given.
+    /// How many images; `limits.images` at most, 1 unless given.
     #[schema(minimum = 1)]
     count: Option<usize>,
-    /// The same seed gives the same pictures, and more of them begin with the same ones; 0 unless given.
+    /// The same seed gives the same images, and more of them begin with the same ones; 0 unless given.
     seed: Option<u64>,
     /// The standard deviation that latents are drawn with, in 0…10; 1, the prior's own, unless given.
     #[schema(minimum = 0, maximum = 10)]
@@ -55,7 +55,7 @@ struct GeneratedEntry {
 }
 
 /// Draws latents from the prior of a variational model and decodes them.
-#[utoipa::path(post, path = "/v1/generate", tag = "pictures", params(GenerateOptions),
+#[utoipa::path(post, path = "/v1/generate", tag = "images", params(GenerateOptions),
     request_body(content((GenerateOptions = "application/json"))),
     responses((status = 200, content((GeneratedList = "application/json"), (File = "image/png")))))]
 pub(in crate::http) async fn generate(
@@ -71,11 +71,11 @@ pub(in crate::http) async fn generate(
     only_one(media, request.count)?;
     let made = state.service.generate(&context, &ModelName::seek(&model)?, request).await?;
     if media.is_binary() {
-        let made_one = made.pictures.into_iter().next().ok_or_else(|| Error::internal("no picture was made"))?;
+        let made_one = made.images.into_iter().next().ok_or_else(|| Error::internal("no image was made"))?;
         return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
     }
     let entry = |made: Generated| GeneratedEntry { image: data_uri("image/png", &made.png), latent: made.latent };
-    let data = made.pictures.into_iter().map(entry).collect();
+    let data = made.images.into_iter().map(entry).collect();
     let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
     Ok(Json(GeneratedList { model, space_key, data }).into_response())
 }

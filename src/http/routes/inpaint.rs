@@ -1,4 +1,4 @@
-//! Pictures with hidden patches to whole ones.
+//! Images with hidden patches to whole ones.
 
 use axum::{
     Extension, Json,
@@ -20,7 +20,7 @@ use crate::{
         extract::{MaskedRequest, Name as _},
         schema::{File, FormInpaint, JsonInpaint},
     },
-    service::{Context, HidingRequest, Inpainted, Picture},
+    service::{Context, HidingRequest, Image, Inpainted},
 };
 
 /// At most one of `mask_ratio` (with its `seed`), `patches` and a mask.
@@ -37,14 +37,14 @@ pub struct InpaintOptions {
     seed: Option<u64>,
     /// The patches to hide, counted row by row from 0.
     patches: Option<Vec<u64>>,
-    /// Fail the request with its first bad picture.
+    /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
 }
 
 impl InpaintOptions {
-    fn hiding(&mut self, mask: Option<Picture>) -> Result<HidingRequest> {
+    fn hiding(&mut self, mask: Option<Image>) -> Result<HidingRequest> {
         let share = self.mask_ratio.is_some() || self.seed.is_some();
         match (self.patches.take(), mask) {
             (None, None) => Ok(HidingRequest::Share { ratio: self.mask_ratio, seed: self.seed.unwrap_or(0) }),
@@ -67,7 +67,7 @@ pub struct InpaintedList {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InpaintedEntry {
-    /// The picture's place in the request, from 0.
+    /// The image's place in the request, from 0.
     index: usize,
     /// A PNG at the model's size, as a data URI: the visible patches as they were, the hidden ones as predicted.
     image: String,
@@ -77,8 +77,8 @@ struct InpaintedEntry {
     patches: Vec<usize>,
 }
 
-/// Hides patches of pictures, the same ones of each, and fills them in.
-#[utoipa::path(post, path = "/v1/inpaint", tag = "pictures", params(InpaintOptions),
+/// Hides patches of images, the same ones of each, and fills them in.
+#[utoipa::path(post, path = "/v1/inpaint", tag = "images", params(InpaintOptions),
     request_body(content((JsonInpaint = "application/json"), (FormInpaint = "multipart/form-data"),
         (File = "image/*"))),
     responses((status = 200, content((InpaintedList = "application/json"), (File = "image/png")))))]
@@ -86,16 +86,16 @@ pub(in crate::http) async fn inpaint(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    MaskedRequest { pictures, mask, mut options }: MaskedRequest<InpaintOptions>,
+    MaskedRequest { images, mask, mut options }: MaskedRequest<InpaintOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
-    only_one(media, pictures.len())?;
+    only_one(media, images.len())?;
     let hiding = options.hiding(mask)?;
     let model = ModelName::seek(&options.model)?;
-    let made = state.service.inpaint(&context, &model, pictures, hiding).await?;
+    let made = state.service.inpaint(&context, &model, images, hiding).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
-        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;
+        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no image came of one"))?;
         return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
     }
     let entry = |(index, made): (usize, Inpainted)| InpaintedEntry {

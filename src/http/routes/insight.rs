@@ -219,7 +219,7 @@ struct NearestFigures {
     mean_distance: Option<f64>,
 }
 
-/// How far the recent queries by picture or vector lie from what is stored.
+/// How far the recent queries by image or vector lie from what is stored.
 #[derive(Debug, Serialize, ToSchema)]
 struct DriftFigures {
     /// Queries since the start; of about the last 1,000 the score is.

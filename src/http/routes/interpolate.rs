@@ -1,4 +1,4 @@
-//! The way between two pictures.
+//! The way between two images.
 
 use axum::{
     Extension, Json,
@@ -14,8 +14,8 @@ use crate::{
         AppState,
         answer::data_uri,
         error::Failure,
-        extract::{Fields, Form, Kind, Name as _, Pictures, Submission},
-        schema::{FormPictures, JsonInterpolate},
+        extract::{Fields, Form, Images, Kind, Name as _, Submission},
+        schema::{FormImages, JsonInterpolate},
     },
     model::Interpolation,
     service::{Context, Ends, Step, Steps},
@@ -24,25 +24,22 @@ use crate::{
 /// Steps unless a request says otherwise.
 const STEPS: usize = 8;
 
-const FORM: Form = Form {
-    json: &[("images", Kind::Pictures), ("latents", Kind::Vectors)],
-    pictures: Pictures::Possible,
-    repeated: &[],
-};
+const FORM: Form =
+    Form { json: &[("images", Kind::Images), ("latents", Kind::Vectors)], images: Images::Possible, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct InterpolateOptions {
     #[param(required = false)]
     model: String,
-    /// Pictures on the way, both ends included: 2 to `limits.images`, 8 unless given.
+    /// Images on the way, both ends included: 2 to `limits.images`, 8 unless given.
     #[schema(minimum = 2)]
     steps: Option<usize>,
     /// `spherical` unless given.
     #[serde(default)]
     #[param(required = false)]
     method: Interpolation,
-    /// Between pictures: the way leads between latents drawn around them instead of their means. The same seed draws
+    /// Between images: the way leads between latents drawn around them instead of their means. The same seed draws
     /// the same.
     seed: Option<u64>,
 }
@@ -57,13 +54,13 @@ impl<S: Send + Sync> FromRequest<S> for InterpolateRequest {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let Fields { pictures, vectors, options, .. } = Submission::read(request, FORM).await.whole()?;
+        let Fields { images, vectors, options, .. } = Submission::read(request, FORM).await.whole()?;
         let options: InterpolateOptions = options.read()?;
-        let ends = match (pictures, vectors) {
-            (Some(pictures), None) => Ends::Pictures(pictures, options.seed),
+        let ends = match (images, vectors) {
+            (Some(images), None) => Ends::Images(images, options.seed),
             (None, Some(vectors)) => {
                 if options.seed.is_some() {
-                    let text = "`seed` draws latents around pictures; latents that are given need none";
+                    let text = "`seed` draws latents around images; latents that are given need none";
                     return Err(Error::invalid_request(text).into());
                 }
                 Ends::Latents(vectors.into_iter().collect::<Result<_>>()?)
@@ -89,10 +86,10 @@ struct InterpolatedEntry {
     image: String,
 }
 
-/// Decodes latents at equal steps between those of two pictures, or between two latents.
-#[utoipa::path(post, path = "/v1/interpolate", tag = "pictures", params(InterpolateOptions),
+/// Decodes latents at equal steps between those of two images, or between two latents.
+#[utoipa::path(post, path = "/v1/interpolate", tag = "images", params(InterpolateOptions),
     request_body(content((JsonInterpolate = "application/json"),
-        (FormPictures<InterpolateOptions> = "multipart/form-data"))),
+        (FormImages<InterpolateOptions> = "multipart/form-data"))),
     responses((status = 200, body = InterpolatedList)))]
 pub(in crate::http) async fn interpolate(
     State(state): State<AppState>,

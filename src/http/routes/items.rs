@@ -11,7 +11,7 @@ use crate::{
         AppState,
         answer::{ItemError, bare, item_errors},
         error::Failure,
-        extract::{ItemsRequest, OptionsRequest, PictureSchema, QueryOptions, Sought, SpaceOptions},
+        extract::{ImageSchema, ItemsRequest, OptionsRequest, QueryOptions, Sought, SpaceOptions},
         schema::{File, FilterSchema, FormItems, JsonItems},
     },
     service::Context,
@@ -33,13 +33,13 @@ pub struct AddOptions {
     space_key: Option<SpaceKey>,
 }
 
-/// An item to add: either a picture or a vector.
+/// An item to add: either an image or a vector.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is read by hand and stands here for the documentation")]
 pub struct NewItem {
-    /// For a picture, the BLAKE3 of its bytes unless given.
+    /// For an image, the BLAKE3 of its bytes unless given.
     id: Option<String>,
-    image: Option<PictureSchema>,
+    image: Option<ImageSchema>,
     vector: Option<Vec<f32>>,
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
@@ -61,7 +61,7 @@ struct AddedEntry {
     created: bool,
 }
 
-/// Adds items, or replaces those of the same id. What the answer names is stored durably. A picture as a raw body or
+/// Adds items, or replaces those of the same id. What the answer names is stored durably. An image as a raw body or
 /// as parts may have an `id` and a `metadata` option or part of its own.
 #[utoipa::path(post, path = "/v1/collections/{collection}/items", tag = "items", operation_id = "add_items",
     params(("collection" = String, Path), AddOptions),
@@ -145,7 +145,7 @@ pub struct ItemDescription {
     id: String,
     #[schema(value_type = Object)]
     metadata: Metadata,
-    /// The media type of the stored picture, if there is one.
+    /// The media type of the stored image, if there is one.
     image: Option<String>,
     /// With `with_vector`; normalised in a cosine collection.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub(in crate::http) async fn read(
     Ok(Json(ItemDescription {
         id: item.id.into(),
         metadata: item.metadata,
-        image: item.picture.map(|picture| picture.media_type),
+        image: item.image.map(|image| image.media_type),
         vector: with_vector.then_some(item.vector),
         space_key: space_key.map(String::from),
     }))
@@ -211,16 +211,16 @@ pub(in crate::http) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The stored picture: the file as it was sent, or its thumbnail.
+/// The stored image: the file as it was sent, or its thumbnail.
 #[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}/image", tag = "items",
     operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
     responses((status = 200, body = File, content_type = "image/*")))]
-pub(in crate::http) async fn picture(
+pub(in crate::http) async fn image(
     State(state): State<AppState>,
     Sought((collection, id)): Sought<(CollectionName, ItemId)>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Response, Failure> {
-    let (bytes, media_type) = state.service.item_picture(&collection, &id, space_key).await?;
+    let (bytes, media_type) = state.service.item_image(&collection, &id, space_key).await?;
     Ok(bare(&media_type, bytes, None)?)
 }
 

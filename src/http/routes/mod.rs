@@ -45,7 +45,7 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(anomaly::anomaly))
         .routes(routes!(generate::generate))
         .routes(routes!(preprocess::preprocess))
-        .routes(routes!(items::picture));
+        .routes(routes!(items::image));
     let json = OpenApiRouter::new()
         .routes(routes!(models::list))
         .routes(routes!(interpolate::interpolate))

@@ -59,7 +59,7 @@ struct ReadyModel {
     capabilities: Vec<Capability>,
     input: InputDescription,
     preprocess: PreprocessSpec,
-    /// None for a model that gives pictures only.
+    /// None for a model that gives images only.
     embedding: Option<EmbeddingDescription>,
     space_key: String,
     /// Where it runs.

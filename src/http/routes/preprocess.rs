@@ -11,8 +11,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::Array,
         error::Failure,
-        extract::{Name as _, PicturesRequest},
-        schema::{File, FormPictures, JsonPictures},
+        extract::{ImagesRequest, Name as _},
+        schema::{File, FormImages, JsonImages},
     },
     service::Context,
 };
@@ -22,25 +22,25 @@ use crate::{
 pub struct PreprocessOptions {
     #[param(required = false)]
     model: String,
-    /// One bad picture fails the request whatever stands here: the answer has no place for errors.
+    /// One bad image fails the request whatever stands here: the answer has no place for errors.
     #[serde(default, rename = "strict")]
     #[param(required = false)]
     _strict: bool,
 }
 
-/// Prepares pictures for a model and runs nothing: `[pictures, channels, height, width]`, f32.
-#[utoipa::path(post, path = "/v1/preprocess", tag = "pictures", params(PreprocessOptions),
-    request_body(content((JsonPictures<PreprocessOptions> = "application/json"),
-        (FormPictures<PreprocessOptions> = "multipart/form-data"), (File = "image/*"))),
+/// Prepares images for a model and runs nothing: `[images, channels, height, width]`, f32.
+#[utoipa::path(post, path = "/v1/preprocess", tag = "images", params(PreprocessOptions),
+    request_body(content((JsonImages<PreprocessOptions> = "application/json"),
+        (FormImages<PreprocessOptions> = "multipart/form-data"), (File = "image/*"))),
     responses((status = 200, content((File = "application/x-npy"), (File = "application/octet-stream")))))]
 pub(in crate::http) async fn preprocess(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    PicturesRequest { pictures, options }: PicturesRequest<PreprocessOptions>,
+    ImagesRequest { images, options }: ImagesRequest<PreprocessOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Npy, Media::Octets])?;
     let model = ModelName::seek(&options.model)?;
-    let made = state.service.preprocess(&context, &model, pictures).await?;
+    let made = state.service.preprocess(&context, &model, images).await?;
     Ok(Array { shape: &made.shape, data: &made.data, space_key: made.model.space_key() }.answer(media)?)
 }

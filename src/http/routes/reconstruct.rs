@@ -1,4 +1,4 @@
-//! Pictures as a model sees them again.
+//! Images as a model sees them again.
 
 use axum::{
     Extension, Json,
@@ -17,8 +17,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::{ItemError, bare, data_uri, item_errors, only_one},
         error::Failure,
-        extract::{Name as _, PicturesRequest},
-        schema::{File, FormPictures, JsonPictures},
+        extract::{ImagesRequest, Name as _},
+        schema::{File, FormImages, JsonImages},
     },
     service::Context,
 };
@@ -28,7 +28,7 @@ use crate::{
 pub struct ReconstructOptions {
     #[param(required = false)]
     model: String,
-    /// Fail the request with its first bad picture.
+    /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
@@ -44,37 +44,37 @@ pub struct ReconstructionList {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ReconstructionEntry {
-    /// The picture's place in the request, from 0.
+    /// The image's place in the request, from 0.
     index: usize,
     /// A PNG at the model's size, as a data URI.
     image: String,
     /// Mean squared difference of values in 0…1.
     mse: f64,
-    /// In dB; null for equal pictures.
+    /// In dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr: f64,
     /// Structural similarity.
     ssim: f64,
 }
 
-/// Encodes and decodes pictures, and compares them with their originals at the model's size.
-#[utoipa::path(post, path = "/v1/reconstruct", tag = "pictures", params(ReconstructOptions),
-    request_body(content((JsonPictures<ReconstructOptions> = "application/json"),
-        (FormPictures<ReconstructOptions> = "multipart/form-data"), (File = "image/*"))),
+/// Encodes and decodes images, and compares them with their originals at the model's size.
+#[utoipa::path(post, path = "/v1/reconstruct", tag = "images", params(ReconstructOptions),
+    request_body(content((JsonImages<ReconstructOptions> = "application/json"),
+        (FormImages<ReconstructOptions> = "multipart/form-data"), (File = "image/*"))),
     responses((status = 200, content((ReconstructionList = "application/json"), (File = "image/png")))))]
 pub(in crate::http) async fn reconstruct(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    PicturesRequest { pictures, options }: PicturesRequest<ReconstructOptions>,
+    ImagesRequest { images, options }: ImagesRequest<ReconstructOptions>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
-    only_one(media, pictures.len())?;
+    only_one(media, images.len())?;
     let model = ModelName::seek(&options.model)?;
-    let made = state.service.reconstruct(&context, &model, pictures).await?;
+    let made = state.service.reconstruct(&context, &model, images).await?;
     let items = made.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
-        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no picture came of one"))?;
+        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no image came of one"))?;
         return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
     }
     let entry = |(index, made): (usize, crate::service::Reconstruction)| ReconstructionEntry {

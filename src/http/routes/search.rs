@@ -14,7 +14,7 @@ use crate::{
         AppState,
         answer::InnerError,
         error::Failure,
-        extract::{Fields, Form, Kind, Pictures, Sought, Submission},
+        extract::{Fields, Form, Images, Kind, Sought, Submission},
         found::{self, HitEntry, LIMIT, QUERY, SEARCH, entries, query_by},
         schema::{File, FilterSchema, FormSearch, JsonSearch, JsonSearches},
     },
@@ -22,7 +22,7 @@ use crate::{
     service::{Context, Found, SearchRequest},
 };
 
-const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], pictures: Pictures::None, repeated: &[] };
+const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], images: Images::None, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -64,7 +64,7 @@ pub struct SearchOptions {
 fn query_of(fields: Fields) -> Result<SearchRequest> {
     let options: SearchOptions = fields.options.read()?;
     Ok(SearchRequest {
-        by: query_by(fields.pictures, fields.vector, options.id)?,
+        by: query_by(fields.images, fields.vector, options.id)?,
         limit: TopK::new(options.limit.unwrap_or(LIMIT))?,
         filter: options.filter,
         min_score: options.min_score,
@@ -93,7 +93,7 @@ impl SearchAnswer {
     }
 }
 
-/// The nearest items, best first, to a picture, to a vector or to another item.
+/// The nearest items, best first, to an image, to a vector or to another item.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search", tag = "search", operation_id = "search",
     params(("collection" = String, Path), SearchOptions),
     request_body(content((JsonSearch = "application/json"), (FormSearch = "multipart/form-data"), (File = "image/*"))),

@@ -41,9 +41,9 @@ fn every_format_and_mode_equals_what_pillow_decodes() {
 fn a_file_cut_off_anywhere_is_an_invalid_image() {
     for (name, entry) in samples() {
         let whole = sample(&name);
-        // What follows the end of these pictures is not a part of them.
+        // What follows the end of these images is not a part of them.
         let end = match name.as_str() {
-            "trailing.jpg" | "two-pictures.jpg" => continue,
+            "trailing.jpg" | "two-images.jpg" => continue,
             name if name.ends_with(".gif") => gif_pixels_end(&whole),
             _ => whole.len(),
         };
@@ -95,7 +95,7 @@ fn a_jpeg_that_claims_more_than_its_data_can_hold_is_refused_before_its_pixels_e
 }
 
 #[test]
-fn a_picture_over_the_limit_is_told_from_its_header_with_the_limit_and_its_key() {
+fn an_image_over_the_limit_is_told_from_its_header_with_the_limit_and_its_key() {
     let mut png = sample("rgb.png");
     png[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
     let mut jpeg = sample("420.jpg");
@@ -117,7 +117,7 @@ fn a_picture_over_the_limit_is_told_from_its_header_with_the_limit_and_its_key()
 }
 
 #[test]
-fn a_picture_just_at_the_limit_is_read_and_one_pixel_more_is_not() {
+fn an_image_just_at_the_limit_is_read_and_one_pixel_more_is_not() {
     let bytes = sample("rgb.png");
     assert!(decode(&bytes, 61 * 43).is_ok());
     assert_eq!(decode(&bytes, 61 * 43 - 1).err().map(|error| error.kind()), Some(ErrorKind::ImageTooLarge));
@@ -131,7 +131,7 @@ fn a_side_too_long_is_refused_even_of_few_pixels() {
 }
 
 #[test]
-fn a_picture_without_area_is_an_invalid_image() {
+fn an_image_without_area_is_an_invalid_image() {
     let mut png = sample("rgb.png");
     png[16..20].copy_from_slice(&[0; 4]);
     let mut gif = sample("palette.gif");

@@ -1,12 +1,12 @@
 use ::image::metadata::Orientation;
 
 use super::*;
-use crate::image::fixtures::{MAX_PIXELS, picture, plane, rgb, sample};
+use crate::image::fixtures::{MAX_PIXELS, image, plane, rgb, sample};
 
 #[test]
 fn a_plane_becomes_a_png_of_the_same_samples() {
     for (channels, kind) in [(3, Channels::Rgb), (1, Channels::Gray)] {
-        let decoded = picture(13, 9, channels, 2);
+        let decoded = image(13, 9, channels, 2);
         let plane = plane(13, 9, usize::from(channels), &decoded.data);
         let file = png(&plane).unwrap();
         let again = ::image::load_from_memory_with_format(&file, ::image::ImageFormat::Png).unwrap();
@@ -22,7 +22,7 @@ fn values_outside_the_range_are_clamped_and_not_a_number_is_black() {
 }
 
 #[test]
-fn shapes_that_are_no_picture_are_refused() {
+fn shapes_that_are_no_image_are_refused() {
     let two = Plane { width: 1, height: 1, channels: 2, data: vec![0.0; 2] };
     assert!(png(&two).is_err());
     let short = Pixels { width: 2, height: 2, channels: Channels::Rgb, data: vec![0; 3] };

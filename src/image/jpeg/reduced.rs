@@ -1,7 +1,7 @@
 //! Sequential JPEGs at a reduced size, read for nothing but their low frequencies.
 //!
 //! All bits have to be read, for codes do not say where the next block begins. But of most coefficients the place is
-//! enough: those that a picture of a half, a quarter or an eighth of the size does not show are stepped over, and are
+//! enough: those that an image of a half, a quarter or an eighth of the size does not show are stepped over, and are
 //! neither scaled nor transformed. Chroma that is stored at half the size is reduced by half as much, so that it comes
 //! out at the size of luma.
 
@@ -23,7 +23,7 @@ use crate::error::Result;
 /// The pixels of a file in one scan; none for another kind of file, which needs another decoder.
 ///
 /// # Errors
-/// `invalid_image` when the coded data are not those of such a picture.
+/// `invalid_image` when the coded data are not those of such an image.
 pub(super) fn decode(bytes: &[u8], frame: &Frame, wanted: &Wanted) -> Result<Option<Vec<u8>>> {
     if frame.progressive || frame.partial {
         return Ok(None);

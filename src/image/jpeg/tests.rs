@@ -10,7 +10,7 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-/// A whole small picture behind a marker that some decoders give a length, and where that would end, a huge one.
+/// A whole small image behind a marker that some decoders give a length, and where that would end, a huge one.
 fn two_faced(marker: u8) -> Vec<u8> {
     let small = sample("420.jpg");
     let mut huge = small.clone();
@@ -25,7 +25,7 @@ fn two_faced(marker: u8) -> Vec<u8> {
 }
 
 #[test]
-fn a_small_picture_that_hides_a_huge_one_from_the_decoder_is_refused_before_its_pixels_exist() {
+fn a_small_image_that_hides_a_huge_one_from_the_decoder_is_refused_before_its_pixels_exist() {
     let small = super::frame(&sample("420.jpg")).unwrap();
     for marker in [0x01, SOI, 0xd0, 0xd7] {
         let bytes = two_faced(marker);
@@ -107,7 +107,7 @@ fn drawn(width: u32, height: u32, colour: ::image::ExtendedColorType) -> Vec<u8>
     file
 }
 
-/// The largest and the mean difference. Of the drawn pictures at 64 × 64, half a pixel too far makes a mean above 5.
+/// The largest and the mean difference. Of the drawn images at 64 × 64, half a pixel too far makes a mean above 5.
 fn differences(a: &[u8], b: &[u8]) -> (u8, f64) {
     assert_eq!(a.len(), b.len());
     let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
@@ -115,7 +115,7 @@ fn differences(a: &[u8], b: &[u8]) -> (u8, f64) {
 }
 
 #[test]
-fn a_shrunk_picture_gives_a_model_nearly_the_pixels_of_the_whole_one_whichever_way_up_it_is() {
+fn a_shrunk_image_gives_a_model_nearly_the_pixels_of_the_whole_one_whichever_way_up_it_is() {
     for colour in [::image::ExtendedColorType::Rgb8, ::image::ExtendedColorType::L8] {
         for (width, height, factor) in [(403, 301, 2), (667, 513, 4), (1027, 1101, 8)] {
             let file = drawn(width, height, colour);
@@ -145,7 +145,7 @@ fn a_shrunk_picture_gives_a_model_nearly_the_pixels_of_the_whole_one_whichever_w
 }
 
 #[test]
-fn a_thumbnail_of_a_shrunk_picture_has_the_size_of_that_of_the_whole_one() {
+fn a_thumbnail_of_a_shrunk_image_has_the_size_of_that_of_the_whole_one() {
     let file = drawn(1027, 601, ::image::ExtendedColorType::Rgb8);
     let shrink = crate::image::encode::thumbnail_shrink(&probe(&file, MAX_PIXELS).unwrap(), 128);
     assert_eq!(shrink.factor(), 4);

@@ -45,12 +45,12 @@ fn listed_patches_are_hidden_and_others_are_refused() {
 }
 
 #[test]
-fn the_dark_patches_of_a_picture_are_hidden() {
-    // the left half of the picture is black: patch 0 wholly, half of patch 1
-    let picture = plane(1, |at| if at % 6 < 3 { 0.0 } else { 1.0 });
-    assert_eq!(Mask::of_picture(GRID, &picture).patches(), [0, 3]);
+fn the_dark_patches_of_an_image_are_hidden() {
+    // the left half of the image is black: patch 0 wholly, half of patch 1
+    let image = plane(1, |at| if at % 6 < 3 { 0.0 } else { 1.0 });
+    assert_eq!(Mask::of_image(GRID, &image).patches(), [0, 3]);
     let darker = plane(1, |at| if at % 6 < 3 { 0.0 } else { 0.9 });
-    assert_eq!(Mask::of_picture(GRID, &darker).patches(), [0, 1, 3, 4]);
+    assert_eq!(Mask::of_image(GRID, &darker).patches(), [0, 1, 3, 4]);
 }
 
 #[test]

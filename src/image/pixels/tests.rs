@@ -1,9 +1,9 @@
 use super::*;
-use crate::image::fixtures::{input, picture};
+use crate::image::fixtures::{image, input};
 
 fn stored(channels: u8, data: &[u8]) -> Decoded {
     let width = u32::try_from(data.len() / usize::from(channels)).unwrap();
-    Decoded { data: data.to_vec(), ..picture(width, 1, channels, 0) }
+    Decoded { data: data.to_vec(), ..image(width, 1, channels, 0) }
 }
 
 #[test]
@@ -11,7 +11,7 @@ fn every_orientation_equals_that_of_the_image_crate() {
     for (width, height) in [(7, 5), (1, 9), (70, 33)] {
         for tag in 1..=8 {
             let orientation = Orientation::from_exif(tag).unwrap();
-            let decoded = Decoded { orientation, ..picture(width, height, 3, 3) };
+            let decoded = Decoded { orientation, ..image(width, height, 3, 3) };
             let mut theirs = ::image::DynamicImage::ImageRgb8(
                 ::image::RgbImage::from_raw(width, height, decoded.data.clone()).unwrap(),
             );
@@ -24,8 +24,8 @@ fn every_orientation_equals_that_of_the_image_crate() {
 }
 
 #[test]
-fn a_model_that_ignores_orientation_sees_the_picture_as_stored() {
-    let decoded = Decoded { orientation: Orientation::Rotate90, ..picture(4, 3, 3, 0) };
+fn a_model_that_ignores_orientation_sees_the_image_as_stored() {
+    let decoded = Decoded { orientation: Orientation::Rotate90, ..image(4, 3, 3, 0) };
     let ignoring = InputSpec { orientation: false, ..input(1, 1, Channels::Rgb) };
     let pixels = decoded.to_pixels(&ignoring);
     assert_eq!((pixels.width, pixels.height, pixels.data), (4, 3, decoded.data));
@@ -57,7 +57,7 @@ fn transparent_pixels_show_the_background_and_half_transparent_ones_a_mixture() 
 }
 
 #[test]
-fn grey_pictures_have_three_equal_channels_for_a_colour_model() {
+fn grey_images_have_three_equal_channels_for_a_colour_model() {
     assert_eq!(stored(1, &[7, 9]).to_pixels(&input(1, 1, Channels::Rgb)).data, [7, 7, 7, 9, 9, 9]);
     assert_eq!(stored(1, &[7, 9]).to_pixels(&input(1, 1, Channels::Gray)).data, [7, 9]);
 }

@@ -5,7 +5,7 @@ use crate::{
     error::ErrorKind,
     image::{
         Channels, FilterKind,
-        fixtures::{self, picture},
+        fixtures::{self, image},
     },
 };
 
@@ -39,7 +39,7 @@ fn tensors_equal_those_of_the_processors_and_of_pillow() {
         let spec: PreprocessSpec = serde_json::from_value(case.rest.into()).unwrap();
         let input = fixtures::input(case.width, case.height, case.channels);
         let preprocessor = Preprocessor::new(input, spec).unwrap();
-        let found = tensor(&preprocessor, &picture(case.source[0], case.source[1], 3, 7));
+        let found = tensor(&preprocessor, &image(case.source[0], case.source[1], 3, 7));
         let array = &expected[&name];
         assert_eq!(array.shape, [case.channels.count(), case.height as usize, case.width as usize], "{name}");
         let furthest =
@@ -53,10 +53,10 @@ fn a_letterbox_is_centred_on_the_background() {
     let mut input = fixtures::input(9, 9, Channels::Rgb);
     input.background = "#102030".parse().unwrap();
     let spec = PreprocessSpec { resize: Resize::Letterbox, filter: FilterKind::Nearest, ..Default::default() };
-    let wide = Decoded { data: vec![200; 18 * 8 * 3], ..picture(18, 8, 3, 0) };
+    let wide = Decoded { data: vec![200; 18 * 8 * 3], ..image(18, 8, 3, 0) };
     let pixels = Preprocessor::new(input, spec).unwrap().pixels(&wide).unwrap();
     let rows: Vec<_> = pixels.data.chunks_exact(27).collect();
-    // Four rows of picture: two above, three below.
+    // Four rows of image: two above, three below.
     for (y, row) in rows.iter().enumerate() {
         let inside = (2..6).contains(&y);
         let colour = if inside { [200, 200, 200] } else { [0x10, 0x20, 0x30] };
@@ -65,12 +65,12 @@ fn a_letterbox_is_centred_on_the_background() {
 }
 
 #[test]
-fn a_picture_of_extreme_shape_costs_only_the_window_that_is_kept() {
+fn an_image_of_extreme_shape_costs_only_the_window_that_is_kept() {
     let spec =
         PreprocessSpec { resize: Resize::ShortestEdge, edge: Some(256), crop: Crop::Center, ..Default::default() };
     let preprocessor = preprocessor(224, 224, spec);
     for (width, height) in [(1, 65_535), (65_535, 1)] {
-        let pixels = preprocessor.pixels(&picture(width, height, 3, 0)).unwrap();
+        let pixels = preprocessor.pixels(&image(width, height, 3, 0)).unwrap();
         assert_eq!(pixels.data.len(), 224 * 224 * 3);
     }
 }
@@ -79,10 +79,10 @@ fn a_picture_of_extreme_shape_costs_only_the_window_that_is_kept() {
 fn without_resize_and_crop_another_size_is_refused_with_both_sizes() {
     let spec = PreprocessSpec { resize: Resize::None, ..Default::default() };
     let preprocessor = preprocessor(8, 8, spec);
-    let error = preprocessor.pixels(&picture(9, 8, 3, 0)).unwrap_err();
+    let error = preprocessor.pixels(&image(9, 8, 3, 0)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidImage);
     assert!(error.message().contains("9 × 8") && error.message().contains("8 × 8 only"), "{error}");
-    let same = picture(8, 8, 3, 0);
+    let same = image(8, 8, 3, 0);
     assert_eq!(preprocessor.pixels(&same).unwrap().data, same.data);
 }
 
@@ -101,11 +101,11 @@ fn a_contradictory_specification_is_refused_with_every_violation() {
 }
 
 #[test]
-fn a_graphs_pictures_come_back_to_zero_to_one() {
+fn a_graphs_images_come_back_to_zero_to_one() {
     let spec =
         PreprocessSpec { mean: Some(vec![0.5, 0.4, 0.3]), std: Some(vec![0.2, 0.25, 0.5]), ..Default::default() };
     let preprocessor = preprocessor(5, 4, spec);
-    let pixels = preprocessor.pixels(&picture(11, 9, 3, 1)).unwrap();
+    let pixels = preprocessor.pixels(&image(11, 9, 3, 1)).unwrap();
     let unit = preprocessor.unit(&pixels);
     let mut values = vec![0.0; preprocessor.tensor_len()];
     preprocessor.write_tensor(&pixels, &mut values);
@@ -127,9 +127,9 @@ fn values_outside_zero_to_one_are_clamped_and_the_infinite_become_zero() {
 }
 
 #[test]
-fn the_picture_of_the_model_is_channel_after_channel() {
+fn the_image_of_the_model_is_channel_after_channel() {
     let preprocessor = preprocessor(2, 1, PreprocessSpec { resize: Resize::None, ..Default::default() });
-    let decoded = Decoded { data: vec![0, 51, 102, 153, 204, 255], ..picture(2, 1, 3, 0) };
+    let decoded = Decoded { data: vec![0, 51, 102, 153, 204, 255], ..image(2, 1, 3, 0) };
     let unit = preprocessor.unit(&preprocessor.pixels(&decoded).unwrap());
     assert_eq!(unit.data, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
     assert_eq!(tensor(&preprocessor, &decoded), unit.data);

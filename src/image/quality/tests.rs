@@ -27,7 +27,7 @@ fn the_figures_equal_those_of_scikit_image() {
         let of = |samples: &[u8]| fixtures::plane(width, height, channels as usize, samples);
         let original = of(&fixtures::pattern(width, height, channels, 1));
         let other = of(&arrays[&format!("{key}-other")].bytes);
-        // The pictures are f32 here and f64 there.
+        // The images are f32 here and f64 there.
         assert!((mse(&original, &other) - pair.mse).abs() < 1e-8, "{key}");
         assert!((psnr(&original, &other) - pair.psnr).abs() < 1e-5, "{key}");
         let found = ssim(&original, &other);
@@ -40,7 +40,7 @@ fn the_figures_equal_those_of_scikit_image() {
 }
 
 #[test]
-fn equal_pictures_have_no_error_full_similarity_and_infinite_psnr() {
+fn equal_images_have_no_error_full_similarity_and_infinite_psnr() {
     for (width, height) in [(1, 1), (2, 2), (2, 9), (3, 3), (8, 8), (33, 17)] {
         let data = fixtures::pattern(width, height, 3, 4);
         let plane = fixtures::plane(width, height, 3, &data);

@@ -1,4 +1,4 @@
-//! The horizontal pass of colour pictures with AVX2.
+//! The horizontal pass of colour images with AVX2.
 //!
 //! A weight of 24 bits is too wide for the instruction that multiplies and adds pairs of 16 bits, so it is split,
 //! `weight = high · 2¹¹ + low`, and both sums are taken. They are joined in 32 bits, where they are what the sum of the
@@ -74,7 +74,7 @@ fn split(taps: &Taps) -> (Vec<Split>, Vec<Quad>) {
     (windows, quads)
 }
 
-/// The horizontal pass of pictures of three channels.
+/// The horizontal pass of images of three channels.
 #[target_feature(enable = "avx2")]
 pub(super) fn across_rgb(data: &[u8], width: usize, taps: &Taps) -> Vec<u8> {
     let (windows, quads) = split(taps);

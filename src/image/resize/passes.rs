@@ -1,7 +1,7 @@
 //! The two passes of a resize: sums of samples by weights, each rounded to 8 bits.
 //!
 //! The loops are plain Rust; the vertical one is compiled for several instruction sets, and the horizontal one of
-//! colour pictures is also written for AVX2. All of them give the same samples.
+//! colour images is also written for AVX2. All of them give the same samples.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;

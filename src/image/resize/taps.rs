@@ -26,7 +26,7 @@ impl Line {
     }
 }
 
-/// A filter's weight at a distance, 0 beyond its support, in pixels of the coarser picture.
+/// A filter's weight at a distance, 0 beyond its support, in pixels of the coarser image.
 pub(super) struct Kernel {
     pub(super) support: f64,
     pub(super) weight: fn(f64) -> f64,

@@ -37,14 +37,14 @@ fn every_filter_equals_pillow_to_the_bit_over_odd_sizes() {
 }
 
 #[test]
-fn the_same_size_is_the_same_picture() {
+fn the_same_size_is_the_same_image() {
     let source = fixtures::pattern(9, 7, 3, 0);
     let found = resize(&source, size(9, 7), (size(9, 7), Region::all(size(9, 7))), Channels::Rgb, FilterKind::Lanczos);
     assert!(matches!(found, Cow::Borrowed(same) if same == source));
 }
 
 #[test]
-fn a_flat_picture_stays_flat_under_every_filter() {
+fn a_flat_image_stays_flat_under_every_filter() {
     for value in [0, 1, 127, 254, 255] {
         let source = vec![value; 31 * 17];
         for name in ["nearest", "bilinear", "bicubic", "lanczos"] {

@@ -5,7 +5,7 @@ fn kind(bytes: &[u8]) -> ErrorKind {
 }
 
 #[test]
-fn text_archives_and_nothing_are_no_pictures() {
+fn text_archives_and_nothing_are_no_images() {
     for bytes in [
         &b""[..],
         b"hello",
@@ -19,11 +19,11 @@ fn text_archives_and_nothing_are_no_pictures() {
         assert_eq!(kind(bytes), ErrorKind::InvalidImage, "{}", bytes.escape_ascii());
     }
     assert!(sniff(b"").unwrap_err().message().contains("empty"));
-    assert!(sniff(b"hello").unwrap_err().message().starts_with("not a picture"));
+    assert!(sniff(b"hello").unwrap_err().message().starts_with("not an image"));
 }
 
 #[test]
-fn pictures_of_other_formats_are_unsupported_by_name() {
+fn images_of_other_formats_are_unsupported_by_name() {
     for (bytes, name) in [
         (&b"\0\0\0\x20ftypavif"[..], "AVIF"),
         (b"\0\0\0\x18ftypheic", "HEIC"),
@@ -44,7 +44,7 @@ fn pictures_of_other_formats_are_unsupported_by_name() {
 }
 
 #[test]
-fn videos_and_web_pages_are_no_pictures() {
+fn videos_and_web_pages_are_no_images() {
     assert_eq!(kind(b"\0\0\0\x18ftypisom"), ErrorKind::InvalidImage);
     assert_eq!(kind(b"<html><body>svg</body></html>"), ErrorKind::InvalidImage);
 }

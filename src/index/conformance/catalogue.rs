@@ -13,14 +13,14 @@ pub(crate) async fn creating_is_idempotent_and_refuses_other_settings(home: &dyn
     engine.ready().await.unwrap();
 }
 
-pub(crate) async fn dropping_forgets_the_items_and_returns_their_pictures(home: &dyn Home) {
+pub(crate) async fn dropping_forgets_the_items_and_returns_their_images(home: &dyn Home) {
     let engine = home.open().await;
     let old = collection(&engine, 2, Metric::Dot).await;
-    let with_picture = |name: &str| NewItem { picture: Some(picture(name)), ..item(name, &[1.0, 0.0], json!({})) };
-    old.upsert(vec![with_picture("a"), with_picture("b"), item("c", &[1.0, 1.0], json!({}))]).await.unwrap();
-    let mut pictures = engine.drop_collection(&name("c")).await.unwrap();
-    pictures.sort_by(|a, b| a.key.cmp(&b.key));
-    assert_eq!(pictures, [picture("a"), picture("b")]);
+    let with_image = |name: &str| NewItem { image: Some(image(name)), ..item(name, &[1.0, 0.0], json!({})) };
+    old.upsert(vec![with_image("a"), with_image("b"), item("c", &[1.0, 1.0], json!({}))]).await.unwrap();
+    let mut images = engine.drop_collection(&name("c")).await.unwrap();
+    images.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(images, [image("a"), image("b")]);
     assert_eq!(engine.drop_collection(&name("c")).await.unwrap_err().kind(), ErrorKind::CollectionNotFound);
     assert!(engine.list().await.unwrap().is_empty());
 

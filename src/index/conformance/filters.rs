@@ -100,12 +100,12 @@ pub(crate) async fn deleting_by_filter_deletes_what_passes(home: &dyn Home) {
     let items = collection(&engine, 3, Metric::Dot).await;
     let mut batch = Draw::new(7).items(60, 3);
     batch[0].metadata = metadata(json!({"label": "cat"}));
-    batch[0].picture = Some(picture("0"));
+    batch[0].image = Some(image("0"));
     items.upsert(batch.clone()).await.unwrap();
     let cats = filter(json!({"must": [{"key": "label", "match": "cat"}]}));
     let expected = expected_ids(&batch, &cats).len() as u64;
     let deleted = items.delete_matching(cats.clone()).await.unwrap();
-    assert_eq!((deleted.count, deleted.orphans), (expected, vec![picture("0")]));
+    assert_eq!((deleted.count, deleted.orphans), (expected, vec![image("0")]));
     assert_eq!(items.count(None).await.unwrap(), 60 - expected);
     assert_eq!(items.delete_matching(cats).await.unwrap().count, 0);
     let found = items.search(Query::nearest(vector(&[1.0; 3]), top(1000))).await.unwrap();

@@ -6,24 +6,24 @@ use crate::{error::ErrorKind, index::Query};
 pub(crate) async fn upserting_creates_and_replaces(home: &dyn Home) {
     let engine = home.open().await;
     let items = collection(&engine, 2, Metric::Cosine).await;
-    let first = NewItem { picture: Some(picture("1")), ..item("a", &[3.0, 4.0], json!({"z": 1, "a": {"deep": [1]}})) };
+    let first = NewItem { image: Some(image("1")), ..item("a", &[3.0, 4.0], json!({"z": 1, "a": {"deep": [1]}})) };
     let written = items.upsert(vec![first, item("b", &[1.0, 0.0], json!({}))]).await.unwrap();
     assert!(written.iter().all(|written| written.created && written.orphan.is_none()));
     let stored = items.get(&id("a")).await.unwrap();
     assert!((stored.vector[0] - 0.6).abs() < 1e-6 && (stored.vector[1] - 0.8).abs() < 1e-6);
     assert_eq!(stored.metadata, metadata(json!({"z": 1, "a": {"deep": [1]}})));
-    assert_eq!(stored.picture, Some(picture("1")));
+    assert_eq!(stored.image, Some(image("1")));
 
-    let second = NewItem { picture: Some(picture("2")), ..item("a", &[0.0, 2.0], json!({"new": true})) };
+    let second = NewItem { image: Some(image("2")), ..item("a", &[0.0, 2.0], json!({"new": true})) };
     let written = items.upsert(vec![second.clone()]).await.unwrap();
-    assert_eq!((written[0].created, &written[0].orphan), (false, &Some(picture("1"))));
+    assert_eq!((written[0].created, &written[0].orphan), (false, &Some(image("1"))));
     let stored = items.get(&id("a")).await.unwrap();
     assert_eq!((stored.vector, stored.metadata), (vec![0.0, 1.0], metadata(json!({"new": true}))));
 
     let same = items.upsert(vec![second]).await.unwrap();
     assert_eq!((same[0].created, &same[0].orphan), (false, &None));
     let without = items.upsert(vec![item("a", &[1.0, 1.0], json!({}))]).await.unwrap();
-    assert_eq!(without[0].orphan, Some(picture("2")));
+    assert_eq!(without[0].orphan, Some(image("2")));
     assert_eq!(items.count(None).await.unwrap(), 2);
     assert!(items.upsert(Vec::new()).await.unwrap().is_empty());
 }
@@ -31,20 +31,20 @@ pub(crate) async fn upserting_creates_and_replaces(home: &dyn Home) {
 pub(crate) async fn the_last_of_two_equal_ids_wins(home: &dyn Home) {
     let engine = home.open().await;
     let items = collection(&engine, 1, Metric::Dot).await;
-    let version = |at: f32, name: &str| NewItem { picture: Some(picture(name)), ..item("a", &[at], json!({"at": at})) };
+    let version = |at: f32, name: &str| NewItem { image: Some(image(name)), ..item("a", &[at], json!({"at": at})) };
     let batch = vec![version(1.0, "1"), item("b", &[9.0], json!({})), version(2.0, "2"), version(3.0, "3")];
     let written = items.upsert(batch).await.unwrap();
     assert_eq!(written.iter().map(|written| written.created).collect::<Vec<_>>(), [true, true, false, false]);
     let orphans: Vec<_> = written.into_iter().filter_map(|written| written.orphan).collect();
-    assert_eq!(orphans, [picture("1"), picture("2")]);
+    assert_eq!(orphans, [image("1"), image("2")]);
     assert_eq!(items.get(&id("a")).await.unwrap().vector, [3.0]);
     assert_eq!(items.count(Some(filter(json!({"must": [{"key": "at", "match": 3}]})))).await.unwrap(), 1);
     assert_eq!(items.count(Some(filter(json!({"must": [{"key": "at", "match": 1}]})))).await.unwrap(), 0);
 
-    // A picture that the last one names again is no orphan.
+    // An image that the last one names again is no orphan.
     let written = items.upsert(vec![version(4.0, "4"), version(5.0, "3")]).await.unwrap();
     let orphans: Vec<_> = written.into_iter().filter_map(|written| written.orphan).collect();
-    assert_eq!(orphans, [picture("4")]);
+    assert_eq!(orphans, [image("4")]);
 }
 
 pub(crate) async fn unusual_ids_are_ids_like_any_other(home: &dyn Home) {
@@ -82,13 +82,13 @@ pub(crate) async fn a_refused_batch_stores_nothing(home: &dyn Home) {
 pub(crate) async fn patching_merges_and_null_removes(home: &dyn Home) {
     let engine = home.open().await;
     let items = collection(&engine, 1, Metric::Dot).await;
-    let before = NewItem { picture: Some(picture("1")), ..item("a", &[1.0], json!({"a": 1, "b": {"x": 1}, "c": 3})) };
+    let before = NewItem { image: Some(image("1")), ..item("a", &[1.0], json!({"a": 1, "b": {"x": 1}, "c": 3})) };
     items.upsert(vec![before]).await.unwrap();
     let patch = metadata(json!({"a": null, "b": {"y": 2}, "d": "new", "absent": null}));
     let merged = items.patch(&id("a"), patch, 1 << 16).await.unwrap();
     assert_eq!(merged, metadata(json!({"b": {"y": 2}, "c": 3, "d": "new"})));
     let stored = items.get(&id("a")).await.unwrap();
-    assert_eq!((stored.metadata, stored.vector, stored.picture), (merged.clone(), vec![1.0], Some(picture("1"))));
+    assert_eq!((stored.metadata, stored.vector, stored.image), (merged.clone(), vec![1.0], Some(image("1"))));
     assert_eq!(items.patch(&id("b"), Metadata::new(), 1 << 16).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
     let larger = metadata(json!({"note": "x".repeat(100)}));
     assert_eq!(items.patch(&id("a"), larger, 100).await.unwrap_err().kind(), ErrorKind::PayloadTooLarge);
@@ -114,10 +114,10 @@ pub(crate) async fn metadata_that_cannot_be_indexed_are_refused(home: &dyn Home)
 pub(crate) async fn deleting_answers_what_was_there(home: &dyn Home) {
     let engine = home.open().await;
     let items = collection(&engine, 1, Metric::Dot).await;
-    let with_picture = NewItem { picture: Some(picture("1")), ..item("a", &[1.0], json!({})) };
-    items.upsert(vec![with_picture, item("b", &[1.0], json!({})), item("c", &[1.0], json!({}))]).await.unwrap();
+    let with_image = NewItem { image: Some(image("1")), ..item("a", &[1.0], json!({})) };
+    items.upsert(vec![with_image, item("b", &[1.0], json!({})), item("c", &[1.0], json!({}))]).await.unwrap();
     let deleted = items.delete(vec![id("a"), id("absent"), id("b"), id("a")]).await.unwrap();
-    assert_eq!((deleted.count, deleted.orphans), (2, vec![picture("1")]));
+    assert_eq!((deleted.count, deleted.orphans), (2, vec![image("1")]));
     assert_eq!(items.delete(vec![id("a")]).await.unwrap().count, 0);
     assert_eq!(items.get(&id("a")).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
     assert_eq!(items.count(None).await.unwrap(), 1);

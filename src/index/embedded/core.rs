@@ -239,7 +239,7 @@ impl Core {
         let key = reader.key(id)?.ok_or_else(missing)?;
         let record = reader.record(key)?.ok_or_else(missing)?;
         let vector = self.vector(&reader, key)?.ok_or_else(missing)?;
-        Ok(StoredItem { id: record.id, vector, metadata: record.metadata, picture: record.picture })
+        Ok(StoredItem { id: record.id, vector, metadata: record.metadata, image: record.image })
     }
 
     pub(super) fn vector(&self, reader: &Reader, key: u64) -> Result<Option<Vec<f32>>> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result,
     index::{
-        Collection, CollectionSpec, Import, PictureRef,
+        Collection, CollectionSpec, ImageRef, Import,
         rules::{check_dimension, in_use},
     },
 };
@@ -71,7 +71,7 @@ impl Import for Unfinished {
             .await
     }
 
-    async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>> {
+    async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>> {
         let shared = Arc::clone(&self.core.shared);
         shared.write(move || super::drop_core(&self.core)).await
     }
@@ -115,12 +115,12 @@ mod tests {
 
     async fn begin(engine: &EmbeddedEngine) -> Box<dyn Import> {
         let import = engine.begin_import(spec()).await.unwrap();
-        let picture = PictureRef { key: "pictures/p".to_owned(), media_type: "image/png".to_owned() };
+        let image = ImageRef { key: "images/p".to_owned(), media_type: "image/png".to_owned() };
         let item = NewItem {
             id: "a".parse().unwrap(),
             vector: Embedding::new(vec![1.0]).unwrap(),
             metadata: Default::default(),
-            picture: Some(picture),
+            image: Some(image),
         };
         import.collection().upsert(vec![item]).await.unwrap();
         import
@@ -152,10 +152,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_abandoned_import_returns_its_pictures() {
+    async fn an_abandoned_import_returns_its_images() {
         let folder = tempfile::tempdir().unwrap();
         let engine = open(&folder);
-        assert_eq!(begin(&engine).await.abandon().await.unwrap()[0].key, "pictures/p");
+        assert_eq!(begin(&engine).await.abandon().await.unwrap()[0].key, "images/p");
         assert!(engine.create(spec()).await.unwrap(), "the name is free");
     }
 }

@@ -47,8 +47,8 @@ use self::{
     tasks::{Shared, Writing},
 };
 use super::{
-    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, Import,
-    IndexEngine, NewItem, Page, PictureRef, Query, StoredItem, Written,
+    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, ImageRef, Import,
+    IndexEngine, NewItem, Page, Query, StoredItem, Written,
     rules::{check_dimension, not_found, taken},
 };
 use crate::{
@@ -158,19 +158,19 @@ fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec)
     Ok(true)
 }
 
-fn drop_collection(collections: &Collections, name: &CollectionName) -> Result<Vec<PictureRef>> {
+fn drop_collection(collections: &Collections, name: &CollectionName) -> Result<Vec<ImageRef>> {
     let core = collections.find(name).ok_or_else(|| not_found(name))?;
-    let pictures = drop_core(&core)?;
+    let images = drop_core(&core)?;
     collections.remove(name);
-    Ok(pictures)
+    Ok(images)
 }
 
-fn drop_core(core: &Core) -> Result<Vec<PictureRef>> {
+fn drop_core(core: &Core) -> Result<Vec<ImageRef>> {
     let shared = &core.shared;
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for row in core.view(None)?.reader.records_after(0)? {
         let (_, record, _) = row?;
-        pictures.extend(record.picture);
+        images.extend(record.image);
     }
     let written = shared
         .database
@@ -179,7 +179,7 @@ fn drop_core(core: &Core) -> Result<Vec<PictureRef>> {
         core.follow(snapshot, |memory| *memory = None);
     }
     graph::forget(shared.database.path(), core.number());
-    Ok(pictures)
+    Ok(images)
 }
 
 #[async_trait]
@@ -200,7 +200,7 @@ impl IndexEngine for EmbeddedEngine {
         Ok(self.collections.all().iter().filter_map(|core| core.info().ok()).collect())
     }
 
-    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>> {
+    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>> {
         let (collections, name) = (Arc::clone(&self.collections), name.clone());
         self.shared.write(move || drop_collection(&collections, &name)).await
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
-    index::{CollectionSpec, PictureRef},
+    index::{CollectionSpec, ImageRef},
 };
 
 /// Name of a collection → [`Entry`] as JSON.
@@ -41,8 +41,9 @@ impl Entry {
 pub(super) struct Record {
     pub(super) id: ItemId,
     pub(super) metadata: Metadata,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) picture: Option<PictureRef>,
+    /// Rows of versions before 0.2 call the stored image `picture`.
+    #[serde(default, alias = "picture", skip_serializing_if = "Option::is_none")]
+    pub(super) image: Option<ImageRef>,
 }
 
 impl Record {

@@ -25,7 +25,7 @@ impl Core {
                 continue;
             };
             let metadata = if with_metadata { record.metadata } else { Metadata::new() };
-            items.push(StoredItem { id: record.id, vector, metadata, picture: record.picture });
+            items.push(StoredItem { id: record.id, vector, metadata, image: record.image });
         }
         Ok(items)
     }

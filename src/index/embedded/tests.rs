@@ -103,7 +103,7 @@ async fn metadata_beyond_what_is_indexed_are_no_reason_not_to_start() {
     let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();
     engine.create(spec("c")).await.unwrap();
     let metadata = json!({"k".repeat(300): 1, "n": (0..2000).collect::<Vec<_>>()}).as_object().cloned().unwrap();
-    let record = rows::Record { id: "a".parse().unwrap(), metadata, picture: None };
+    let record = rows::Record { id: "a".parse().unwrap(), metadata, image: None };
     let tables = engine.collections.find(&spec("c").name).unwrap().tables.clone();
     let write = |transaction: &_| {
         rows::Writer::open(transaction, &tables, 1)?.put(1, &record, Some(&[1.0])).map(Outcome::Commit)
@@ -131,7 +131,7 @@ async fn a_write_that_was_torn_is_as_if_it_had_never_been() {
         id: at.to_string().parse().unwrap(),
         vector: Embedding::new(vec![value]).unwrap(),
         metadata: json!({"at": at}).as_object().cloned().unwrap(),
-        picture: None,
+        image: None,
     };
     items.upsert((0..500).map(|at| make(at, 1.0)).collect()).await.unwrap();
     let before = std::fs::read(&file).unwrap();
@@ -196,7 +196,7 @@ proptest! {
                     id: at.to_string().parse().unwrap(),
                     vector: vector.clone(),
                     metadata: json!({"even": at % 2 == 0}).as_object().cloned().unwrap(),
-                    picture: None,
+                    image: None,
                 };
                 items.upsert(vectors.iter().enumerate().map(make).collect()).await.unwrap();
                 let even = Filter::try_from(json!({"must": [{"key": "even", "match": true}]})).unwrap();
@@ -224,7 +224,7 @@ async fn a_product_that_overflows_on_the_way_hides_no_item() {
         id: at.to_string().parse().unwrap(),
         vector: vector(-1e-10 / (1.0 + at as f32)),
         metadata: Default::default(),
-        picture: None,
+        image: None,
     };
     items.upsert((0..600).map(make).collect()).await.unwrap();
     let query = Query::nearest(vector(1e37), TopK::new(5).unwrap());
@@ -243,7 +243,7 @@ async fn a_write_whose_caller_has_gone_is_there_once_the_index_is_closed() {
         id: "1".parse().unwrap(),
         vector: Embedding::new(vec![1.0]).unwrap(),
         metadata: Default::default(),
-        picture: None,
+        image: None,
     };
     let mut write = items.upsert(vec![item]);
     assert!(futures_util::poll!(&mut write).is_pending());
@@ -265,7 +265,7 @@ async fn fractions_are_values_like_any_other() {
         id: at.to_string().parse().unwrap(),
         vector: Embedding::new(vec![1.0]).unwrap(),
         metadata: json!({"ratio": ratio}).as_object().cloned().unwrap(),
-        picture: None,
+        image: None,
     };
     items.upsert(vec![with(0, 0.5), with(1, 1.5), with(2, 1.5), with(3, -0.5)]).await.unwrap();
     let facets = items.facets(&"ratio".parse().unwrap(), None, TopK::new(10).unwrap()).await.unwrap();

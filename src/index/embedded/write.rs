@@ -14,7 +14,7 @@ use crate::{
     domain::{Embedding, Filter, ItemId, Metadata},
     error::Result,
     index::{
-        Deleted, NewItem, PictureRef, Written,
+        Deleted, ImageRef, NewItem, Written,
         rules::{admit_item, item_not_found, patched},
         terms::terms,
     },
@@ -27,16 +27,16 @@ impl Core {
         self.change(|writer, changes| {
             let mut keys = Vec::with_capacity(items.len());
             let mut answers = Vec::with_capacity(items.len());
-            let mut pictures: HashMap<u64, Option<PictureRef>> = HashMap::new();
+            let mut images: HashMap<u64, Option<ImageRef>> = HashMap::new();
             for (record, vector, encoded) in items {
                 let (key, answer) = put(writer, changes, &record, &vector, encoded)?;
-                pictures.insert(key, record.picture);
+                images.insert(key, record.image);
                 keys.push(key);
                 answers.push(answer);
             }
-            // Of two equal ids, the first may have ousted a picture that the last names again.
+            // Of two equal ids, the first may have ousted an image that the last names again.
             for (key, answer) in keys.iter().zip(&mut answers) {
-                let kept = pictures.get(key).and_then(Option::as_ref).map(|picture| &picture.key);
+                let kept = images.get(key).and_then(Option::as_ref).map(|image| &image.key);
                 answer.orphan.take_if(|orphan| Some(&orphan.key) == kept);
             }
             Ok(answers)
@@ -47,7 +47,7 @@ impl Core {
         give_way();
         let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
         let encoded = Encoded::new(vector.as_slice());
-        Ok((Record { id: item.id, metadata: item.metadata, picture: item.picture }, vector, encoded))
+        Ok((Record { id: item.id, metadata: item.metadata, image: item.image }, vector, encoded))
     }
 
     pub(super) fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
@@ -144,8 +144,8 @@ fn put(
     let (key, change, answer) = match writer.find(&record.id)? {
         Some((key, old)) => {
             let change = Change::Replace { key, vector: Some(encoded), old: terms(&old.metadata), new };
-            let kept = record.picture.as_ref().map(|picture| &picture.key);
-            let orphan = old.picture.filter(|picture| Some(&picture.key) != kept);
+            let kept = record.image.as_ref().map(|image| &image.key);
+            let orphan = old.image.filter(|image| Some(&image.key) != kept);
             (key, change, Written { created: false, orphan })
         }
         None => {
@@ -169,6 +169,6 @@ fn remove(
     writer.remove(key, &record.id)?;
     changes.push(Change::Remove { key, terms: terms(&record.metadata) });
     deleted.count += 1;
-    deleted.orphans.extend(record.picture);
+    deleted.orphans.extend(record.image);
     Ok(())
 }

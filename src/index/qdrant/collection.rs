@@ -12,7 +12,7 @@ use super::{
     failure::Failure,
     known::Known,
     nodes::Client,
-    payload::{ID, MEDIA_TYPE, METADATA, PICTURE, id_of, metadata_of, picture_of, vector_of},
+    payload::{ID, IMAGE, MEDIA_TYPE, METADATA, id_of, image_of, metadata_of, vector_of},
     request::{only, point, uuid_of, vectors},
 };
 use crate::{
@@ -108,7 +108,7 @@ impl CollectionRead for QdrantCollection {
         let request = GetPoints {
             collection_name: self.physical(),
             ids: vec![point(uuid_of(id))],
-            with_payload: only(&[ID, METADATA, PICTURE, MEDIA_TYPE]),
+            with_payload: only(&[ID, METADATA, IMAGE, MEDIA_TYPE]),
             with_vectors: vectors(true),
             ..GetPoints::default()
         };
@@ -121,7 +121,7 @@ impl CollectionRead for QdrantCollection {
         Ok(StoredItem {
             id: id_of(&point.payload)?,
             metadata: metadata_of(&point.payload)?,
-            picture: picture_of(&point.payload),
+            image: image_of(&point.payload),
             vector: vector_of(point.vectors)?,
         })
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Shared, catalogue, catalogue::Entry, collection::QdrantCollection, physical};
 use crate::{
     error::Result,
-    index::{Collection, CollectionSpec, Import, PictureRef, rules::in_use},
+    index::{Collection, CollectionSpec, ImageRef, Import, rules::in_use},
 };
 
 /// A Qdrant collection without an entry.
@@ -37,11 +37,11 @@ impl Import for Unfinished {
         if winner.physical == self.entry.physical {
             return Ok(());
         }
-        physical::drop_with_pictures(&self.shared, &self.entry.physical).await?;
+        physical::drop_with_images(&self.shared, &self.entry.physical).await?;
         Err(in_use(&self.entry.spec.name))
     }
 
-    async fn abandon(self: Box<Self>) -> Result<Vec<PictureRef>> {
-        physical::drop_with_pictures(&self.shared, &self.entry.physical).await
+    async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>> {
+        physical::drop_with_images(&self.shared, &self.entry.physical).await
     }
 }

@@ -41,7 +41,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 pub use self::orphans::Orphan;
 use self::{catalogue::Entry, clock::Clock, collection::QdrantCollection, known::AllKnown, nodes::Nodes};
 use super::{
-    Collection, CollectionInfo, CollectionRead as _, CollectionSpec, Import, IndexEngine, PictureRef,
+    Collection, CollectionInfo, CollectionRead as _, CollectionSpec, ImageRef, Import, IndexEngine,
     rules::{check_dimension, not_found, taken},
 };
 use crate::{
@@ -165,13 +165,13 @@ impl IndexEngine for QdrantEngine {
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<PictureRef>> {
+    async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>> {
         let entry = self.entry(name).await?;
         let shared = Arc::clone(&self.shared);
         write::to_its_end(async move {
             // first, so that nobody opens what is about to go
             catalogue::strike(&shared, &entry).await?;
-            physical::drop_with_pictures(&shared, &entry.physical).await
+            physical::drop_with_images(&shared, &entry.physical).await
         })
         .await
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::CollectionName,
     error::{Error, Result},
-    index::{PictureRef, rules::in_use},
+    index::{ImageRef, rules::in_use},
 };
 
 /// A Qdrant collection that no name leads to.
@@ -57,12 +57,12 @@ impl QdrantEngine {
         Ok(orphans)
     }
 
-    /// Drops one; returns the pictures that its items named.
+    /// Drops one; returns the images that its items named.
     ///
     /// # Errors
     /// `already_exists` where a name leads to it by now; `unavailable` where there is no catalogue: if that was lost,
     /// every collection looks as if it had no name.
-    pub async fn drop_orphan(&self, orphan: &Orphan) -> Result<Vec<PictureRef>> {
+    pub async fn drop_orphan(&self, orphan: &Orphan) -> Result<Vec<ImageRef>> {
         let catalogue = catalogue::name_of(&self.shared.options);
         match physical::describe(&self.shared, &catalogue).await {
             Ok(_) => {}
@@ -76,7 +76,7 @@ impl QdrantEngine {
         if entry.is_some_and(|entry| entry.physical == orphan.collection) {
             return Err(in_use(&orphan.made_for));
         }
-        physical::drop_with_pictures(&self.shared, &orphan.collection).await
+        physical::drop_with_images(&self.shared, &orphan.collection).await
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     collection::QdrantCollection,
     cursor::{self, Cursor},
     filter::{except, translate},
-    payload::{ADDED, ID, MEDIA_TYPE, METADATA, PICTURE, id_of, integer_of, metadata_of, picture_of, vector_of},
+    payload::{ADDED, ID, IMAGE, MEDIA_TYPE, METADATA, id_of, image_of, integer_of, metadata_of, vector_of},
     request::{ascending, has_id, only, uuid_of_point, vectors},
 };
 use crate::{
@@ -62,7 +62,7 @@ impl QdrantCollection {
         let (mut items, mut offset) = (Vec::new(), None);
         while items.len() < limit {
             let fields: &[&str] =
-                if with_metadata { &[ID, METADATA, PICTURE, MEDIA_TYPE] } else { &[ID, PICTURE, MEDIA_TYPE] };
+                if with_metadata { &[ID, METADATA, IMAGE, MEDIA_TYPE] } else { &[ID, IMAGE, MEDIA_TYPE] };
             let request = ScrollPoints {
                 collection_name: self.physical(),
                 limit: Some(at_once.min(limit - items.len()) as u32),
@@ -78,8 +78,8 @@ impl QdrantCollection {
             let answer = answer.await?;
             for point in answer.result {
                 let metadata = if with_metadata { metadata_of(&point.payload)? } else { Metadata::new() };
-                let (id, picture) = (id_of(&point.payload)?, picture_of(&point.payload));
-                items.push(StoredItem { id, vector: vector_of(point.vectors)?, metadata, picture });
+                let (id, image) = (id_of(&point.payload)?, image_of(&point.payload));
+                items.push(StoredItem { id, vector: vector_of(point.vectors)?, metadata, image });
             }
             offset = answer.next_page_offset;
             if offset.is_none() {

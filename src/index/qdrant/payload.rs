@@ -5,7 +5,7 @@
 //! | `id` | the item's id |
 //! | `metadata` | the caller's metadata as JSON text: order of keys, large integers and depth are kept as they came |
 //! | `terms`, `numbers` | what conditions can name of them, see [`fields`](super::fields) |
-//! | `picture`, `media_type` | the stored picture, if there is one |
+//! | `picture`, `media_type` | the stored image, if there is one |
 //! | `added` | the stamp of the item's creation, which orders pages and equal scores |
 //! | `written` | the stamp of the last write |
 //! | `mark` | drawn anew at each write, so that a patch can tell whether another came between |
@@ -24,12 +24,13 @@ use super::{
 use crate::{
     domain::{Embedding, ItemId, Metadata},
     error::{Error, Result},
-    index::PictureRef,
+    index::ImageRef,
 };
 
 pub(super) const ID: &str = "id";
 pub(super) const METADATA: &str = "metadata";
-pub(super) const PICTURE: &str = "picture";
+/// The field keeps the name that clusters of all versions have for it: replicas of two versions may share one.
+pub(super) const IMAGE: &str = "picture";
 pub(super) const MEDIA_TYPE: &str = "media_type";
 pub(super) const ADDED: &str = "added";
 pub(super) const WRITTEN: &str = "written";
@@ -68,7 +69,7 @@ pub(super) struct Row<'a> {
     pub(super) vector: &'a Embedding,
     pub(super) metadata: &'a Metadata,
     pub(super) fields: &'a Fields,
-    pub(super) picture: Option<&'a PictureRef>,
+    pub(super) image: Option<&'a ImageRef>,
     pub(super) added: i64,
     pub(super) written: i64,
 }
@@ -77,9 +78,9 @@ pub(super) fn point(row: &Row<'_>) -> Result<PointStruct> {
     let mut payload = changing(row.metadata, row.fields, row.written, &new_mark())?;
     payload.insert(ID.to_owned(), text(row.id.as_str()));
     payload.insert(ADDED.to_owned(), integer(row.added));
-    if let Some(picture) = row.picture {
-        payload.insert(PICTURE.to_owned(), text(&picture.key));
-        payload.insert(MEDIA_TYPE.to_owned(), text(&picture.media_type));
+    if let Some(image) = row.image {
+        payload.insert(IMAGE.to_owned(), text(&image.key));
+        payload.insert(MEDIA_TYPE.to_owned(), text(&image.media_type));
     }
     Ok(PointStruct { id: Some(request::point(request::uuid_of(row.id))), payload, vectors: Some(dense(row.vector)) })
 }
@@ -164,9 +165,9 @@ pub(super) fn metadata_of(payload: &Payload) -> Result<Metadata> {
     serde_json::from_str(json).map_err(|error| foreign(METADATA).with_source(error))
 }
 
-pub(super) fn picture_of(payload: &Payload) -> Option<PictureRef> {
-    let key = text_of(payload, PICTURE)?.to_owned();
-    Some(PictureRef { key, media_type: text_of(payload, MEDIA_TYPE).unwrap_or_default().to_owned() })
+pub(super) fn image_of(payload: &Payload) -> Option<ImageRef> {
+    let key = text_of(payload, IMAGE)?.to_owned();
+    Some(ImageRef { key, media_type: text_of(payload, MEDIA_TYPE).unwrap_or_default().to_owned() })
 }
 
 /// Someone else wrote into the collection.

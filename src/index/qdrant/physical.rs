@@ -12,13 +12,13 @@ use super::{
     failure::Failure,
     fields::NUMBERS,
     filter::except,
-    payload::{ADDED, MEDIA_TYPE, PICTURE, WRITTEN, integer, picture_of, text},
+    payload::{ADDED, IMAGE, MEDIA_TYPE, WRITTEN, image_of, integer, text},
     request::{is_empty, only, vectors},
 };
 use crate::{
     domain::{Embedding, Metric},
     error::Result,
-    index::{CollectionSpec, PictureRef},
+    index::{CollectionSpec, ImageRef},
 };
 
 /// What a Qdrant collection says of itself, also to who looks at the cluster with other tools: the name it was made for,
@@ -27,7 +27,7 @@ pub(super) const MADE_FOR: &str = "latentd";
 pub(super) const MADE: &str = "made";
 /// Hexadecimal digits that its name ends with.
 pub(super) const DRAWN: usize = 12;
-/// Pictures in one answer.
+/// Images in one answer.
 const PAGE: u32 = 1000;
 
 /// Makes the Qdrant collection of a collection that is about to be entered in the catalogue.
@@ -153,16 +153,16 @@ pub(super) async fn drop_collection(shared: &Shared, physical: &str) -> Result<(
     }
 }
 
-/// Drops it after reading which pictures its items name.
-pub(super) async fn drop_with_pictures(shared: &Shared, physical: &str) -> Result<Vec<PictureRef>> {
-    let (mut pictures, mut offset) = (Vec::new(), None);
+/// Drops it after reading which images its items name.
+pub(super) async fn drop_with_images(shared: &Shared, physical: &str) -> Result<Vec<ImageRef>> {
+    let (mut images, mut offset) = (Vec::new(), None);
     loop {
         let request = ScrollPoints {
             collection_name: physical.to_owned(),
-            filter: Some(except(None, is_empty(PICTURE))),
+            filter: Some(except(None, is_empty(IMAGE))),
             limit: Some(PAGE),
             offset,
-            with_payload: only(&[PICTURE, MEDIA_TYPE]),
+            with_payload: only(&[IMAGE, MEDIA_TYPE]),
             with_vectors: vectors(false),
             ..ScrollPoints::default()
         };
@@ -171,18 +171,18 @@ pub(super) async fn drop_with_pictures(shared: &Shared, physical: &str) -> Resul
             async move { node.points().scroll(request).await }
         });
         let answer = match found.await {
-            // another replica dropped it at the same time, and has its pictures
+            // another replica dropped it at the same time, and has its images
             Err(Failure::NoCollection) => return Ok(Vec::new()),
             answer => answer?,
         };
-        pictures.extend(answer.result.iter().filter_map(|point| picture_of(&point.payload)));
+        images.extend(answer.result.iter().filter_map(|point| image_of(&point.payload)));
         offset = answer.next_page_offset;
         if offset.is_none() {
             break;
         }
     }
     drop_collection(shared, physical).await?;
-    Ok(pictures)
+    Ok(images)
 }
 
 /// A vector as it can be asked for.

@@ -1,8 +1,8 @@
 //! How a collection is written.
 //!
-//! Writes read first: what is replaced may name a picture that nothing refers to afterwards. Within a process writes
+//! Writes read first: what is replaced may name an image that nothing refers to afterwards. Within a process writes
 //! of a collection take turns, so an answer tells what that write did. Between processes they do not: of two that
-//! write the same item at once, the last one stays whole, and the picture of the other may be left over.
+//! write the same item at once, the last one stays whole, and the image of the other may be left over.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,8 +18,8 @@ use super::{
     fields::Fields,
     filter::{and, must, translate},
     payload::{
-        ADDED, MARK, MEDIA_TYPE, METADATA, PICTURE, Payload, Row, WRITTEN, changing, integer_of, metadata_of, new_mark,
-        picture_of, point as point_of, text_of,
+        ADDED, IMAGE, MARK, MEDIA_TYPE, METADATA, Payload, Row, WRITTEN, changing, image_of, integer_of, metadata_of,
+        new_mark, point as point_of, text_of,
     },
     request::{self, field, has_id, in_order, matching, only, these, uuid_of, uuid_of_point, vectors},
 };
@@ -27,7 +27,7 @@ use crate::{
     domain::{Embedding, Filter, ItemId, Metadata},
     error::{Error, Result},
     index::{
-        Deleted, NewItem, PictureRef, Written,
+        Deleted, ImageRef, NewItem, Written,
         rules::{admit_item, item_not_found, patched},
     },
 };
@@ -66,7 +66,7 @@ type SizedPoint = (PointStruct, usize);
 #[derive(Clone)]
 struct There {
     added: i64,
-    picture: Option<PictureRef>,
+    image: Option<ImageRef>,
 }
 
 impl QdrantCollection {
@@ -136,17 +136,17 @@ impl QdrantCollection {
         let mut last: HashMap<Uuid, usize> = HashMap::new();
         for (at, (Admitted { item, .. }, id)) in items.iter().zip(ids).enumerate() {
             let before = there.get(id).cloned();
-            let kept = item.picture.as_ref().map(|picture| &picture.key);
-            let replaced = before.as_ref().and_then(|before| before.picture.clone());
-            let orphan = replaced.filter(|picture| Some(&picture.key) != kept);
+            let kept = item.image.as_ref().map(|image| &image.key);
+            let replaced = before.as_ref().and_then(|before| before.image.clone());
+            let orphan = replaced.filter(|image| Some(&image.key) != kept);
             answers.push(Written { created: before.is_none(), orphan });
             let added = before.map_or(first + at as i64, |before| before.added);
-            there.insert(*id, There { added, picture: item.picture.clone() });
+            there.insert(*id, There { added, image: item.image.clone() });
             last.insert(*id, at);
         }
-        // of two equal ids, the first may have ousted a picture that the last names again
+        // of two equal ids, the first may have ousted an image that the last names again
         for (answer, id) in answers.iter_mut().zip(ids) {
-            let kept = there.get(id).and_then(|there| there.picture.as_ref()).map(|picture| &picture.key);
+            let kept = there.get(id).and_then(|there| there.image.as_ref()).map(|image| &image.key);
             answer.orphan.take_if(|orphan| Some(&orphan.key) == kept);
         }
         let mut points = Vec::with_capacity(last.len());
@@ -159,7 +159,7 @@ impl QdrantCollection {
                 vector: &admitted.vector,
                 metadata: &admitted.item.metadata,
                 fields: &admitted.fields,
-                picture: admitted.item.picture.as_ref(),
+                image: admitted.item.image.as_ref(),
                 added: there.get(id).map_or(first, |there| there.added),
                 written: first + at as i64,
             };
@@ -171,12 +171,12 @@ impl QdrantCollection {
     /// What is there of these items.
     async fn there(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, There>> {
         let mut found = HashMap::new();
-        for (id, payload) in self.payloads(ids, &[ADDED, WRITTEN, PICTURE, MEDIA_TYPE]).await? {
+        for (id, payload) in self.payloads(ids, &[ADDED, WRITTEN, IMAGE, MEDIA_TYPE]).await? {
             if let Some(written) = integer_of(&payload, WRITTEN) {
                 self.shared.clock.observe(written);
             }
             let added = integer_of(&payload, ADDED).unwrap_or_default();
-            found.insert(id, There { added, picture: picture_of(&payload) });
+            found.insert(id, There { added, image: image_of(&payload) });
         }
         Ok(found)
     }
@@ -246,7 +246,7 @@ impl QdrantCollection {
     pub(super) async fn remove(&self, ids: &[ItemId]) -> Result<Deleted> {
         let distinct: HashSet<Uuid> = ids.iter().map(uuid_of).collect();
         let there = self.there(&distinct.into_iter().collect::<Vec<_>>()).await?;
-        let there: Vec<_> = there.into_iter().map(|(id, there)| (id, there.picture)).collect();
+        let there: Vec<_> = there.into_iter().map(|(id, there)| (id, there.image)).collect();
         self.delete_chunks(there, None).await
     }
 
@@ -258,7 +258,7 @@ impl QdrantCollection {
                 filter: translate(Some(filter)),
                 limit: Some(REQUEST_ITEMS as u32),
                 offset,
-                with_payload: only(&[PICTURE, MEDIA_TYPE]),
+                with_payload: only(&[IMAGE, MEDIA_TYPE]),
                 with_vectors: vectors(false),
                 ..ScrollPoints::default()
             };
@@ -268,9 +268,7 @@ impl QdrantCollection {
             });
             let answer = answer.await?;
             let found = answer.result.into_iter();
-            there.extend(
-                found.filter_map(|point| Some((uuid_of_point(point.id.as_ref())?, picture_of(&point.payload)))),
-            );
+            there.extend(found.filter_map(|point| Some((uuid_of_point(point.id.as_ref())?, image_of(&point.payload)))));
             offset = answer.next_page_offset;
             if offset.is_none() {
                 return self.delete_chunks(there, Some(filter)).await;
@@ -279,7 +277,7 @@ impl QdrantCollection {
     }
 
     /// Deletes these points; with a filter, those that still pass it.
-    async fn delete_chunks(&self, points: Vec<(Uuid, Option<PictureRef>)>, filter: Option<&Filter>) -> Result<Deleted> {
+    async fn delete_chunks(&self, points: Vec<(Uuid, Option<ImageRef>)>, filter: Option<&Filter>) -> Result<Deleted> {
         let mut deleted = Deleted::default();
         for chunk in points.chunks(REQUEST_ITEMS) {
             let ids: Vec<Uuid> = chunk.iter().map(|(id, _)| *id).collect();
@@ -301,7 +299,7 @@ impl QdrantCollection {
             done(answer.await?.result)?;
             self.known.count_write();
             deleted.count += chunk.len() as u64;
-            deleted.orphans.extend(chunk.iter().filter_map(|(_, picture)| picture.clone()));
+            deleted.orphans.extend(chunk.iter().filter_map(|(_, image)| image.clone()));
         }
         Ok(deleted)
     }

@@ -1,4 +1,4 @@
-//! Autoencoders: an encoder and a decoder with a latent between them, or one graph from picture to picture.
+//! Autoencoders: an encoder and a decoder with a latent between them, or one graph from image to image.
 
 use super::{Capability, GraphRole, Rules, require_any_output, require_graph, require_outputs};
 use crate::model::Manifest;

@@ -1,4 +1,4 @@
-//! Masked autoencoders: an encoder that sees the whole picture, and a graph that fills hidden patches in.
+//! Masked autoencoders: an encoder that sees the whole image, and a graph that fills hidden patches in.
 
 use super::{Capability, GraphRole, Rules, require_any_output, require_graph};
 use crate::model::Manifest;

@@ -41,7 +41,7 @@ fn without_a_class_token_all_tokens_are_patches() {
 }
 
 #[test]
-fn a_class_token_is_seen_for_every_grid_of_the_pictures_aspect_ratio() {
+fn a_class_token_is_seen_for_every_grid_of_the_images_aspect_ratio() {
     let spec = head(Pooling::Mean, &[5, 2]).spec;
     for (width, height, patch) in [(224, 224, 16), (224, 224, 14), (64, 32, 8), (96, 64, 32), (8, 8, 8)] {
         let source = Source { at: 0, shape: &[0, 2], width, height };

@@ -13,7 +13,7 @@ use crate::{
     runtime::{Axis, GraphInfo, Port},
 };
 
-/// The picture's side where neither a graph nor a processor tells it.
+/// The image's side where neither a graph nor a processor tells it.
 const USUAL_SIDE: usize = 224;
 
 /// An ONNX file that could be opened.
@@ -30,7 +30,7 @@ struct Guess<'a> {
     /// Role → name in the graph.
     inputs: Vec<(&'static str, &'a str)>,
     outputs: Vec<(&'static str, &'a str)>,
-    picture: &'a Port,
+    image: &'a Port,
     /// Patches of the mask, for a graph that takes one and says how many.
     mask_length: Option<usize>,
 }
@@ -56,12 +56,12 @@ pub(super) fn manifest(folder: &Path, found: &[Found<'_>]) -> Result<String, Str
         .map(|(_, guess)| guess)
         .collect();
     let Some(first) = chosen.iter().find(|guess| guess.role != GraphRole::Decoder).or(chosen.first()) else {
-        return Err("no graph takes a picture [batch, channels, height, width] or gives one".to_owned());
+        return Err("no graph takes an image [batch, channels, height, width] or gives one".to_owned());
     };
     let family = family(&chosen);
     let processor = Processor::beside(folder);
     let mut text = String::new();
-    write(&mut text, family, &chosen, first.picture, processor.as_ref());
+    write(&mut text, family, &chosen, first.image, processor.as_ref());
     for other in others {
         // writing to a string cannot fail, here and below
         let _ = writeln!(text, "\n# {other} seems to be another build of one of these: see [variants]");
@@ -72,33 +72,30 @@ pub(super) fn manifest(folder: &Path, found: &[Found<'_>]) -> Result<String, Str
 fn guess<'a>(found: &'a Found<'_>) -> Option<Guess<'a>> {
     let Found { file, info } = found;
     let looks = |port: &Port| port.shape.len() == 4 && matches!(port.shape[1], Axis::Fixed(1 | 3) | Axis::Dynamic(_));
-    let picture_out = info.outputs.iter().find(|port| looks(port));
-    let guess =
-        |role, inputs, outputs, picture| Some(Guess { role, file, inputs, outputs, picture, mask_length: None });
+    let image_out = info.outputs.iter().find(|port| looks(port));
+    let guess = |role, inputs, outputs, image| Some(Guess { role, file, inputs, outputs, image, mask_length: None });
     match &info.inputs[..] {
         [one, two] => {
-            let (picture, mask) = if looks(one) { (one, two) } else { (two, one) };
-            let out = picture_out.filter(|_| looks(picture) && mask.shape.len() == 2)?;
+            let (image, mask) = if looks(one) { (one, two) } else { (two, one) };
+            let out = image_out.filter(|_| looks(image) && mask.shape.len() == 2)?;
             let part = if mask.name.contains("noise") { "noise" } else { "mask" };
-            let inputs = vec![("image", picture.name.as_str()), (part, mask.name.as_str())];
+            let inputs = vec![("image", image.name.as_str()), (part, mask.name.as_str())];
             let mask_length = if let Axis::Fixed(length) = mask.shape[1] { Some(length) } else { None };
-            let masked = guess(GraphRole::Masked, inputs, vec![("image", &out.name)], picture)?;
+            let masked = guess(GraphRole::Masked, inputs, vec![("image", &out.name)], image)?;
             Some(Guess { mask_length, ..masked })
         }
         [latent] if !looks(latent) || file.contains("decoder") => {
-            let picture = picture_out.filter(|_| matches!(latent.shape.len(), 2 | 4))?;
-            guess(GraphRole::Decoder, vec![("latent", &latent.name)], vec![("image", &picture.name)], picture)
+            let image = image_out.filter(|_| matches!(latent.shape.len(), 2 | 4))?;
+            guess(GraphRole::Decoder, vec![("latent", &latent.name)], vec![("image", &image.name)], image)
         }
-        [picture] => match picture_out.filter(|out| out.shape[1..] == picture.shape[1..]) {
-            Some(out) => {
-                guess(GraphRole::Autoencoder, vec![("image", &picture.name)], vec![("image", &out.name)], picture)
-            }
+        [image] => match image_out.filter(|out| out.shape[1..] == image.shape[1..]) {
+            Some(out) => guess(GraphRole::Autoencoder, vec![("image", &image.name)], vec![("image", &out.name)], image),
             None => {
                 let outputs = encoder_outputs(info);
                 if outputs.is_empty() {
                     return None;
                 }
-                guess(GraphRole::Encoder, vec![("image", &picture.name)], outputs, picture)
+                guess(GraphRole::Encoder, vec![("image", &image.name)], outputs, image)
             }
         },
         _ => None,
@@ -137,8 +134,8 @@ fn family(guesses: &[&Guess<'_>]) -> Family {
     }
 }
 
-fn write(text: &mut String, family: Family, guesses: &[&Guess<'_>], picture: &Port, processor: Option<&Processor>) {
-    let fixed = |at: usize| if let Some(Axis::Fixed(size)) = picture.shape.get(at) { Some(*size) } else { None };
+fn write(text: &mut String, family: Family, guesses: &[&Guess<'_>], image: &Port, processor: Option<&Processor>) {
+    let fixed = |at: usize| if let Some(Axis::Fixed(size)) = image.shape.get(at) { Some(*size) } else { None };
     let told = processor.and_then(Processor::size);
     let height = fixed(2).or(told.map(|(_, height)| height)).unwrap_or(USUAL_SIDE);
     let width = fixed(3).or(told.map(|(width, _)| width)).unwrap_or(USUAL_SIDE);

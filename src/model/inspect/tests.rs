@@ -76,7 +76,7 @@ fn graphs_without_a_manifest_get_one_of_their_family() {
         ("tiny-mae", Family::MaskedAutoencoder, &[GraphRole::Encoder, GraphRole::Masked]),
     ] {
         let folder = bare(fixture);
-        // golden pictures were made with a preprocessing that nothing here tells
+        // golden images were made with a preprocessing that nothing here tells
         let _ = std::fs::remove_file(folder.path().join("golden.npz"));
         let manifest = proposed(folder.path());
         assert_eq!((manifest.family, &manifest.roles()[..]), (family, roles), "{fixture}");
@@ -128,7 +128,7 @@ fn a_path_without_anything_is_refused() {
 fn a_file_that_is_no_graph_is_told_and_nothing_is_proposed() {
     let inspection = report(&data("broken/not-onnx/encoder.onnx"));
     assert!(!inspection.is_sound() && inspection.proposed_manifest().is_none());
-    assert_says(&inspection, &["cannot be opened: it is not an ONNX model", "problem: no graph takes a picture"]);
+    assert_says(&inspection, &["cannot be opened: it is not an ONNX model", "problem: no graph takes an image"]);
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn reconstruction(root: &mut Section, graphs: &Graphs) -> Values {
     let values = section.optional("values").unwrap_or_default();
     root.absorb(section);
     if !graphs.is_empty() && !graphs.keys().any(|role| role.outputs().contains(&"image")) {
-        root.complain("[reconstruction] is for models with a graph that gives a picture; this one has none");
+        root.complain("[reconstruction] is for models with a graph that gives an image; this one has none");
     }
     values
 }

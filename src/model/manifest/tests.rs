@@ -192,7 +192,7 @@ fn roles_and_graphs_that_a_family_does_not_have_are_refused() {
 }
 
 #[test]
-fn a_mask_is_bound_once_and_patches_divide_the_picture() {
+fn a_mask_is_bound_once_and_patches_divide_the_image() {
     let masked = |inputs: &str, patch: u32| {
         LEAST.replace("contrastive", "masked-autoencoder")
             + &format!("[graphs.masked]\nfile = \"m.onnx\"\ninputs = {inputs}\noutputs = {{ image = \"y\" }}\n")

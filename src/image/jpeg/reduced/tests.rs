@@ -38,7 +38,7 @@ fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64
 }
 
-/// The mean of the pixels that become one, of a whole picture.
+/// The mean of the pixels that become one, of a whole image.
 fn averaged(whole: &Decoded, factor: u32) -> Vec<u8> {
     let (width, height, factor) = (whole.width as usize, whole.height as usize, factor as usize);
     let channels = usize::from(whole.channels);

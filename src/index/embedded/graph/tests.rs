@@ -117,7 +117,7 @@ impl Bench {
                 id: id(at),
                 vector: self.vector(),
                 metadata: json!({"third": at % 3 == 0, "at": at}).as_object().cloned().unwrap(),
-                picture: None,
+                image: None,
             })
             .collect();
         self.items().await.upsert(items).await.unwrap();
@@ -289,7 +289,7 @@ async fn an_item_written_again_as_it_was_keeps_its_node() {
     let items = bench.items().await;
     let stored = items.get(&id(5)).await.unwrap();
     let vector = Embedding::new(stored.vector).unwrap();
-    items.upsert(vec![NewItem { id: id(5), vector, metadata: stored.metadata, picture: None }]).await.unwrap();
+    items.upsert(vec![NewItem { id: id(5), vector, metadata: stored.metadata, image: None }]).await.unwrap();
     assert_eq!((bench.pending(), bench.nodes()), (Some(0), 100));
 }
 
@@ -418,12 +418,7 @@ async fn searches_and_writes_go_on_while_the_keeper_works() {
     let mut vector = move || Embedding::new((0..DIMENSION).map(|_| random.random_range(-1.0..1.0)).collect()).unwrap();
     for round in 0..60 {
         let batch: Vec<_> = (0..20)
-            .map(|at| NewItem {
-                id: id(round * 13 + at),
-                vector: vector(),
-                metadata: Default::default(),
-                picture: None,
-            })
+            .map(|at| NewItem { id: id(round * 13 + at), vector: vector(), metadata: Default::default(), image: None })
             .collect();
         items.upsert(batch.clone()).await.unwrap();
         items.delete(vec![id(round * 5)]).await.unwrap();

@@ -20,7 +20,7 @@ impl Processor {
         self.0[key].as_bool().unwrap_or(default)
     }
 
-    /// Width and height of the pictures that come out, where they are told.
+    /// Width and height of the images that come out, where they are told.
     pub(super) fn size(&self) -> Option<(usize, usize)> {
         let crop = self.does("do_center_crop", false).then(|| both_sides(&self.0["crop_size"])).flatten();
         crop.or_else(|| both_sides(&self.0["size"]))

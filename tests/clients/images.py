@@ -1,4 +1,4 @@
-"""Pictures the tests draw themselves, and the ways to send them."""
+"""Images the tests draw themselves, and the ways to send them."""
 
 import base64
 import io
@@ -17,39 +17,39 @@ def draw(width, height, seed):
     corners = random.integers(0, 256, size=(3, 3))
     ramp = corners[0] + (corners[1] - corners[0]) * (x / width)[..., None] + (corners[2] - corners[0]) * (y / height)[..., None]
     noisy = ramp + random.normal(0, 6, size=ramp.shape)
-    picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
+    image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+    pen = ImageDraw.Draw(image)
     for shape in (pen.ellipse, pen.rectangle, pen.ellipse):
         left, right = np.sort(random.integers(0, width, size=2))
         top, bottom = np.sort(random.integers(0, height, size=2))
         shape([int(left), int(top), int(right), int(bottom)], fill=tuple(int(v) for v in random.integers(0, 256, size=3)))
-    return picture
+    return image
 
 
 def drawn():
-    """One picture for each size, and one each in the other colour modes a PNG can have."""
-    pictures = [draw(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
-    pictures.append(draw(50, 41, 100).convert("L"))
-    pictures.append(draw(50, 41, 101).quantize(64))
+    """One image for each size, and one each in the other colour modes a PNG can have."""
+    images = [draw(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
+    images.append(draw(50, 41, 100).convert("L"))
+    images.append(draw(50, 41, 101).quantize(64))
     transparent = draw(50, 41, 102).convert("RGBA")
     transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
-    pictures.append(transparent)
-    return pictures
+    images.append(transparent)
+    return images
 
 
-def encoded(picture, format="PNG", **options):
-    """The bytes of the picture as a file."""
+def encoded(image, format="PNG", **options):
+    """The bytes of the image as a file."""
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
-def data_uri(picture):
-    return "data:image/png;base64," + base64.b64encode(encoded(picture)).decode()
+def data_uri(image):
+    return "data:image/png;base64," + base64.b64encode(encoded(image)).decode()
 
 
 def from_data_uri(uri):
-    """A picture out of an answer, as float values of height x width x channels in 0..1."""
+    """An image out of an answer, as float values of height x width x channels in 0..1."""
     head, _, body = uri.partition(",")
     assert head == "data:image/png;base64", head
     values = np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))).astype(np.float64) / 255

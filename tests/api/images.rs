@@ -1,11 +1,11 @@
-//! Pictures drawn for the tests, whole and damaged.
+//! Images drawn for the tests, whole and damaged.
 
 use std::io::Cursor;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ImageFormat, Rgb, RgbImage};
 
-/// A picture of waves that differ with the seed.
+/// An image of waves that differ with the seed.
 pub fn drawn(seed: u32) -> RgbImage {
     RgbImage::from_fn(16, 16, |x, y| {
         let wave = |step: u32| ((x * (3 + seed % 7) + y * (5 + step) + seed * 37 + step * 71) % 256) as u8;
@@ -13,9 +13,9 @@ pub fn drawn(seed: u32) -> RgbImage {
     })
 }
 
-fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    picture.write_to(&mut file, format).unwrap();
+    image.write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
@@ -27,7 +27,7 @@ pub fn jpeg(seed: u32) -> Vec<u8> {
     encoded(&drawn(seed), ImageFormat::Jpeg)
 }
 
-/// A square picture as a PNG.
+/// A square image as a PNG.
 pub fn painted(side: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     encoded(&RgbImage::from_fn(side, side, |x, y| Rgb(colour(x, y))), ImageFormat::Png)
 }
@@ -41,7 +41,7 @@ pub fn data_uri(file: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(file))
 }
 
-/// The picture of a seed as JSON requests carry it.
+/// The image of a seed as JSON requests carry it.
 pub fn uri(seed: u32) -> String {
     data_uri(&png(seed))
 }
@@ -83,6 +83,6 @@ pub fn file_of(uri: &serde_json::Value, media_type: &str) -> Vec<u8> {
 
 /// Width and height of a PNG.
 pub fn size_of(file: &[u8]) -> (u32, u32) {
-    let picture = image::load_from_memory_with_format(file, ImageFormat::Png).unwrap();
-    (picture.width(), picture.height())
+    let image = image::load_from_memory_with_format(file, ImageFormat::Png).unwrap();
+    (image.width(), image.height())
 }

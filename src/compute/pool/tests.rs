@@ -20,9 +20,9 @@ async fn a_job_runs_on_a_named_thread_and_answers() {
 #[tokio::test]
 async fn a_panic_is_an_internal_error_and_the_thread_serves_on() {
     let pool = pool(1);
-    let error = pool.run(|| -> u32 { panic!("a bad picture of {} pixels", 3) }).await.unwrap_err();
+    let error = pool.run(|| -> u32 { panic!("a bad image of {} pixels", 3) }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
-    assert!(error.message().contains("a bad picture of 3 pixels"), "{error}");
+    assert!(error.message().contains("a bad image of 3 pixels"), "{error}");
     assert_eq!(pool.run(|| 5).await.unwrap(), 5);
 }
 

@@ -1,4 +1,4 @@
-//! From a picture's bytes to what a model takes: decoded once, for any number of models.
+//! From an image's bytes to what a model takes: decoded once, for any number of models.
 
 use std::{
     sync::Arc,
@@ -18,22 +18,22 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// A picture as it came: its undecoded bytes, or why there are none.
-pub type Picture = Result<Bytes, Error>;
+/// An image as it came: its undecoded bytes, or why there are none.
+pub type Image = Result<Bytes, Error>;
 
-/// Pictures with no side above this decode faster than a change of thread costs.
+/// Images with no side above this decode faster than a change of thread costs.
 const INLINE_SIDE: u32 = 128;
 
 /// More bytes than this are not decoded on an async thread, whatever size they claim to have.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// Requests with more pictures than this leave the async threads however small the pictures are.
-const INLINE_PICTURES: usize = 4;
+/// Requests with more images than this leave the async threads however small the images are.
+const INLINE_IMAGES: usize = 4;
 
 /// The longer side of a stored thumbnail, in pixels.
 const THUMBNAIL_EDGE: u32 = 128;
 
-/// A picture as one model sees it.
+/// An image as one model sees it.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// At the model's size.
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
     pub(super) tensor: Row,
 }
 
-/// How many bytes of decoded pictures there may be at a time; taken picture by picture.
+/// How many bytes of decoded images there may be at a time; taken image by image.
 pub(super) struct DecodedBudget {
     room: Arc<Semaphore>,
     units: u32,
@@ -52,7 +52,7 @@ pub(super) struct DecodedBudget {
 /// Bytes in one permit: a semaphore counts to 2⁶¹ but takes at most 2³² at once.
 const UNIT: u64 = 1024;
 
-/// Room taken by one decoded picture, given back when it goes.
+/// Room taken by one decoded image, given back when it goes.
 pub(super) struct Room {
     bytes: i64,
     metrics: Arc<Metrics>,
@@ -76,7 +76,7 @@ impl DecodedBudget {
         if units > self.units {
             let limit = u64::from(self.units) * UNIT;
             let text =
-                format!("decoding the picture takes up to {bytes} bytes: limits.decoded_in_flight_bytes is {limit}");
+                format!("decoding the image takes up to {bytes} bytes: limits.decoded_in_flight_bytes is {limit}");
             return Err(Error::new(ErrorKind::ImageTooLarge, text));
         }
         let permit = within(deadline, Arc::clone(&self.room).acquire_many_owned(units))
@@ -92,31 +92,31 @@ impl DecodedBudget {
 pub(super) async fn within<T>(deadline: Instant, future: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(deadline.into(), future)
         .await
-        .map_err(|_| Error::deadline_exceeded("the deadline passed while the picture waited to be decoded"))
+        .map_err(|_| Error::deadline_exceeded("the deadline passed while the image waited to be decoded"))
 }
 
-/// How the work on a request's pictures is spread: given to each of them.
+/// How the work on a request's images is spread: given to each of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
     inline: bool,
 }
 
 impl Spread {
-    pub(super) const fn of(pictures: usize) -> Self {
-        Self { inline: pictures <= INLINE_PICTURES }
+    pub(super) const fn of(images: usize) -> Self {
+        Self { inline: images <= INLINE_IMAGES }
     }
 }
 
-/// One picture on its way through the CPU pool.
+/// One image on its way through the CPU pool.
 pub(super) struct Undecoded {
-    pub(super) picture: Picture,
+    pub(super) image: Image,
     pub(super) ticket: DecodeTicket,
     pub(super) spread: Spread,
-    /// What of the picture is to be stored.
+    /// What of the image is to be stored.
     pub(super) keep: StoreMode,
 }
 
-/// A picture that has been admitted and has room to be decoded.
+/// An image that has been admitted and has room to be decoded.
 pub(super) struct Opened {
     bytes: Bytes,
     header: image::Header,
@@ -128,7 +128,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// The picture as a model sees it.
+    /// The image as a model sees it.
     pub(super) fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
         let shrink = preprocessor.shrink(&self.header);
         preprocessor.pixels(self.decode(|had| had == shrink, shrink)?)
@@ -164,14 +164,14 @@ impl Opened {
     }
 }
 
-/// What a collection keeps of a picture.
+/// What a collection keeps of an image.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) bytes: Bytes,
     pub(super) media_type: &'static str,
 }
 
-/// A picture as each of several models sees it, decoded once.
+/// An image as each of several models sees it, decoded once.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) prepared: Vec<Prepared>,
@@ -179,20 +179,20 @@ pub(super) struct Decoded {
 }
 
 impl Service {
-    /// Admits pictures to be decoded, if that can be done before the deadline.
-    pub(super) fn admit_pictures(
+    /// Admits images to be decoded, if that can be done before the deadline.
+    pub(super) fn admit_images(
         &self,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         keep: StoreMode,
         deadline: Instant,
     ) -> Result<Vec<Undecoded>> {
-        let tickets = self.decoding.admit(&pictures, self.limits.image_pixels, deadline)?;
-        let spread = Spread::of(pictures.len());
-        let undecoded = |(picture, ticket)| Undecoded { picture, ticket, spread, keep };
-        Ok(pictures.into_iter().zip(tickets).map(undecoded).collect())
+        let tickets = self.decoding.admit(&images, self.limits.image_pixels, deadline)?;
+        let spread = Spread::of(images.len());
+        let undecoded = |(image, ticket)| Undecoded { image, ticket, spread, keep };
+        Ok(images.into_iter().zip(tickets).map(undecoded).collect())
     }
 
-    /// Decodes a picture and prepares it for each of the models, in their order.
+    /// Decodes an image and prepares it for each of the models, in their order.
     pub(super) async fn prepare(&self, ctx: &Context, from: Undecoded, models: Vec<Arc<Model>>) -> Result<Decoded> {
         let keep = from.keep;
         let longest = models.iter().map(|model| side(model)).max().unwrap_or(0);
@@ -203,15 +203,15 @@ impl Service {
         self.open(ctx, from, longest, prepare).await
     }
 
-    /// Makes room for a picture and does `work` with it, whose results have this longer side; off the async threads
+    /// Makes room for an image and does `work` with it, whose results have this longer side; off the async threads
     /// unless both are small.
     pub(super) async fn open<T, F>(&self, ctx: &Context, from: Undecoded, side: u32, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Opened) -> Result<T> + Send + 'static,
     {
-        let Undecoded { picture, ticket, spread, keep: _ } = from;
-        let bytes = picture?;
+        let Undecoded { image, ticket, spread, keep: _ } = from;
+        let bytes = image?;
         let max_pixels = self.limits.image_pixels;
         let header = image::probe(&bytes, max_pixels)?;
         // beside the decoded pixels there may be a copy turned upright in the model's colours
@@ -240,10 +240,10 @@ impl Service {
     /// [`Service::prepare`] for a single model, with nothing kept.
     pub(super) async fn prepare_one(&self, ctx: &Context, from: Undecoded, model: &Arc<Model>) -> Result<Prepared> {
         let mut decoded = self.prepare(ctx, from, vec![Arc::clone(model)]).await?;
-        decoded.prepared.pop().ok_or_else(|| Error::internal("a picture was prepared for no model"))
+        decoded.prepared.pop().ok_or_else(|| Error::internal("an image was prepared for no model"))
     }
 
-    /// Runs work on pictures of this longer side off the async threads, unless it is too small to be worth the way.
+    /// Runs work on images of this longer side off the async threads, unless it is too small to be worth the way.
     pub(super) async fn on_pool<T, F>(&self, side: u32, spread: Spread, work: F) -> Result<T>
     where
         T: Send + 'static,

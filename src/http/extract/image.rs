@@ -1,4 +1,4 @@
-//! A picture P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`; and lists of them.
+//! An image P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`; and lists of them.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::misfit::{MAX_ELEMENTS, misfits, too_many};
 use crate::{
     error::{Error, ErrorKind, Result},
-    service::Picture,
+    service::Image,
 };
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -25,16 +25,16 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// A picture as JSON documents describe it.
+/// An image as JSON documents describe it.
 #[derive(ToSchema)]
-#[schema(title = "Picture")]
+#[schema(title = "Image")]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it is read by a visitor and stands here for the documentation")]
-pub enum PictureSchema {
+pub enum ImageSchema {
     /// `data:image/png;base64,…` or the base64 alone, standard or URL-safe.
     Text(String),
     Base64 {
-        /// Base64 of the picture's file.
+        /// Base64 of the image's file.
         b64: String,
     },
     Url {
@@ -43,44 +43,44 @@ pub enum PictureSchema {
     },
 }
 
-/// A picture as it stands in a body; why it cannot be read is the item's error, not the request's.
-pub(super) struct JsonPicture(pub(super) Picture);
+/// An image as it stands in a body; why it cannot be read is the item's error, not the request's.
+pub(super) struct JsonImage(pub(super) Image);
 
-impl<'de> Deserialize<'de> for JsonPicture {
+impl<'de> Deserialize<'de> for JsonImage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PictureVisitor { names: &["b64", "url"] }).map(Self)
+        deserializer.deserialize_any(ImageVisitor { names: &["b64", "url"] }).map(Self)
     }
 }
 
-struct PictureVisitor {
+struct ImageVisitor {
     names: &'static [&'static str],
 }
 
-impl PictureVisitor {
-    fn misfit(&self) -> Picture {
-        Err(Error::invalid_request("not a picture: that is a data URI, base64, {\"b64\": …} or {\"url\": …}"))
+impl ImageVisitor {
+    fn misfit(&self) -> Image {
+        Err(Error::invalid_request("not an image: that is a data URI, base64, {\"b64\": …} or {\"url\": …}"))
     }
 
     fn unknown(&self, key: &str) -> Error {
-        Error::invalid_request(format!("a picture has no field `{key}`; known here: {}", self.names.join(", ")))
+        Error::invalid_request(format!("an image has no field `{key}`; known here: {}", self.names.join(", ")))
     }
 }
 
-impl<'de> Visitor<'de> for PictureVisitor {
-    type Value = Picture;
+impl<'de> Visitor<'de> for ImageVisitor {
+    type Value = Image;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture")
+        f.write_str("an image")
     }
 
     misfits!(scalars, numbers, list);
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Picture, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Image, E> {
         Ok(of_text(text))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Picture, A::Error> {
-        let (mut picture, mut fault) = (None, None);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Image, A::Error> {
+        let (mut image, mut fault) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             let found = match key.as_str() {
                 name if !self.names.contains(&name) => {
@@ -96,56 +96,56 @@ impl<'de> Visitor<'de> for PictureVisitor {
                     map.next_value::<IgnoredAny>()?;
                     Err(no_text())
                 }
-                _ => map.next_value::<JsonPicture>()?.0,
+                _ => map.next_value::<JsonImage>()?.0,
             };
-            if picture.replace(found).is_some() {
-                fault.get_or_insert_with(|| Error::invalid_request("a picture is given once: as b64 or as url"));
+            if image.replace(found).is_some() {
+                fault.get_or_insert_with(|| Error::invalid_request("an image is given once: as b64 or as url"));
             }
         }
-        Ok(fault.map_or_else(|| picture.unwrap_or_else(|| self.misfit()), Err))
+        Ok(fault.map_or_else(|| image.unwrap_or_else(|| self.misfit()), Err))
     }
 }
 
-/// A list of pictures, or why it is none.
-pub(super) struct JsonPictures(pub(super) Result<Vec<Picture>>);
+/// A list of images, or why it is none.
+pub(super) struct JsonImages(pub(super) Result<Vec<Image>>);
 
-impl<'de> Deserialize<'de> for JsonPictures {
+impl<'de> Deserialize<'de> for JsonImages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PicturesVisitor).map(Self)
+        deserializer.deserialize_any(ImagesVisitor).map(Self)
     }
 }
 
-struct PicturesVisitor;
+struct ImagesVisitor;
 
-impl PicturesVisitor {
-    fn misfit(&self) -> Result<Vec<Picture>> {
-        Err(Error::invalid_request("not a list of pictures"))
+impl ImagesVisitor {
+    fn misfit(&self) -> Result<Vec<Image>> {
+        Err(Error::invalid_request("not a list of images"))
     }
 }
 
-impl<'de> Visitor<'de> for PicturesVisitor {
-    type Value = Result<Vec<Picture>>;
+impl<'de> Visitor<'de> for ImagesVisitor {
+    type Value = Result<Vec<Image>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of pictures")
+        f.write_str("a list of images")
     }
 
     misfits!(scalars, numbers, text, object);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut pictures = Vec::new();
-        while let Some(picture) = list.next_element::<JsonPicture>()? {
-            pictures.push(picture.0);
-            if pictures.len() > MAX_ELEMENTS {
+        let mut images = Vec::new();
+        while let Some(image) = list.next_element::<JsonImage>()? {
+            images.push(image.0);
+            if images.len() > MAX_ELEMENTS {
                 return too_many(&mut list).map(Err);
             }
         }
-        Ok(Ok(pictures))
+        Ok(Ok(images))
     }
 }
 
 /// OpenAI's `input`: one element or a list of them. A list of nothing but numbers is the tokens of one text.
-pub(super) struct JsonInputs(pub(super) Vec<Picture>);
+pub(super) struct JsonInputs(pub(super) Vec<Image>);
 
 impl<'de> Deserialize<'de> for JsonInputs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -156,68 +156,68 @@ impl<'de> Deserialize<'de> for JsonInputs {
 struct InputsVisitor;
 
 impl InputsVisitor {
-    fn misfit(&self) -> Vec<Picture> {
+    fn misfit(&self) -> Vec<Image> {
         vec![Err(no_text())]
     }
 }
 
 impl<'de> Visitor<'de> for InputsVisitor {
-    type Value = Vec<Picture>;
+    type Value = Vec<Image>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture or a list of pictures")
+        f.write_str("an image or a list of images")
     }
 
     misfits!(numbers);
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<Picture>, E> {
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<Image>, E> {
         Ok(self.misfit())
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Vec<Picture>, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Vec<Image>, E> {
         Ok(Vec::new())
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Picture>, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Image>, E> {
         Ok(vec![of_text(text)])
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Picture>, A::Error> {
-        InputVisitor.visit_map(map).map(|input| vec![input.picture()])
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Image>, A::Error> {
+        InputVisitor.visit_map(map).map(|input| vec![input.image()])
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Picture>, A::Error> {
-        let mut pictures = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Image>, A::Error> {
+        let mut images = Vec::new();
         let mut tokens = true;
         while let Some(input) = list.next_element::<JsonInput>()? {
             tokens &= matches!(input, JsonInput::Number);
-            pictures.push(input.picture());
-            if pictures.len() > MAX_ELEMENTS && !tokens {
+            images.push(input.image());
+            if images.len() > MAX_ELEMENTS && !tokens {
                 return too_many(&mut list).map(|error| vec![Err(error)]);
             }
             // the tokens of one text are one input, however many they are
             if tokens {
-                pictures.truncate(1);
+                images.truncate(1);
             }
         }
         if tokens {
-            pictures.truncate(1);
+            images.truncate(1);
         }
-        Ok(pictures)
+        Ok(images)
     }
 }
 
-/// An element of `input`, where clients have more names for a picture, and may send text.
+/// An element of `input`, where clients have more names for an image, and may send text.
 enum JsonInput {
-    Picture(Picture),
+    Image(Image),
     /// A token of a text.
     Number,
 }
 
 impl JsonInput {
-    fn picture(self) -> Picture {
+    fn image(self) -> Image {
         match self {
-            Self::Picture(picture) => picture,
+            Self::Image(image) => image,
             Self::Number => Err(no_text()),
         }
     }
@@ -233,7 +233,7 @@ struct InputVisitor;
 
 impl InputVisitor {
     fn misfit(&self) -> JsonInput {
-        JsonInput::Picture(Err(no_text()))
+        JsonInput::Image(Err(no_text()))
     }
 }
 
@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = JsonInput;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture")
+        f.write_str("an image")
     }
 
     misfits!(scalars, list);
@@ -259,25 +259,25 @@ impl<'de> Visitor<'de> for InputVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonInput, E> {
-        Ok(JsonInput::Picture(of_text(text)))
+        Ok(JsonInput::Image(of_text(text)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JsonInput, A::Error> {
         let names = &["image", "b64", "bytes", "url", "text"];
-        PictureVisitor { names }.visit_map(map).map(JsonInput::Picture)
+        ImageVisitor { names }.visit_map(map).map(JsonInput::Image)
     }
 }
 
 fn no_text() -> Error {
-    Error::invalid_request("the models here take pictures, as data URIs or base64, and neither text nor tokens")
+    Error::invalid_request("the models here take images, as data URIs or base64, and neither text nor tokens")
 }
 
 fn no_urls() -> Error {
-    Error::new(ErrorKind::Forbidden, "pictures are not fetched from URLs here; send the bytes")
+    Error::new(ErrorKind::Forbidden, "images are not fetched from URLs here; send the bytes")
 }
 
 /// The bytes of a data URI or of base64.
-fn of_text(text: &str) -> Picture {
+fn of_text(text: &str) -> Image {
     let has = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if has("http://") || has("https://") {
         return Err(no_urls());
@@ -293,12 +293,12 @@ fn of_text(text: &str) -> Picture {
     }
 }
 
-fn of_base64(text: &str) -> Picture {
+fn of_base64(text: &str) -> Image {
     let decoded = if text.contains(['\r', '\n']) { decode(&text.replace(['\r', '\n'], "")) } else { decode(text) };
     match decoded {
-        Ok(bytes) if bytes.is_empty() => Err(Error::invalid_request("the picture is empty")),
+        Ok(bytes) if bytes.is_empty() => Err(Error::invalid_request("the image is empty")),
         Ok(bytes) => Ok(Bytes::from(bytes)),
-        Err(error) => Err(Error::invalid_request(format!("the picture is neither a data URI nor base64: {error}"))),
+        Err(error) => Err(Error::invalid_request(format!("the image is neither a data URI nor base64: {error}"))),
     }
 }
 
@@ -310,12 +310,12 @@ fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
 mod tests {
     use super::*;
 
-    fn picture(json: &str) -> Picture {
-        serde_json::from_str::<JsonPicture>(json).unwrap().0
+    fn image(json: &str) -> Image {
+        serde_json::from_str::<JsonImage>(json).unwrap().0
     }
 
     #[test]
-    fn a_picture_is_read_from_every_form() {
+    fn an_image_is_read_from_every_form() {
         for json in [
             r#""-_8""#,
             r#""+/8=""#,
@@ -326,7 +326,7 @@ mod tests {
             r#"{"b64": "+/8="}"#,
             r#"{"b64": "data:;base64,+/8="}"#,
         ] {
-            assert_eq!(picture(json).unwrap(), &[0xfb, 0xff][..], "{json}");
+            assert_eq!(image(json).unwrap(), &[0xfb, 0xff][..], "{json}");
         }
     }
 
@@ -340,12 +340,12 @@ mod tests {
             (r#"{"url": "https://example.org/a.png"}"#, ErrorKind::Forbidden),
             (r#""https://example.org/a.png""#, ErrorKind::Forbidden),
         ] {
-            assert_eq!(picture(json).unwrap_err().kind(), kind, "{json}");
+            assert_eq!(image(json).unwrap_err().kind(), kind, "{json}");
         }
     }
 
     #[test]
-    fn what_is_no_picture_at_all_is_the_items_error_too() {
+    fn what_is_no_image_at_all_is_the_items_error_too() {
         for json in [
             "5",
             "-1.5",
@@ -358,9 +358,9 @@ mod tests {
             r#"{"b64": [1, {"a": 2}]}"#,
             r#"{"b64": "AA", "size": {"w": 1}}"#,
         ] {
-            assert_eq!(picture(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
+            assert_eq!(image(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
         }
-        assert!(serde_json::from_str::<JsonPicture>("[1").is_err());
+        assert!(serde_json::from_str::<JsonImage>("[1").is_err());
     }
 
     #[test]
