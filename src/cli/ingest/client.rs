@@ -181,7 +181,7 @@ impl Api {
     pub(super) async fn add(&self, uploads: &[&Upload]) -> Result<Added, Trouble> {
         let mut form = Form::new();
         for upload in uploads {
-            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("image");
+            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("upload");
             let metadata = Value::Object(upload.metadata.clone()).to_string();
             form = form.part("image", part).text("id", upload.id.to_string()).text("metadata", metadata);
         }
