@@ -1,4 +1,5 @@
-//! Holds the direction of the arrows between rooms: an import that runs back up fails here.
+//! Holds the direction of the arrows between rooms. A room is a module, an arrow is an import: one that is not in the
+//! table fails here, and so does a permission in the table that nothing uses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,38 +12,44 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Anyone may use these.
+/// Every room may use these.
 const LEAVES: [&str; 10] =
-    ["admission", "compute", "domain", "error", "config", "memory", "simd", "telemetry", "threads", "tls"];
+    ["admission", "compute", "config", "domain", "error", "memory", "simd", "telemetry", "threads", "tls"];
 
-/// Which rooms a room may import besides the leaves and itself.
-const ARROWS: [(&str, &[&str]); 23] = [
-    ("admission", &[]),
-    ("compute", &[]),
-    ("domain", &[]),
+/// The rooms that a leaf may use all the same: each one's own ground.
+const LEAF_ARROWS: [(&str, &[&str]); 10] = [
+    ("admission", &["error", "telemetry"]),
+    ("compute", &["error"]),
+    ("config", &["domain", "error", "telemetry"]),
+    ("domain", &["error"]),
     ("error", &[]),
-    ("config", &[]),
-    ("simd", &[]),
-    ("telemetry", &[]),
     ("memory", &[]),
+    ("simd", &[]),
+    ("telemetry", &["error", "threads"]),
     ("threads", &[]),
     ("tls", &[]),
+];
+
+/// The rooms that a room may import besides the leaves and itself. An inner room stands with its whole path; what
+/// remains of the room around it is a room of its own.
+const ARROWS: [(&str, &[&str]); 14] = [
     ("runtime", &[]),
     ("batch", &["runtime"]),
     ("image", &[]),
     ("model", &["batch", "runtime", "image"]),
-    ("anomaly", &["image", "batch"]),
+    ("anomaly", &["image"]),
     ("index", &[]),
     ("statistics", &[]),
     ("store", &["index"]),
     ("service", &["model", "anomaly", "index", "statistics", "store", "image", "batch"]),
     ("http", &["service", "model", "anomaly", "index", "image"]),
-    ("app", &["http", "service", "model", "index", "store", "image", "batch", "runtime"]),
+    ("app", &["http", "service", "model", "index", "store", "batch", "runtime"]),
     ("cli", &["app", "http", "model"]),
     ("main", &["cli", "runtime"]),
+    ("lib", &[]),
 ];
 
-/// Crates that only one room may name.
+/// Crates that one room alone may name.
 const KEPT_INSIDE: [(&str, &str); 12] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
@@ -59,37 +66,45 @@ const KEPT_INSIDE: [(&str, &str); 12] = [
 ];
 
 #[test]
-fn no_arrow_between_rooms_runs_back_up() {
-    let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
-    let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let room = room_of(&path);
-        if room == "lib" {
-            continue;
-        }
-        let targets = allowed.get(room.as_str()).unwrap_or_else(|| panic!("{room} is not in the table of rooms"));
-        for target in imports(&text) {
-            let fine = target == room || LEAVES.contains(&target.as_str()) || targets.contains(&target.as_str());
-            if !fine {
-                wrong.push(format!("{}: {room} → {target}", path.display()));
+fn every_arrow_between_rooms_is_in_the_table_and_every_permission_is_used() {
+    let rooms = Rooms::of_the_table();
+    let mut forbidden = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    for source in sources() {
+        let from = rooms.of(&source.module).unwrap_or_else(|| panic!("{} is in no room", source.path.display()));
+        for path in source.paths() {
+            let Some(to) = rooms.of(&path).filter(|to| *to != from) else { continue };
+            if rooms.allows(from, to) {
+                used.insert((from, to));
+            } else {
+                forbidden.insert(format!("{}: {from} → {to} by {}", source.path.display(), path.join("::")));
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows against the direction:\n{}", wrong.join("\n"));
+    let unused: Vec<_> = rooms.permissions().filter(|permission| !used.contains(permission)).collect();
+    let forbidden: Vec<_> = forbidden.into_iter().collect();
+    assert!(forbidden.is_empty(), "arrows that are not in the table:\n{}", forbidden.join("\n"));
+    assert!(unused.is_empty(), "permissions that nothing uses: {unused:?}");
 }
 
 #[test]
-fn each_foreign_engine_is_named_in_its_room_only() {
-    let mut wrong = Vec::new();
-    for (path, text) in sources() {
+fn each_foreign_engine_is_named_in_its_room_and_only_there() {
+    let (mut wrong, mut at_home) = (Vec::new(), BTreeSet::new());
+    for source in sources() {
+        let heads = source.heads();
         for (name, home) in KEPT_INSIDE {
-            let named = text.contains(&format!("use {name}::")) || words_before_path(&text).contains(name);
-            if named && !path.starts_with(home) {
-                wrong.push(format!("{} names {name}, which belongs to {home}", path.display()));
+            if heads.contains(name) {
+                if source.path.starts_with(home) {
+                    at_home.insert(name);
+                } else {
+                    wrong.push(format!("{} names {name}, which belongs to {home}", source.path.display()));
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let missing: Vec<_> = KEPT_INSIDE.iter().filter(|(name, _)| !at_home.contains(name)).collect();
+    assert!(missing.is_empty(), "crates that their room does not name: {missing:?}");
 }
 
 #[test]
@@ -98,17 +113,167 @@ fn main_only_boots() {
     assert!(lines < 80, "main.rs has {lines} lines");
 }
 
+#[test]
+fn relative_and_nested_imports_are_seen_as_the_modules_they_name() {
+    let text = "
+        // use crate::comment::Ignored;
+        use crate::{error::{Error, Result}, index};
+        use super::{super::runtime::Session, sibling as other};
+        fn f() -> crate::domain::Name { self::inner::g::<super::Up>() }
+        #[cfg(test)]
+        mod tests { use crate::only_in_tests::T; }
+    ";
+    let source = Source::new(PathBuf::from("src/batch/deep/worker.rs"), text);
+    let seen: BTreeSet<String> = source.paths().into_iter().map(|path| path.join("::")).collect();
+    let expected = [
+        "error::Error",
+        "error::Result",
+        "index",
+        "batch::runtime::Session",
+        "batch::deep::sibling",
+        "domain::Name",
+        "batch::deep::worker::inner::g",
+        "batch::deep::Up",
+    ];
+    assert_eq!(seen, expected.into_iter().map(str::to_owned).collect());
+    assert!(source.heads().contains("crate") && !source.heads().contains("inner"));
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn room_of(path: &Path) -> String {
-    let first = path.components().nth(1).unwrap().as_os_str().to_string_lossy();
-    first.trim_end_matches(".rs").to_owned()
+/// The table, with the modules that each room covers.
+struct Rooms {
+    arrows: BTreeMap<&'static str, &'static [&'static str]>,
 }
 
-/// Every source file with its text, without comments and unit tests.
-fn sources() -> Vec<(PathBuf, String)> {
+impl Rooms {
+    fn of_the_table() -> Self {
+        let arrows: BTreeMap<_, _> = ARROWS.into_iter().chain(LEAF_ARROWS).collect();
+        assert!(LEAVES.iter().all(|leaf| arrows.contains_key(leaf)), "every leaf says what it stands on");
+        Self { arrows }
+    }
+
+    /// The room of a module or an item: the longest in the table that its path begins with.
+    fn of(&self, path: &[String]) -> Option<&'static str> {
+        let covers = |room: &&&'static str| {
+            let parts: Vec<&str> = room.split('/').collect();
+            path.len() >= parts.len() && parts.iter().zip(path).all(|(part, name)| part == name)
+        };
+        self.arrows.keys().filter(covers).max_by_key(|room| room.len()).copied()
+    }
+
+    fn allows(&self, from: &str, to: &str) -> bool {
+        self.arrows[from].contains(&to) || LEAVES.contains(&to) && !LEAVES.contains(&from)
+    }
+
+    fn permissions(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        self.arrows.iter().flat_map(|(from, to)| to.iter().map(move |to| (*from, *to)))
+    }
+}
+
+/// A source file, without its comments and its unit tests.
+struct Source {
+    path: PathBuf,
+    /// The path of the module that the file is.
+    module: Vec<String>,
+    text: String,
+}
+
+impl Source {
+    fn new(path: PathBuf, text: &str) -> Self {
+        let inside = path.strip_prefix("src").unwrap().with_extension("");
+        let mut module: Vec<String> =
+            inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+        module.pop_if(|name| name == "mod");
+        let tests = |&(at, mark): &(usize, &str)| text[at + mark.len()..].trim_start().starts_with("mod tests {");
+        let end = text.match_indices("#[cfg(test)]").find(tests).map_or(text.len(), |(at, _)| at);
+        let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
+        Self { path, module, text: lines.collect::<Vec<_>>().join("\n") }
+    }
+
+    /// Every path of this crate that the file names, from the crate's root on.
+    fn paths(&self) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        let mut end = 0;
+        for (at, head) in self.path_starts() {
+            // Inside the braces of a use, `super::x` continues the path before them, and was read with it.
+            if at < end {
+                continue;
+            }
+            let rest = &self.text[at + head.len() + 2..];
+            let base = match head {
+                "crate" | "latentd" => Some(Vec::new()),
+                "self" => Some(self.module.clone()),
+                "super" => self.module.split_last().map(|(_, parent)| parent.to_vec()),
+                _ => None,
+            };
+            if let Some(base) = base {
+                end = self.text.len() - tree(rest, base, &mut found).len();
+            }
+        }
+        found
+    }
+
+    /// The words that stand at the head of a path: the `a` of `a::b`, but not the `b` of `a::b::c`.
+    fn heads(&self) -> BTreeSet<&str> {
+        self.path_starts().into_iter().map(|(_, head)| head).collect()
+    }
+
+    /// Where paths begin, and their first words.
+    fn path_starts(&self) -> Vec<(usize, &str)> {
+        let mut starts = Vec::new();
+        for (at, _) in self.text.match_indices("::") {
+            let before = &self.text[..at];
+            let word = before.trim_end_matches(is_name).len();
+            if word < at && !before[..word].ends_with("::") {
+                starts.push((word, &before[word..]));
+            }
+        }
+        starts
+    }
+}
+
+/// Collects the paths of a use tree (or of a plain path) that begins at `text`, below `base`. Returns what follows it.
+fn tree<'a>(text: &'a str, base: Vec<String>, found: &mut Vec<Vec<String>>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut list) = text.strip_prefix('{') {
+        loop {
+            list = tree(list, base.clone(), found).trim_start();
+            match list.strip_prefix(',') {
+                Some(more) => list = more,
+                None => return list.strip_prefix('}').unwrap_or(list),
+            }
+        }
+    }
+    let length = text.len() - text.trim_start_matches(is_name).len();
+    let (name, rest) = text.split_at(length);
+    if name.is_empty() {
+        return rest.strip_prefix('*').unwrap_or(rest);
+    }
+    let mut path = base;
+    match name {
+        "self" => {}
+        "super" => drop(path.pop()),
+        name => path.push(name.to_owned()),
+    }
+    match rest.strip_prefix("::") {
+        Some(more) if more.starts_with(|c: char| is_name(c) || c == '{' || c == '*') => tree(more, path, found),
+        _ => {
+            found.push(path);
+            // `as other` of a use
+            rest.trim_start().strip_prefix("as ").map_or(rest, |alias| alias.trim_start().trim_start_matches(is_name))
+        }
+    }
+}
+
+fn is_name(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// Every source file but those of tests.
+fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     let mut folders = vec![root().join("src")];
     while let Some(folder) = folders.pop() {
@@ -118,8 +283,7 @@ fn sources() -> Vec<(PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test_file(&path) {
                 let text = fs::read_to_string(&path).unwrap();
-                let relative = path.strip_prefix(root()).unwrap().to_path_buf();
-                found.push((relative, without_comments_and_tests(&text)));
+                found.push(Source::new(path.strip_prefix(root()).unwrap().to_path_buf(), &text));
             }
         }
     }
@@ -128,63 +292,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn is_test_file(path: &Path) -> bool {
-    let name = path.file_stem().unwrap().to_string_lossy();
-    let folder = path.parent().unwrap().file_name().unwrap().to_string_lossy();
-    matches!(name.as_ref(), "tests" | "fixtures" | "fake" | "conformance")
-        || matches!(folder.as_ref(), "tests" | "conformance")
-}
-
-fn without_comments_and_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The rooms named in `crate::room` and in `use crate::{room::…, room, …}`.
-fn imports(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for after in text.split("crate::").skip(1) {
-        match after.strip_prefix('{') {
-            None => found.extend(word(after)),
-            Some(list) => {
-                let mut depth = 0;
-                let mut at_start = true;
-                for (at, character) in list.char_indices() {
-                    match character {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => at_start = true,
-                        c if at_start && !c.is_whitespace() => {
-                            found.extend(word(&list[at..]));
-                            at_start = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    found.retain(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-    found
-}
-
-fn word(text: &str) -> Option<String> {
-    let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    (!word.is_empty()).then_some(word)
-}
-
-/// Every word that stands at the head of a path: the `a` of `a::b`, but not the `b` of `a::b::c`.
-fn words_before_path(text: &str) -> BTreeSet<&str> {
-    let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices("::") {
-        let head = &text[..at];
-        let start = head
-            .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .map_or(0, |found| found + head[found..].chars().next().map_or(1, char::len_utf8));
-        if !head[..start].ends_with("::") {
-            found.insert(&head[start..]);
-        }
-    }
-    found
+    let is_test = |name: &str| matches!(name, "tests" | "fixtures" | "fake" | "conformance");
+    path.with_extension("").iter().any(|part| is_test(&part.to_string_lossy()))
+        && !path.strip_prefix(root()).unwrap().starts_with("tests")
 }

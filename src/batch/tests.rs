@@ -158,7 +158,9 @@ async fn cancelled_and_late_items_are_never_computed() {
     first.answer().await.unwrap();
     assert_eq!(wanted.answer().await.unwrap().batch, 1);
     assert_eq!(*bench.script.batches.lock().unwrap(), [1, 1]);
-    assert!(bench.metrics.render().contains("latentd_dropped_total{model=\"m\",work=\"graph\",reason=\"client_gone\"}"));
+    assert!(
+        bench.metrics.render().contains("latentd_dropped_total{model=\"m\",work=\"graph\",reason=\"client_gone\"}")
+    );
 }
 
 #[tokio::test]
