@@ -158,7 +158,7 @@ models:
 	@for name in $(notdir $(patsubst %/model.toml,%,$(wildcard models/*/model.toml))); do \
 	  $(MAKE) model NAME="$$name" || exit 1; \
 	done
-	$(TRAINING)/bin/python -m training.twins $(if $(DATA),--data '$(DATA)')
+	$(TRAINING)/bin/python -m training.ablation $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.compare $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.evaluate --tables
 

@@ -197,7 +197,7 @@ def write_model(folder: pathlib.Path) -> pathlib.Path:
 
 
 def for_seconds(seconds: float, run) -> float:
-    """Calls `run`, which returns how many pictures it did, for that long after a warm-up; pictures per second."""
+    """Calls `run`, which returns how many images it did, for that long after a warm-up; images per second."""
     until = time.perf_counter() + seconds / 5
     while time.perf_counter() < until:
         run()
@@ -228,8 +228,8 @@ class OnnxRuntime:
         import numpy
         import onnxruntime
 
-        pictures = numpy.random.default_rng(size).random((size, 3, SIDE, SIDE), dtype=numpy.float32)
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(pictures, "cuda", self.device)
+        images = numpy.random.default_rng(size).random((size, 3, SIDE, SIDE), dtype=numpy.float32)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(images, "cuda", self.device)
         binding = self.session.io_binding()
         binding.bind_ortvalue_input("image", value)
         binding.bind_output("embedding", "cpu")
@@ -252,7 +252,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def form(size: int) -> tuple[bytes, str]:
-    """A request's body of that many pictures, and its content type."""
+    """A request's body of that many images, and its content type."""
     boundary = "latentd-bench"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{at}.jpg"\r\n'
@@ -326,13 +326,13 @@ class Latentd:
         raise Refused(f"latentd was not ready after 300 s; its log is {log}")
 
     def batches(self) -> tuple[float, float]:
-        """Pictures and runs so far."""
+        """Images and runs so far."""
         text = self.get("/metrics")[1].decode()
         values = [re.search(rf"^latentd_batch_size_{what}{{[^}}]*}} (\S+)$", text, re.MULTILINE) for what in ("sum", "count")]
         return tuple(float(value[1]) if value else 0.0 for value in values)
 
     def measure(self, seconds: float) -> tuple[float, float]:
-        """Pictures per second, and the mean size of the batches they were run in."""
+        """Images per second, and the mean size of the batches they were run in."""
         body, kind = form(self.size)
         local = threading.local()
 
@@ -373,7 +373,7 @@ def measure(options: argparse.Namespace, gpu: str) -> None:
         f"({platform.machine()}); ONNX Runtime {onnxruntime.__version__} from Python, {options.onnxruntime.resolve().name} in "
         f"latentd; TF32 {'on' if options.tf32 else 'off'}; {options.requests} requests at a time; {options.seconds:g} s each.",
         "",
-        "| batch | ONNX Runtime, pictures/s | latentd, pictures/s | share | mean batch in latentd |",
+        "| batch | ONNX Runtime, images/s | latentd, images/s | share | mean batch in latentd |",
         "| --- | --- | --- | --- | --- |",
     ]
     print("\n".join(lines), flush=True)

@@ -1,10 +1,10 @@
 """`make bench-ingest`: does `latentd ingest` keep a server as busy as requests for embeddings do?
 
-    make bench-ingest                                     simclr-cifar10, 5,000 pictures, three rounds
-    make bench-ingest ARGS='--model ae-cifar10 --pictures 500 --seconds 2 --repeats 1'
+    make bench-ingest                                     simclr-cifar10, 5,000 images, three rounds
+    make bench-ingest ARGS='--model ae-cifar10 --images 500 --seconds 2 --repeats 1'
 
 Each round starts a server with one of the shipped models, asks it for embeddings over 64 connections, lets
-`latentd ingest` put the same pictures into a collection, and runs that once more, when all of them are there. Prints a
+`latentd ingest` put the same images into a collection, and runs that once more, when all of them are there. Prints a
 Markdown table: the median of the rounds, and in brackets the least and the most.
 """
 
@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--archive", type=pathlib.Path, default=ROOT.parent / "shared" / "data" / "cifar10" / "val.tar")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target" / "bench-ingest", help="emptied first")
     parser.add_argument("--model", default="simclr-cifar10", help="a folder of models/")
-    parser.add_argument("--pictures", type=int, default=5000, help="of the archive, at most")
+    parser.add_argument("--images", type=int, default=5000, help="of the archive, at most")
     parser.add_argument("--store", default="none", choices=["none", "thumbnail", "original"])
     parser.add_argument("--seconds", type=float, default=8, help="of asking for embeddings")
     parser.add_argument("--repeats", type=int, default=3)
@@ -52,15 +52,15 @@ def arguments() -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """The pictures as files and as an archive, and a repository of one model; returns how many pictures there are."""
+    """The images as files and as an archive, and a repository of one model; returns how many images there are."""
     shutil.rmtree(options.folder, ignore_errors=True)
-    bodies = options.folder / "pictures"
+    bodies = options.folder / "images"
     bodies.mkdir(parents=True)
     count = 0
-    with tarfile.open(options.archive) as archive, tarfile.open(options.folder / "pictures.tar", "w") as chosen:
+    with tarfile.open(options.archive) as archive, tarfile.open(options.folder / "images.tar", "w") as chosen:
         members = [member for member in archive if member.isfile()]
         # the archive is sorted by class: take some of each
-        for member in members[:: max(1, len(members) // options.pictures)][: options.pictures]:
+        for member in members[:: max(1, len(members) // options.images)][: options.images]:
             content = archive.extractfile(member)
             (bodies / f"{count:06}").write_bytes(content.read())
             content.seek(0)
@@ -98,16 +98,16 @@ def ready() -> bool:
 
 
 def embeddings(options: argparse.Namespace, server: Running) -> dict:
-    command = [str(options.serving), "load", "--address", f"127.0.0.1:{PORT}", "--bodies", str(options.folder / "pictures")]
+    command = [str(options.serving), "load", "--address", f"127.0.0.1:{PORT}", "--bodies", str(options.folder / "images")]
     command += ["--target", f"/v1/embeddings?model={options.model}", "--connections", str(CONNECTIONS)]
     command += ["--header", "Accept: application/octet-stream"]
     found = run(command + Times(1, options.seconds).arguments, server)
     if set(found["statuses"]) != {"200"}:
         raise RuntimeError(f"not every answer was good: {found['statuses']}")
-    rate = found["pictures_per_second"]
+    rate = found["images_per_second"]
     return {
         "rate": rate,
-        "server": rate * found["cpu_us_per_picture"] / 1e6,
+        "server": rate * found["cpu_us_per_image"] / 1e6,
         "client": found["load_cores"],
         "others": found["other_cores"],
     }
@@ -116,7 +116,7 @@ def embeddings(options: argparse.Namespace, server: Running) -> dict:
 def ingest(options: argparse.Namespace, server: Running, expected: tuple[int, int]) -> dict:
     """Runs `latentd ingest` to its end; `expected` are the numbers of what is added and of what is there."""
     command = [str(options.latentd), "ingest", "--url", f"http://127.0.0.1:{PORT}", "--collection", COLLECTION]
-    command += ["--model", options.model, "--store", options.store, str(options.folder / "pictures.tar")]
+    command += ["--model", options.model, "--store", options.store, str(options.folder / "images.tar")]
     before, own = Look.now(server.pid, 0), os.times()
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     after, now = Look.now(server.pid, 0), os.times()
@@ -126,7 +126,7 @@ def ingest(options: argparse.Namespace, server: Running, expected: tuple[int, in
         raise RuntimeError(f"latentd ingest ended with {done.returncode}: {done.stdout}{done.stderr[-2000:]}")
     added, present, failed = (int(summary[at]) for at in (1, 2, 3))
     if (added, present, failed) != (*expected, 0):
-        raise RuntimeError(f"{sum(expected)} pictures were sent, and of them: {done.stdout}")
+        raise RuntimeError(f"{sum(expected)} images were sent, and of them: {done.stdout}")
     passed = after.at - before.at
     client = (now.children_user + now.children_system - own.children_user - own.children_system) / passed
     cost = before.until(after)
@@ -165,7 +165,7 @@ def cut(value: float) -> str:
 
 
 def table(rounds: list[dict[str, dict]]) -> str:
-    lines = ["| | pictures/s | of embedding | server's cores | client's cores | others' |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| | images/s | of embedding | server's cores | client's cores | others' |", "| --- | --- | --- | --- | --- | --- |"]
     for name, title in ROWS:
         cells = [found[name] for found in rounds]
         ratios = [found[name]["rate"] / found["embeddings"]["rate"] for found in rounds]
@@ -179,14 +179,14 @@ def table(rounds: list[dict[str, dict]]) -> str:
 def main() -> None:
     options = arguments()
     if not options.archive.exists():
-        sys.exit(f"bench-ingest: {options.archive} is not there, so nothing is measured; name a .tar of pictures with --archive")
+        sys.exit(f"bench-ingest: {options.archive} is not there, so nothing is measured; name a .tar of images with --archive")
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     # whatever is started from here inherits it
     os.sched_setaffinity(0, cores)
     count = prepare(options)
     rounds = [measured(options, number, count) for number in range(options.repeats)]
     (options.folder / "results.json").write_text(json.dumps(rounds, indent=1) + "\n")
-    print(f"{count:,} pictures, {options.model}, store {options.store}, {len(cores)} cores, {len(rounds)} rounds\n")
+    print(f"{count:,} images, {options.model}, store {options.store}, {len(cores)} cores, {len(rounds)} rounds\n")
     print(table(rounds))
 
 

@@ -12,7 +12,7 @@ from bench.models import Encoder
 from bench.processes import Look, Running, proportional_mib, tree
 from bench.servers import BATCH, LATENTD, Place, Server, cosine
 
-# Below, two servers do not give the same vector; above, two pictures do not give different ones.
+# Below, two servers do not give the same vector; above, two images do not give different ones.
 SAME = 0.999
 DIFFERENT = 0.99
 
@@ -31,8 +31,8 @@ class Disagreement(RuntimeError):
     """A server whose vectors are not latentd's."""
 
 
-def pictures(place: Place, size: str) -> list[pathlib.Path]:
-    return sorted((place.folder / "pictures" / size).iterdir())
+def images(place: Place, size: str) -> list[pathlib.Path]:
+    return sorted((place.folder / "images" / size).iterdir())
 
 
 @contextmanager
@@ -40,13 +40,13 @@ def bodies(place: Place, server: Server, size: str) -> Iterator[pathlib.Path]:
     """A folder of what is posted, in the form the server takes."""
     with tempfile.TemporaryDirectory(dir=place.folder) as name:
         folder = pathlib.Path(name)
-        for picture in pictures(place, size):
-            (folder / picture.name).write_bytes(server.body(picture.read_bytes()))
+        for image in images(place, size):
+            (folder / image.name).write_bytes(server.body(image.read_bytes()))
         yield folder
 
 
 class References:
-    """What latentd gives for a few pictures, to compare the others with."""
+    """What latentd gives for a few images, to compare the others with."""
 
     def __init__(self, place: Place):
         self.place = place
@@ -54,8 +54,8 @@ class References:
 
     def check(self, server: Server, encoder: Encoder, size: str) -> float:
         """The least cosine between this server's vectors and latentd's."""
-        samples = [file.read_bytes() for file in pictures(self.place, size)[:6]]
-        vectors = [server.ask(encoder, picture) for picture in samples]
+        samples = [file.read_bytes() for file in images(self.place, size)[:6]]
+        vectors = [server.ask(encoder, image) for image in samples]
         if (encoder.name, size) not in self.known:
             if server.name != LATENTD.name:
                 with LATENTD.running(self.place, encoder):
@@ -63,7 +63,7 @@ class References:
             else:
                 alike = max(cosine(a, b) for at, a in enumerate(vectors) for b in vectors[:at])
                 if alike > DIFFERENT:
-                    raise Disagreement(f"different pictures have a cosine of {alike:.5f}: agreement would say nothing")
+                    raise Disagreement(f"different images have a cosine of {alike:.5f}: agreement would say nothing")
                 self.known[encoder.name, size] = vectors
         least = min(cosine(a, b) for a, b in zip(vectors, self.known[encoder.name, size], strict=True))
         if least < SAME:
@@ -92,10 +92,10 @@ def run(command: list[str], server: Running | None) -> dict:
             measured.kill()
             measured.wait()
     cost = looks[0].until(looks[1])
-    done = result["pictures_per_second"] * (looks[1].at - looks[0].at)
+    done = result["images_per_second"] * (looks[1].at - looks[0].at)
     if not done:
-        raise RuntimeError(f"not one picture in {result['seconds']} s")
-    cost["cpu_us_per_picture"] = cost.pop("server_cpu_seconds") / done * 1e6
+        raise RuntimeError(f"not one image in {result['seconds']} s")
+    cost["cpu_us_per_image"] = cost.pop("server_cpu_seconds") / done * 1e6
     if memory:
         cost["pss_mib"] = memory[-1]
         cost["pss_mib_at_begin"] = memory[0]
@@ -104,7 +104,7 @@ def run(command: list[str], server: Running | None) -> dict:
 
 def limit(place: Place, encoder: Encoder, what: str, size: str, times: Times, batch: int = BATCH) -> dict:
     command = [str(place.serving), "limit", "--what", what, "--model", encoder.name, "--batch", str(batch)]
-    command += ["--models", str(place.folder / "models" / encoder.name), "--pictures", str(place.folder / "pictures" / size)]
+    command += ["--models", str(place.folder / "models" / encoder.name), "--images", str(place.folder / "images" / size)]
     return run(command + times.arguments, None)
 
 

@@ -3,7 +3,7 @@
     python -m bench.models target/bench-serving/models
 
 The weights are drawn from fixed seeds, so that the files never change: their SHA-256 stand in `DIGESTS`, and a file that
-comes out otherwise is an error. Speed does not depend on what weights mean. They are scaled so that different pictures
+comes out otherwise is an error. Speed does not depend on what weights mean. They are scaled so that different images
 get clearly different vectors, or else agreement between two servers would say nothing.
 """
 
@@ -25,7 +25,7 @@ HALF = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
 
 @dataclass(frozen=True)
 class Encoder:
-    """What a user would know about a model: its graph, and how its pictures are prepared."""
+    """What a user would know about a model: its graph, and how its images are prepared."""
 
     name: str
     description: str
@@ -35,7 +35,7 @@ class Encoder:
     mean: list[float]
     std: list[float]
     build: Callable[["Graph"], str]
-    # the shorter side after resizing, before the middle is cut out; none: the picture is resized to the model's size
+    # the shorter side after resizing, before the middle is cut out; none: the image is resized to the model's size
     edge: int | None = None
 
 
@@ -68,7 +68,7 @@ class Graph:
     def convolution(self, x: str, sizes: tuple[int, int, int], stride: int = 1, gain: float = 2.0) -> str:
         """`sizes` is channels in, channels out, kernel; the bias is what batch normalisation leaves when it is folded."""
         channels, out, kernel = sizes
-        # filters that answer to nothing uniform, or pictures would come out ever more alike, layer after layer
+        # filters that answer to nothing uniform, or images would come out ever more alike, layer after layer
         inputs = channels * kernel * kernel
         values = self.random.standard_normal((out, inputs), dtype=np.float32)
         # each number once added and once taken away: no sum, whose last bit would depend on the processor
@@ -105,7 +105,7 @@ class Graph:
 
 
 def small_convolutions(graph: Graph) -> str:
-    """Four convolutions that halve the picture, 0.39 million weights."""
+    """Four convolutions that halve the image, 0.39 million weights."""
     x = "image"
     for channels, out in [(3, 32), (32, 64), (64, 128)]:
         x = graph.add("Relu", graph.convolution(x, (channels, out, 3), stride=2))
@@ -179,7 +179,7 @@ DIGESTS = {
 
 
 def manifest(encoder: Encoder) -> str:
-    """`model.toml`: all about the pictures, nothing about how it is run, so that the server's defaults hold."""
+    """`model.toml`: all about the images, nothing about how it is run, so that the server's defaults hold."""
     resize = 'resize = "exact"' if encoder.edge is None else f'resize = "shortest-edge"\nedge = {encoder.edge}\ncrop = "center"'
     return f"""manifest = 1
 family = "contrastive"

@@ -73,9 +73,9 @@ def rounds(repeats: int, turns: list[tuple[str, Callable[[], dict]]]) -> dict[st
 def brief(values: dict) -> str:
     if "failed" in values:
         return f"failed: {values['failed']}"
-    parts = [f"{values['pictures_per_second']:.1f} pictures/s"] if "pictures_per_second" in values else []
-    if values.get("cpu_us_per_picture"):
-        parts.append(f"{values['cpu_us_per_picture']:.0f} µs of processor time each")
+    parts = [f"{values['images_per_second']:.1f} images/s"] if "images_per_second" in values else []
+    if values.get("cpu_us_per_image"):
+        parts.append(f"{values['cpu_us_per_image']:.0f} µs of processor time each")
     if "other_cores" in values:
         parts.append(f"others used {values['other_cores']:.2f} cores")
     return ", ".join(parts) or json.dumps(values)
@@ -87,8 +87,8 @@ def faster_fastapi(bench: Bench, encoder: Encoder) -> Server:
     for server in (FASTAPI, FASTAPI_THREADS):
         with server.running(bench.place, encoder) as running:
             how = Load(SIZE[encoder.name], CONNECTIONS[encoder.name])
-            answered[server.name] = bench.load(encoder, server, running, how, Times(1, 3))["pictures_per_second"]
-    say(f"fastapi in the handler {answered['fastapi']:.1f} pictures/s, on threads {answered['fastapi-threads']:.1f}")
+            answered[server.name] = bench.load(encoder, server, running, how, Times(1, 3))["images_per_second"]
+    say(f"fastapi in the handler {answered['fastapi']:.1f} images/s, on threads {answered['fastapi-threads']:.1f}")
     return FASTAPI_THREADS if answered["fastapi-threads"] > answered["fastapi"] else FASTAPI
 
 
@@ -108,7 +108,7 @@ def throughput(bench: Bench, name: str) -> dict:
         return cells
 
     def variants(running: Running) -> dict:
-        """The same server with other answers, and with other pictures."""
+        """The same server with other answers, and with other images."""
         numbers = replace(how, query="&dimensions=768", headers=(("Accept", "application/json"),))
         cells = {"json-768": bench.load(encoder, LATENTD, running, numbers, times)}
         if encoder.dimension != 768:
@@ -138,9 +138,9 @@ def median(cells: list[dict], key: str) -> float:
 
 
 def best_peer(found: dict) -> tuple[Server, float]:
-    """The peer that answered most, and how many pictures a second."""
+    """The peer that answered most, and how many images a second."""
     every = [*PEERS, FASTAPI_THREADS]
-    peaks = {server.name: median(found["cells"].get(server.name, []), "pictures_per_second") for server in every}
+    peaks = {server.name: median(found["cells"].get(server.name, []), "images_per_second") for server in every}
     best = max(every, key=lambda server: peaks[server.name])
     return best, peaks[best.name]
 
@@ -163,7 +163,7 @@ def latency(bench: Bench, name: str) -> dict:
 
 
 def idle(bench: Bench) -> dict:
-    """One picture at a time, on the tiny model: what the server adds. Rounds are short and there are many, since some of
+    """One image at a time, on the tiny model: what the server adds. Rounds are short and there are many, since some of
     them as a whole are a sixth slower: it depends on how soon a sleeping core wakes."""
     encoder, times = BY_NAME["tiny"], Times(0.5, (bench.seconds or 4) / 2)
 
@@ -183,7 +183,7 @@ def overload(bench: Bench) -> dict:
         peak = bench.load(encoder, LATENTD, running, Load("640", 16), bench.times("middle"))
         say(f"peak: {brief(peak)}")
         headers = (("X-Request-Timeout-Ms", str(DEADLINE_MS)),)
-        how = Load("640", 2048, rate=4 * peak["pictures_per_second"], headers=headers)
+        how = Load("640", 2048, rate=4 * peak["images_per_second"], headers=headers)
         over = bench.load(encoder, LATENTD, running, how, Times(3, bench.overload_seconds))
         say(f"overload: {brief(over)}")
     return {"deadline_ms": DEADLINE_MS, "rate": how.rate, "peak": peak, "over": over}

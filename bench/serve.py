@@ -16,7 +16,7 @@ import platform
 import subprocess
 import time
 
-from bench import models, pictures, tables
+from bench import images, models, tables
 from bench.scenarios import SCENARIOS, Bench, say
 from bench.servers import ROOT, Place
 
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latentd", type=pathlib.Path, required=True, help="the server's program")
     parser.add_argument("--serving", type=pathlib.Path, required=True, help="the program of benches/serving")
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target" / "bench-serving", help="for models, pictures, logs")
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target" / "bench-serving", help="for models, images, logs")
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="a scenario; may be given again")
     parser.add_argument("--seconds", type=float, help="of each measurement, in place of the scenario's own")
     parser.add_argument("--repeats", type=int, default=3, help="rounds in which every server has its turn")
@@ -72,16 +72,16 @@ def main() -> None:
     os.sched_setaffinity(0, cores)
     library = ROOT / ".ort" / "lib" / "libonnxruntime.so"
     place = Place(options.folder.resolve(), options.latentd.resolve(), options.serving.resolve(), library.resolve(), len(cores))
-    say("models and pictures")
+    say("models and images")
     for encoder in models.ENCODERS:
         models.write(encoder, place.folder / "models")
-    pictures.write(place.folder / "pictures")
+    images.write(place.folder / "images")
     bench = Bench(place, options.repeats, options.seconds, options.overload_seconds)
     file = RESULTS
     if options.quick:
         bench = Bench(place, 1, options.seconds or 2, min(options.overload_seconds, 8))
         file = place.folder / "quick.json"
-    results = json.loads(file.read_text()) if file.exists() else {"scenarios": {}}
+    results = tables.current(json.loads(file.read_text())) if file.exists() else {"scenarios": {}}
     bench.found = results["scenarios"]
     quick = [name for name in SCENARIOS if "large" not in name]
     for name in options.only or (quick if options.quick else SCENARIOS):

@@ -15,7 +15,7 @@ import numpy as np
 from bench.models import Encoder
 from bench.processes import Running
 
-# Pictures in one run of the model, at most: latentd's default, and what every peer with batches is given.
+# Images in one run of the model, at most: latentd's default, and what every peer with batches is given.
 BATCH = 8
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ class Server:
     start: Callable[[Place, Encoder], tuple[list[str], dict[str, str]]]
     target: Callable[[Encoder], str]
     headers: dict[str, str]
-    # from a picture to the body that is posted, and from the answer's body to the vector
+    # from an image to the body that is posted, and from the answer's body to the vector
     body: Callable[[bytes], bytes]
     vector: Callable[[bytes], np.ndarray]
     environment: dict[str, str] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class Server:
         # latentd's data folder must not come from the checkout
         server = Running(command, {**environment, **self.environment}, log)
         try:
-            picture = sorted((place.folder / "pictures" / "32").iterdir())[0].read_bytes()
+            image = sorted((place.folder / "images" / "32").iterdir())[0].read_bytes()
             deadline = time.monotonic() + patience
             while True:
                 server.check()
                 try:
-                    self.ask(encoder, picture)
+                    self.ask(encoder, image)
                     break
                 except (OSError, http.client.HTTPException, RuntimeError) as error:
                     if time.monotonic() > deadline:
@@ -73,10 +73,10 @@ class Server:
         finally:
             server.end()
 
-    def ask(self, encoder: Encoder, picture: bytes) -> np.ndarray:
+    def ask(self, encoder: Encoder, image: bytes) -> np.ndarray:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
-            connection.request("POST", self.target(encoder), self.body(picture), self.headers)
+            connection.request("POST", self.target(encoder), self.body(image), self.headers)
             answer = connection.getresponse()
             content = answer.read()
             if answer.status != 200:
@@ -151,14 +151,14 @@ def mlserver(place: Place, encoder: Encoder) -> list[str]:
     return ["-c", "import sys; from mlserver.cli import main; sys.exit(main())", "start", str(folder)]
 
 
-def form(picture: bytes) -> bytes:
-    head = b'--bench\r\nContent-Disposition: form-data; name="pictures"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    return head + picture + b"\r\n--bench--\r\n"
+def form(image: bytes) -> bytes:
+    head = b'--bench\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    return head + image + b"\r\n--bench--\r\n"
 
 
-def infer_request(picture: bytes) -> bytes:
-    encoded = {"name": "picture", "shape": [1, 1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
-    return json.dumps({"inputs": [{**encoded, "data": [base64.b64encode(picture).decode()]}]}).encode()
+def infer_request(image: bytes) -> bytes:
+    encoded = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
+    return json.dumps({"inputs": [{**encoded, "data": [base64.b64encode(image).decode()]}]}).encode()
 
 
 def infer_response(body: bytes) -> np.ndarray:

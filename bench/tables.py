@@ -24,7 +24,7 @@ TITLES = {
     "mlserver": "MLServer",
     "limit-tensors": "limit (a): ONNX Runtime on ready tensors",
     "limit-direct": "limit (b): decode, prepare, run, no server",
-    "limit-direct-1": "limit (b) with one picture a run",
+    "limit-direct-1": "limit (b) with one image a run",
     "limit-queued": "limit (b) through the server's queue",
 }
 PEERS = ("fastapi", "fastapi-threads", "litserve", "bentoml", "mlserver")
@@ -40,6 +40,16 @@ VERSIONED = {
 }
 
 Cells = dict[str, list[dict]]
+
+# Keys that results of before have, and what they are called now.
+RENAMED = {"pictures_per_second": "images_per_second", "cpu_us_per_picture": "cpu_us_per_image"}
+
+
+def current(results):
+    """Results with today's keys: a scenario that is not measured again keeps its figures under their new names."""
+    if isinstance(results, dict):
+        return {RENAMED.get(key, key): current(value) for key, value in results.items()}
+    return [current(value) for value in results] if isinstance(results, list) else results
 
 
 def placed(document: str, text: str) -> str:
@@ -102,7 +112,7 @@ def field(name: str) -> Callable[[dict], float | None]:
     return lambda cell: cell.get(name)
 
 
-RATE, CPU, MEMORY = field("pictures_per_second"), field("cpu_us_per_picture"), field("pss_mib")
+RATE, CPU, MEMORY = field("images_per_second"), field("cpu_us_per_image"), field("pss_mib")
 
 
 def mark(cells: list[dict]) -> str:
@@ -112,7 +122,7 @@ def mark(cells: list[dict]) -> str:
 def throughput_table(scenario: dict) -> str:
     cells: Cells = scenario["cells"]
     own = cells.get("latentd", [])
-    lines = ["| | pictures/s | p50 | p99 | processor time a picture | memory |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| | images/s | p50 | p99 | processor time an image | memory |", "| --- | --- | --- | --- | --- | --- |"]
     columns = [(RATE, False), (latency("p50"), True), (latency("p99"), True), (CPU, True), (MEMORY, True)]
     units = ["", " ms", " ms", " µs", " MiB"]
     if good(own):
@@ -196,8 +206,8 @@ def throughput_verdicts(name: str, scenario: dict) -> list[Verdict]:
     title = TITLES.get(peer, "the best peer")
     if name == "tiny":
         return at_most(
-            "tiny model: processor time a picture at most 1.6 × limit (b)'s", ratios(own, limit, CPU), 1.6, " ×"
-        ) + at_least(f"tiny model: at least 5 × the best peer's pictures/s ({title})", beside, 5)
+            "tiny model: processor time an image at most 1.6 × limit (b)'s", ratios(own, limit, CPU), 1.6, " ×"
+        ) + at_least(f"tiny model: at least 5 × the best peer's images/s ({title})", beside, 5)
     found = at_least(f"{name} model: at least 0.96 of limit (b)", ratios(own, limit, RATE), 0.96)
     found += at_least(f"{name} model: ahead of every peer (the best is {title})", beside, 1.0)
     found += at_least(
@@ -223,7 +233,7 @@ def idle_verdicts(scenario: dict) -> list[Verdict]:
     alone = {cell["round"]: latency("p50")(cell) for cell in good(cells.get("limit-single", []))}
     own = [(cell["round"], latency("p50")(cell)) for cell in good(cells.get("latentd", []))]
     added = [value - alone[number] for number, value in own if number in alone]
-    return at_most("idle, one picture: at most 0.15 ms above limit (b)", added, 0.15, " ms")
+    return at_most("idle, one image: at most 0.15 ms above limit (b)", added, 0.15, " ms")
 
 
 def overload_verdicts(scenario: dict) -> list[Verdict]:
@@ -283,7 +293,7 @@ def markdown(scenarios: dict[str, dict]) -> str:
     for name in ("latency-middle", "latency-large"):
         if name in scenarios:
             scenario = scenarios[name]
-            rate = f"{cut(scenario['rate'])} pictures/s, 80 % of the peak of {TITLES[scenario['peer']]}"
+            rate = f"{cut(scenario['rate'])} images/s, 80 % of the peak of {TITLES[scenario['peer']]}"
             parts += [f"### Latency of the {scenario['model']} model at {rate}", latency_table(scenario)]
     verdicts = [verdict for name, read in VERDICTS.items() if name in scenarios for verdict in read(scenarios[name])]
     rows = [f"| {verdict.aim} | {verdict.reached} | {'yes' if verdict.holds else '**no**'} |" for verdict in verdicts]

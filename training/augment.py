@@ -1,4 +1,4 @@
-"""Augmentations on whole batches: f32 [n, 3, h, w] in 0..1 in and out, one draw for each picture."""
+"""Augmentations on whole batches: f32 [n, 3, h, w] in 0..1 in and out, one draw for each image."""
 
 import math
 
@@ -12,16 +12,16 @@ def uniform(n, low, high, generator):
     return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
 
 
-def flip(pictures, generator):
-    """Mirrors half of the pictures."""
-    chosen = uniform(len(pictures), 0, 1, generator) < 0.5
-    return torch.where(chosen.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+def flip(images, generator):
+    """Mirrors half of the images."""
+    chosen = uniform(len(images), 0, 1, generator) < 0.5
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def crop_and_flip(pictures, generator, smallest, side):
+def crop_and_flip(images, generator, smallest, side):
     """A random crop of an area share in [smallest, 1] and aspect in [3/4, 4/3], resized
     bilinearly to side x side, mirrored half of the time. One grid_sample does all of it."""
-    n = len(pictures)
+    n = len(images)
     area = uniform(n, smallest, 1, generator)
     aspect = torch.exp(uniform(n, math.log(3 / 4), math.log(4 / 3), generator))
     wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
@@ -30,17 +30,17 @@ def crop_and_flip(pictures, generator, smallest, side):
     mirror = torch.where(uniform(n, 0, 1, generator) < 0.5, -1.0, 1.0)
     zero = torch.zeros_like(wide)
     theta = torch.stack([wide * mirror, zero, across, zero, high, down], dim=1).view(n, 2, 3)
-    grid = F.affine_grid(theta, [n, pictures.shape[1], side, side], align_corners=False)
-    return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(theta, [n, images.shape[1], side, side], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def jitter_colours(pictures, generator, strength):
+def jitter_colours(images, generator, strength):
     """Brightness, contrast, saturation (each by a factor of 1 +- 0.8 s) and hue (+- 0.2 s of a
-    turn) for 80 % of the pictures, grey for 20 %, in that fixed order.
+    turn) for 80 % of the images, grey for 20 %, in that fixed order.
 
-    All five are affine in the colours, so each picture gets one 3x3 matrix and one offset.
+    All five are affine in the colours, so each image gets one 3x3 matrix and one offset.
     """
-    n, device = len(pictures), pictures.device
+    n, device = len(images), images.device
     luma = torch.tensor(LUMA, device=device)
     eye, grey = torch.eye(3, device=device), luma.expand(3, 3)
     spread = 0.8 * strength
@@ -51,11 +51,11 @@ def jitter_colours(pictures, generator, strength):
     matrix = rotate_hue(uniform(n, -0.2, 0.2, generator) * strength, eye) @ matrix
     jittered = (uniform(n, 0, 1, generator) < 0.8).view(n, 1, 1)
     matrix = torch.where(jittered, brightness * contrast * matrix, eye)
-    level = (pictures.mean((2, 3)) @ luma).view(n, 1, 1)
+    level = (images.mean((2, 3)) @ luma).view(n, 1, 1)
     offset = torch.where(jittered, (1 - contrast) * brightness * level, torch.zeros_like(level))
     to_grey = (uniform(n, 0, 1, generator) < 0.2).view(n, 1, 1)
     matrix = torch.where(to_grey, grey @ matrix, matrix)
-    return (torch.bmm(matrix, pictures.flatten(2)) + offset).clamp(0, 1).view_as(pictures)
+    return (torch.bmm(matrix, images.flatten(2)) + offset).clamp(0, 1).view_as(images)
 
 
 def rotate_hue(turns, eye):
@@ -66,20 +66,20 @@ def rotate_hue(turns, eye):
     return angle.cos() * eye + angle.sin() * cross + (1 - angle.cos()) * torch.outer(axis, axis)
 
 
-def add_noise(pictures, generator, highest):
-    """Gaussian noise of sigma uniform in 0..highest for each picture, then cut to 0..1 and rounded
-    to 256 levels: what arrives at a server is a picture, not a tensor."""
-    sigma = uniform(len(pictures), 0, highest, generator).view(-1, 1, 1, 1)
-    noise = torch.randn(pictures.shape, generator=generator, device=pictures.device)
-    return ((pictures + sigma * noise).clamp(0, 1) * 255).round() / 255
+def add_noise(images, generator, highest):
+    """Gaussian noise of sigma uniform in 0..highest for each image, then cut to 0..1 and rounded
+    to 256 levels: what arrives at a server is an image, not a tensor."""
+    sigma = uniform(len(images), 0, highest, generator).view(-1, 1, 1, 1)
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return ((images + sigma * noise).clamp(0, 1) * 255).round() / 255
 
 
-def hide_patches(pictures, generator, pictures_share, patches_share, patch):
+def hide_patches(images, generator, images_share, patches_share, patch):
     """Paints patches of that many pixels a side grey: each with a chance of `patches_share`, in a
-    `pictures_share` of the pictures."""
-    n, _, high, wide = pictures.shape
-    chosen = uniform(n, 0, 1, generator) < pictures_share
-    grid = torch.rand(n, 1, high // patch, wide // patch, generator=generator, device=pictures.device)
+    `images_share` of the images."""
+    n, _, high, wide = images.shape
+    chosen = uniform(n, 0, 1, generator) < images_share
+    grid = torch.rand(n, 1, high // patch, wide // patch, generator=generator, device=images.device)
     hidden = ((grid < patches_share) & chosen.view(-1, 1, 1, 1)).float()
     hidden = F.interpolate(hidden, scale_factor=patch, mode="nearest")
-    return torch.where(hidden > 0.5, 0.5, pictures)
+    return torch.where(hidden > 0.5, 0.5, images)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from training import objective, pictures, train
+from training import images, objective, train
 
 FOLDER = Path(__file__).resolve().parent
 RECORDS = FOLDER / "comparison.json"
@@ -27,13 +27,16 @@ def settings_of(name, comparison):
 
 
 def records():
-    return json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    """The records that are kept. Those of before call the validation images `held_back`."""
+    if not RECORDS.exists():
+        return {}
+    return json.loads(RECORDS.read_text().replace('"held_back_', '"validation_'))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="recipes (default: those of comparison.toml)")
-    pictures.add_data_argument(parser)
+    images.add_data_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""One trainer for the methods that learn from two views of each picture; the recipe's `method` picks.
+"""One trainer for the methods that learn from two views of each image; the recipe's `method` picks.
 
 All share the encoder, the projection head, the augmentations and the monitor, and differ in the loss
 (losses.py) and in what they keep beside the network (momentum.py). Served is the encoder alone.
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training import augment, losses, metrics
-from training.momentum import Follower, Queue
+from training.momentum import MomentumEncoder, Queue
 from training.networks import Normalised, Projection, ResidualEmbedding, ResidualEncoder
 from training.objective import Graph, Objective
 
@@ -32,18 +32,18 @@ class Contrastive(Objective):
     def parts(self):
         return [self.encoder]
 
-    def view(self, pictures, generator):
+    def view(self, images, generator):
         settings = self.augmentation
         cropped = augment.crop_and_flip(
-            pictures, generator, settings["smallest_crop"], settings["crop_side"]
+            images, generator, settings["smallest_crop"], settings["crop_side"]
         )
         jittered = augment.jitter_colours(cropped, generator, settings["colour"])
         return self.normalise(jittered).contiguous(memory_format=torch.channels_last)
 
-    def loss(self, pictures, generator):
+    def loss(self, images, generator):
         """Both views are made at once."""
-        with torch.autocast(pictures.device.type, enabled=False):
-            views = self.view(torch.cat([pictures, pictures]), generator)
+        with torch.autocast(images.device.type, enabled=False):
+            views = self.view(torch.cat([images, images]), generator)
         return self.compare(*views.chunk(2))
 
     def compare(self, first, second):
@@ -53,14 +53,14 @@ class Contrastive(Objective):
         """Projections of both views; batch statistics are of all of them together."""
         return self.head(self.encoder(torch.cat([first, second]))).chunk(2)
 
-    def embed(self, pictures):
-        parts = [self.encoder(self.normalise(p.float() / 255)).float() for p in pictures.split(500)]
+    def embed(self, images):
+        parts = [self.encoder(self.normalise(p.float() / 255)).float() for p in images.split(500)]
         return F.normalize(torch.cat(parts), dim=1)
 
-    def monitor(self, held, bank):
-        """kNN accuracy of the encoder's output for pictures held back, against some that were trained on."""
-        accuracy = metrics.knn_accuracy(self.embed(held[0]), held[1], self.embed(bank[0]), bank[1])
-        return {"held_back_knn_accuracy": accuracy}
+    def monitor(self, validation, bank):
+        """kNN accuracy of the encoder's output for the validation images, against some of the training images."""
+        accuracy = metrics.knn_accuracy(self.embed(validation[0]), validation[1], self.embed(bank[0]), bank[1])
+        return {"validation_knn_accuracy": accuracy}
 
     def graphs(self):
         return [Graph("encoder", ResidualEmbedding(self.encoder, **self.served), ["image"], ["embedding"])]
@@ -74,17 +74,17 @@ class SimCLR(Contrastive):
 
 
 class MoCo(Contrastive):
-    """InfoNCE against the keys of a network that follows, negatives from a queue (arXiv 1911.05722,
+    """InfoNCE against the keys of an EMA (momentum) encoder, negatives from a queue (arXiv 1911.05722,
     with the head of 2003.04297). The keys' batch is not shuffled between devices: there is one."""
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.follower = Follower(nn.Sequential(self.encoder, self.head))
+        self.momentum_encoder = MomentumEncoder(nn.Sequential(self.encoder, self.head))
         self.queue = Queue(self.settings["queue"], settings["head"]["outside"])
 
     def compare(self, first, second):
-        self.follower.follow(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
-        keys = self.follower(second)
+        self.momentum_encoder.update(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
+        keys = self.momentum_encoder(second)
         loss = losses.queue_info_nce(
             self.head(self.encoder(first)), keys, self.queue.keys.clone(), self.settings["temperature"]
         )
@@ -93,18 +93,18 @@ class MoCo(Contrastive):
 
 
 class BYOL(Contrastive):
-    """Each view's prediction of what a network that follows makes of the other, no negatives
-    (arXiv 2006.07733). The following rate is constant; the paper raises it to 1 over the run."""
+    """Each view's prediction of the EMA encoder's projection of the other, no negatives (arXiv 2006.07733).
+    The momentum is constant; the paper raises it to 1 over the run."""
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.follower = Follower(nn.Sequential(self.encoder, self.head))
+        self.momentum_encoder = MomentumEncoder(nn.Sequential(self.encoder, self.head))
         outside = settings["head"]["outside"]
         self.predictor = Projection(outside, settings["head"]["hidden"], outside)
 
     def compare(self, first, second):
-        self.follower.follow(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
-        targets = self.follower(torch.cat([second, first]))
+        self.momentum_encoder.update(nn.Sequential(self.encoder, self.head), self.settings["momentum"])
+        targets = self.momentum_encoder(torch.cat([second, first]))
         return losses.byol(self.predictor(torch.cat(self.project(first, second))), targets)
 
 
@@ -120,7 +120,7 @@ class SwAV(Contrastive):
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
         scores = [self.prototypes(F.normalize(p.float(), dim=1)) for p in self.project(first, second)]
-        assigned = [losses.sinkhorn(s, self.settings["sharpness"], self.settings["rounds"]) for s in scores]
+        assigned = [losses.sinkhorn(s, self.settings["epsilon"], self.settings["rounds"]) for s in scores]
         crossed = zip(assigned, reversed(scores))
         return sum(losses.swap(plan, other, self.settings["temperature"]) for plan, other in crossed) / 2
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from training import figures, pictures, sheets, tables
+from training import figures, images, sheets, tables
 from training.served import Model
 
-NOTE = "pictures re-encoded as JPEG: figures differ slightly from those on the original PNG pixels"
+NOTE = "images re-encoded as JPEG: figures differ slightly from those on the original PNG pixels"
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="model folders (default: all)")
-    pictures.add_data_argument(parser)
+    images.add_data_argument(parser)
     parser.add_argument("--set", default="cifar10", help="data set below --data with train.tar and val.tar")
-    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     parser.add_argument("--sheets", type=Path, help="write contact sheets into this folder")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     parser.add_argument("--tables", action="store_true", help="only write models/README.md from metrics.json")
@@ -47,8 +47,8 @@ def main():
             "command": f"python -m training.evaluate {name}",
             "date": date.today().isoformat(),
             "runtime": f"onnxruntime {onnxruntime.__version__}, CPU",
-            "evaluated_on": f"{asked.set}/val.tar, {len(val[0])} pictures",
-            "bank": f"{asked.set}/train.tar, {len(train[0])} pictures",
+            "evaluated_on": f"{asked.set}/val.tar, {len(val[0])} images",
+            "bank": f"{asked.set}/train.tar, {len(train[0])} images",
             "note": NOTE,
             "figures": figures.measure(model, val, train, raw or {}),
         }
@@ -60,7 +60,7 @@ def main():
 
 
 def load(path):
-    data, labels = pictures.load(path, 32)
+    data, labels = images.load(path, 32)
     return data.numpy(), labels
 
 

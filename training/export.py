@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-from training import objective, pictures, quantise
+from training import images, objective, quantise
 
 OPSET = 20
 GOLDEN_BATCH = 3
@@ -87,9 +87,9 @@ def write(name, settings, model, models):
     text = manifest_text(settings, model.graphs())
     (folder / "model.toml").write_text(text)
     manifest = tomllib.loads(text)
-    drawn = [pictures.drawn(turn=turn) for turn in range(GOLDEN_BATCH)]
-    image = np.concatenate([pictures.preprocess(picture, manifest) for picture in drawn])
-    golden, known = {"picture": drawn[0]}, {"image": torch.from_numpy(image)}
+    drawn = [images.drawn(turn=turn) for turn in range(GOLDEN_BATCH)]
+    image = np.concatenate([images.preprocess(image, manifest) for image in drawn])
+    golden, known = {"image": drawn[0]}, {"image": torch.from_numpy(image)}
     if "masked" in settings:
         known["mask"] = drawn_masks((settings["side"] // settings["masked"]["patch"]) ** 2)
     for graph in model.graphs():
@@ -135,7 +135,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
     parser.add_argument("--recipe", help="the recipe it was trained by, where that has another name: cpu/NAME")
-    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     arguments = parser.parse_args()
     recipe = arguments.recipe or arguments.name
     settings = objective.recipe(recipe)

@@ -1,6 +1,6 @@
 """Figures of a model folder on the validation set, family by family.
 
-A set is (u8 pictures [n, 3, h, w], labels i64 [n]).
+A set is (u8 images [n, 3, h, w], labels i64 [n]).
 """
 
 import numpy as np
@@ -40,14 +40,14 @@ def rounded(value):
     return value if isinstance(value, int) else round(value, 6)
 
 
-def psnr(pictures_a, pictures_b):
-    """Mean over pictures of each one's PSNR, in dB, for values in 0..1."""
-    mse = np.square(pictures_a - pictures_b).mean((1, 2, 3))
+def psnr(images_a, images_b):
+    """Mean over images of each one's PSNR, in dB, for values in 0..1."""
+    mse = np.square(images_a - images_b).mean((1, 2, 3))
     return float((-10 * np.log10(np.maximum(mse, 1e-12))).mean())
 
 
-def ssim(pictures_a, pictures_b):
-    pairs = zip(pictures_a.transpose(0, 2, 3, 1), pictures_b.transpose(0, 2, 3, 1))
+def ssim(images_a, images_b):
+    pairs = zip(images_a.transpose(0, 2, 3, 1), images_b.transpose(0, 2, 3, 1))
     return float(np.mean([structural_similarity(a, b, data_range=1, channel_axis=-1) for a, b in pairs]))
 
 
@@ -61,7 +61,7 @@ def reconstruction_figures(model, data):
 
 
 def inpainting_figures(model, data):
-    """Error on hidden pixels alone, a seeded mask for each picture."""
+    """Error on hidden pixels alone, a seeded mask for each image."""
     mask = random_masks(len(data), model.patches, HIDDEN_SHARE)
     squares = np.square(unit(data) - model.complete(data, mask)) * model.pixels_of(mask)
     mse = squares.mean((1, 2, 3)) / HIDDEN_SHARE

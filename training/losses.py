@@ -9,10 +9,10 @@ def info_nce(first, second, temperature):
     view among the 2n - 1 others. Mean over all 2n, in nats."""
     both = F.normalize(torch.cat([first, second]).float(), dim=1)
     n = len(first)
-    likeness = both @ both.T / temperature
-    likeness.fill_diagonal_(float("-inf"))
+    similarity = both @ both.T / temperature
+    similarity.fill_diagonal_(float("-inf"))
     partner = torch.arange(2 * n, device=both.device).roll(n)
-    return F.cross_entropy(likeness, partner)
+    return F.cross_entropy(similarity, partner)
 
 
 def queue_info_nce(queries, keys, queue, temperature):
@@ -25,16 +25,16 @@ def queue_info_nce(queries, keys, queue, temperature):
 
 
 def byol(predictions, targets):
-    """2 - 2 cosine, equation 2 of BYOL (arXiv 2006.07733); mean over pictures."""
+    """2 - 2 cosine, equation 2 of BYOL (arXiv 2006.07733); mean over images."""
     return 2 - 2 * F.cosine_similarity(predictions.float(), targets.float(), dim=1).mean()
 
 
 @torch.no_grad()
-def sinkhorn(scores, sharpness, rounds):
+def sinkhorn(scores, epsilon, rounds):
     """Soft assignments [n, prototypes] that give every prototype the same share of the batch, section
-    3.1 of SwAV (arXiv 2006.09882): exp(scores / sharpness), columns and rows scaled in turn. Rows sum
+    3.1 of SwAV (arXiv 2006.09882): exp(scores / epsilon), columns and rows scaled in turn. Rows sum
     to 1; columns to n / prototypes, the more exactly the more rounds there are."""
-    plan = ((scores - scores.max()) / sharpness).exp().float()
+    plan = ((scores - scores.max()) / epsilon).exp().float()
     plan /= plan.sum()
     for _ in range(rounds):
         plan /= plan.sum(0, keepdim=True) * plan.shape[1]

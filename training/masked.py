@@ -2,12 +2,12 @@
 those that are left, a small one fills in the rest.
 
 The loss is the paper's: squared error on hidden patches, each patch's pixels normalised by its own mean
-and deviation. That cannot be turned back into a picture without the hidden patch's mean and deviation,
+and deviation. That cannot be turned back into an image without the hidden patch's mean and deviation,
 so a second linear head predicts plain pixels; its squared error on hidden patches, times `pixel_weight`,
-is added, and its pictures are served.
+is added, and its images are served.
 
 Training drops hidden patches, which is what makes it cheap. The exported graph hides them by attention
-instead, so that any number may be hidden, of each picture in a batch another: both give the same numbers.
+instead, so that any number may be hidden, of each image in a batch another: both give the same numbers.
 """
 
 import torch
@@ -45,37 +45,37 @@ class MaskedAutoencoder(Objective):
     def parts(self):
         return [*self.network.blocks, *self.network.decoder_blocks]
 
-    def loss(self, pictures, generator):
-        with torch.autocast(pictures.device.type, enabled=False):
-            pictures = augment.crop_and_flip(pictures, generator, self.smallest_crop, pictures.shape[-1])
+    def loss(self, images, generator):
+        with torch.autocast(images.device.type, enabled=False):
+            images = augment.crop_and_flip(images, generator, self.smallest_crop, images.shape[-1])
         count = self.network.count
-        mask = random_masks(len(pictures), count, self.share, generator)
+        mask = random_masks(len(images), count, self.share, generator)
         visible = count - round(count * self.share)
-        hidden = self.network.decode(self.network.encode_visible(pictures, mask, visible), mask)
-        patches = self.network.patches(pictures)
+        hidden = self.network.decode(self.network.encode_visible(images, mask, visible), mask)
+        patches = self.network.patches(images)
         normalised = (self.network.normalised(hidden) - normalise_patches(patches)).square()
         plain = (self.network.pixels(hidden) - patches).square()
         return on_hidden(normalised, mask) + self.pixel_weight * on_hidden(plain, mask)
 
-    def embed(self, pictures):
+    def embed(self, images):
         """Class tokens and means of the patch tokens."""
-        tokens = torch.cat([self.network.encode(p.float() / 255) for p in pictures.split(500)])
+        tokens = torch.cat([self.network.encode(p.float() / 255) for p in images.split(500)])
         return {"cls": tokens[:, 0], "mean": tokens[:, 1:].mean(1)}
 
-    def monitor(self, held, bank):
-        """Error on hidden patches of pictures held back, and the accuracies of both poolings."""
-        pictures = held[0].float() / 255
-        generator = torch.Generator(pictures.device).manual_seed(0)
-        mask = random_masks(len(pictures), self.network.count, self.share, generator)
-        parts = zip(pictures.split(500), mask.split(500))
+    def monitor(self, validation, bank):
+        """Error on hidden patches of the validation images, and the accuracies of both poolings."""
+        images = validation[0].float() / 255
+        generator = torch.Generator(images.device).manual_seed(0)
+        mask = random_masks(len(images), self.network.count, self.share, generator)
+        parts = zip(images.split(500), mask.split(500))
         patches = self.network.patches(torch.cat([self.network(p, m) for p, m in parts]))
-        error = (patches - self.network.patches(pictures)).square()
-        figures = {"held_back_hidden_mse": on_hidden(error, mask).item()}
-        queries, known = self.embed(held[0]), self.embed(bank[0])
+        error = (patches - self.network.patches(images)).square()
+        figures = {"validation_hidden_mse": on_hidden(error, mask).item()}
+        queries, known = self.embed(validation[0]), self.embed(bank[0])
         for pooling in queries:
-            sets = queries[pooling], held[1], known[pooling], bank[1]
-            figures[f"held_back_{pooling}_knn_accuracy"] = metrics.knn_accuracy(*sets)
-            figures[f"held_back_{pooling}_linear_accuracy"] = metrics.linear_probe_accuracy(*sets)
+            sets = queries[pooling], validation[1], known[pooling], bank[1]
+            figures[f"validation_{pooling}_knn_accuracy"] = metrics.knn_accuracy(*sets)
+            figures[f"validation_{pooling}_linear_accuracy"] = metrics.linear_probe_accuracy(*sets)
         return figures
 
     def graphs(self):

@@ -71,12 +71,12 @@ def active_units(mean):
 
 
 def kl_to_prior(mean, log_variance):
-    """KL(q(z|x) || N(0, 1)) of each picture and unit in nats, [n, units]."""
+    """KL(q(z|x) || N(0, 1)) of each image and unit in nats, [n, units]."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def mutual_information(mean, log_variance, seed=0):
-    """I(x; z) in nats between n pictures and their latents: E KL(q(z|x) || p(z)) - KL(q(z) || p(z)), where
+    """I(x; z) in nats between n images and their latents: E KL(q(z|x) || p(z)) - KL(q(z) || p(z)), where
     q(z) is the mixture of all n posteriors. Both terms are estimated with the same sample of each
     posterior, so the prior cancels and most of the noise too. It cannot be more than log n, however
     much the latents tell."""

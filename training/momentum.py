@@ -1,4 +1,4 @@
-"""What momentum contrast keeps beside the network: a copy that follows it, and a queue of old keys."""
+"""What momentum contrast keeps beside the network: its EMA, and a queue of old keys."""
 
 import copy
 
@@ -7,18 +7,19 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class Follower(nn.Module):
-    """A copy of a network whose weights are the running average m * old + (1 - m) * new of its weights
-    (equation 2 of MoCo, arXiv 1911.05722). No gradient reaches it. Batch statistics are its own."""
+class MomentumEncoder(nn.Module):
+    """The EMA encoder of momentum contrast: a copy of a network whose weights are the running average
+    m * old + (1 - m) * new of that network's weights (equation 2 of MoCo, arXiv 1911.05722). No gradient
+    reaches the copy. Batch statistics are its own."""
 
     def __init__(self, network):
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
-    def follow(self, leader, momentum):
-        mine, theirs = list(self.network.parameters()), list(leader.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+    def update(self, network, momentum):
+        averages, weights = list(self.network.parameters()), list(network.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - momentum)
 
     @torch.no_grad()
     def forward(self, inputs):

@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """A small ResNet for pictures of 16x16 to 32x32: three stages at full, half and a quarter of the sides,
+    """A small ResNet for images of 16x16 to 32x32: three stages at full, half and a quarter of the sides,
     and a last 1x1 convolution that widens the output. With `stem_stride` 2 the first convolution halves
     the sides, so that most work is done at a quarter of the positions.
 
@@ -121,7 +121,7 @@ class GaussianEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latent [batch, latent] -> picture in 0..1; upsampling by pixel shuffle."""
+    """Latent [batch, latent] -> image in 0..1; upsampling by pixel shuffle."""
 
     def __init__(self, width=48, latent=256):
         super().__init__()
@@ -182,7 +182,7 @@ class Denoiser(nn.Module):
 
 
 class Clamped(nn.Module):
-    """A network whose picture is cut to 0..1, as it is exported."""
+    """A network whose image is cut to 0..1, as it is exported."""
 
     def __init__(self, network):
         super().__init__()

@@ -21,17 +21,17 @@ class Graph:
 
 
 class Objective(nn.Module):
-    """Everything trainable, and how. Pictures come as f32 [n, 3, h, w] in 0..1.
+    """Everything trainable, and how. Images come as f32 [n, 3, h, w] in 0..1.
 
-    `loss(pictures, generator)` takes every random number from the generator.
+    `loss(images, generator)` takes every random number from the generator.
     `enter(phase)` is told, before each epoch, what the phase of the schedule changes (schedule.py).
     `parts()` lists the modules worth compiling: those that training calls with few shapes.
-    `monitor(held, bank)` returns figures on the pictures held back; each set is (u8 pictures, labels).
+    `monitor(validation, bank)` returns figures on the validation set; each set is (u8 images, labels).
     `graphs()` lists what is exported; a graph's input is what the one before it in the list wrote
     where the roles are the same (a decoder reads the encoder's latent).
     """
 
-    def loss(self, pictures, generator):
+    def loss(self, images, generator):
         raise NotImplementedError
 
     def enter(self, phase):
@@ -41,7 +41,7 @@ class Objective(nn.Module):
     def parts(self):
         return []
 
-    def monitor(self, held, bank):
+    def monitor(self, validation, bank):
         return {}
 
     def graphs(self):

@@ -19,10 +19,10 @@ import numpy as np
 import onnx
 import torch
 
-from training import objective, pictures, served
+from training import images, objective, served
 
 OPERATORS = ["MatMul", "Gemm"]
-# Pictures in one run, and runs of each build by turns, when their speed is compared.
+# Images in one run, and runs of each build by turns, when their speed is compared.
 SPEED_BATCH = 8
 SPEED_RUNS = 60
 
@@ -87,7 +87,7 @@ def speed(whole, small, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", help="a recipe in training/recipes, exported before")
-    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     arguments = parser.parse_args()
     write(arguments.models / arguments.name, objective.recipe(arguments.name))
 

@@ -1,7 +1,7 @@
-"""Autoencoder: least squares between a picture and what comes back from its latent.
+"""Autoencoder: least squares between an image and what comes back from its latent.
 
-With `[corruption]` in the recipe a share of the pictures reaches the encoder with some of its patches
-painted grey, and the whole picture is asked for all the same (masking noise, Vincent et al. 2010, Stacked
+With `[corruption]` in the recipe a share of the images reaches the encoder with some of its patches
+painted grey, and the whole image is asked for all the same (masking noise, Vincent et al. 2010, Stacked
 Denoising Autoencoders): what is hidden has to be inferred, which asks more of the latent than copying.
 """
 
@@ -23,23 +23,23 @@ class Autoencoder(Objective):
     def parts(self):
         return [self.encoder, self.decoder]
 
-    def loss(self, pictures, generator):
-        pictures = augment.flip(pictures, generator)
-        shown = augment.hide_patches(pictures, generator, **self.corruption) if self.corruption else pictures
-        return F.mse_loss(self.decoder(self.encoder(shown)), pictures)
+    def loss(self, images, generator):
+        images = augment.flip(images, generator)
+        shown = augment.hide_patches(images, generator, **self.corruption) if self.corruption else images
+        return F.mse_loss(self.decoder(self.encoder(shown)), images)
 
-    def embed(self, pictures):
-        return torch.cat([self.encoder(p.float() / 255) for p in pictures.split(500)])
+    def embed(self, images):
+        return torch.cat([self.encoder(p.float() / 255) for p in images.split(500)])
 
-    def monitor(self, held, bank):
-        pictures = held[0].float() / 255
-        queries, known = self.embed(held[0]), self.embed(bank[0])
+    def monitor(self, validation, bank):
+        images = validation[0].float() / 255
+        queries, known = self.embed(validation[0]), self.embed(bank[0])
         back = torch.cat([self.decoder(part) for part in queries.split(500)])
-        sets = queries, held[1], known, bank[1]
+        sets = queries, validation[1], known, bank[1]
         return {
-            "held_back_mse": F.mse_loss(back, pictures).item(),
-            "held_back_knn_accuracy": metrics.knn_accuracy(*sets),
-            "held_back_linear_accuracy": metrics.linear_probe_accuracy(*sets),
+            "validation_mse": F.mse_loss(back, images).item(),
+            "validation_knn_accuracy": metrics.knn_accuracy(*sets),
+            "validation_linear_accuracy": metrics.linear_probe_accuracy(*sets),
         }
 
     def graphs(self):

@@ -1,6 +1,6 @@
 """A model folder as the server runs it: ONNX graphs and the manifest's rules, in ONNX Runtime and numpy.
 
-Pictures are u8 [n, 3, h, w] in, f32 in 0..1 out.
+Images are u8 [n, 3, h, w] in, f32 in 0..1 out.
 """
 
 import tomllib
@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from training import pictures
+from training import images
 
 BATCH = 250
 GROUPS = 4  # of patches; complementary masks show one group each
@@ -45,7 +45,7 @@ class Model:
         return [np.concatenate(output) for output in zip(*parts)]
 
     def tensors(self, data):
-        return pictures.normalise(data, self.manifest["preprocess"])
+        return images.normalise(data, self.manifest["preprocess"])
 
     def encode(self, data, *outputs):
         return self.run("encoder", {"image": self.tensors(data)}, outputs)
@@ -70,7 +70,7 @@ class Model:
         return self.decode(self.encode(data, output)[0])
 
     def complete(self, data, mask):
-        """Pictures with their hidden patches predicted; `mask` f32 [n, patches], 1 = hidden."""
+        """Images with their hidden patches predicted; `mask` f32 [n, patches], 1 = hidden."""
         return self.run("masked", {"image": self.tensors(data), "mask": mask}, ["image"])[0].clip(0, 1)
 
     def reconstruct_by_masks(self, data):

@@ -1,5 +1,5 @@
-"""Contact sheets: what the figures are of, to look at. They show pictures of the data set and are not for
-committing; a sheet of generated pictures shows none."""
+"""Contact sheets: what the figures are of, to look at. They show images of the data set and are not for
+committing; a sheet of generated images shows none."""
 
 import numpy as np
 from PIL import Image
@@ -12,11 +12,11 @@ COLUMNS = 20
 
 
 def sheet(rows, path, zoom=3):
-    """Rows of pictures [n, 3, h, w] in 0..1, one under the other, as a PNG."""
+    """Rows of images [n, 3, h, w] in 0..1, one under the other, as a PNG."""
     grid = np.concatenate([np.concatenate(list(r), axis=2) for r in rows], axis=1)
-    picture = Image.fromarray((grid.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
+    image = Image.fromarray((grid.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
+    image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(path)
     print(f"wrote {path}")
 
 
@@ -49,7 +49,7 @@ def masked_sheet(model, some, path):
 
 
 def generated(model, rows=8, seed=0):
-    """Pictures decoded from the prior, a list of rows."""
+    """Images decoded from the prior, a list of rows."""
     graph = model.sessions["decoder"].get_inputs()[0]
     latent = np.random.default_rng(seed).standard_normal((rows * COLUMNS, graph.shape[1]), dtype=np.float32)
     return np.split(model.decode(latent), rows)

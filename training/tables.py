@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from training import compare, twins
+from training import ablation, compare
 from training.figures import NEIGHBOURS, SIGMAS
 
 INTRODUCTION = """# Models
@@ -12,9 +12,9 @@ INTRODUCTION = """# Models
 Trained without labels on CIFAR-10 by the recipes in `training/recipes`. Each folder has a card, the
 figures (`metrics.json`) and how the weights came about with the learning curve (`training.json`).
 
-Every figure below was computed from the ONNX files on the 5,000 pictures of `cifar10/val.tar`, by
+Every figure below was computed from the ONNX files on the 5,000 images of `cifar10/val.tar`, by
 `python -m training.evaluate`, which also writes this file; where another set is meant, it is named. The
-pictures are re-encoded as JPEG, so figures differ slightly from those on the original PNG pixels. No
+images are re-encoded as JPEG, so figures differ slightly from those on the original PNG pixels. No
 figure is rounded in the model's favour.
 
 Data: Alex Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -30,8 +30,8 @@ EMBEDDINGS = {
 }
 
 EMBEDDINGS_TEXT = """
-Linear probe: logistic regression on standardised embeddings of the 50,000 training pictures. kNN:
-accuracy of the 200 nearest training pictures by cosine, weights exp(cosine / 0.1). ARI: adjusted Rand index of
+Linear probe: logistic regression on standardised embeddings of the 50,000 training images. kNN:
+accuracy of the 200 nearest training images by cosine, weights exp(cosine / 0.1). ARI: adjusted Rand index of
 k-means with ten clusters on the embeddings. Raw pixels are compared by Euclidean distance.
 """
 
@@ -44,7 +44,7 @@ RECONSTRUCTIONS = {
 }
 
 RECONSTRUCTIONS_TEXT = """
-Values in 0 to 1; PSNR and SSIM averaged over pictures. A variational model reconstructs from the mean. A
+Values in 0 to 1; PSNR and SSIM averaged over images. A variational model reconstructs from the mean. A
 masked autoencoder sees a quarter of the patches at a time: its reconstruction of a patch is the mean of the
 predictions under the three of four complementary masks that hide it. Hidden: error on the hidden pixels
 alone, 75 % of the patches hidden by a seeded mask.
@@ -59,14 +59,14 @@ VARIATIONAL = {
 VARIATIONAL_TEXT = """
 `crvae-cifar10` and `vae-cifar10` have the same network, likelihood (Gaussian of variance 1 on pixels in
 0 to 1), β, latents, optimiser, epochs and seed; the contrastive term alone differs. Active: the variance of a
-unit's mean over the pictures is above 0.01. I(x; z) is the difference between the mean KL and the KL
-of the aggregate posterior, estimated with one sample a picture; with 5,000 pictures it cannot be more than
+unit's mean over the images is above 0.01. I(x; z) is the difference between the mean KL and the KL
+of the aggregate posterior, estimated with one sample an image; with 5,000 images it cannot be more than
 log 5000 = 8.517, and tells little where it comes near that. KL of each unit: `metrics.json`.
 """
 
-TWINS_TEXT = """
+ABLATION_TEXT = """
 Two pairs, each alike but for the contrastive term, whose weight γ grows with β. The pair at the second β is not
-served. Made by `python -m training.twins`; records: `training/twins.json`.
+served. Made by `python -m training.ablation`; records: `training/ablation.json`.
 """
 
 VARIANTS = {
@@ -82,15 +82,15 @@ rest.
 """
 
 DENOISING_TEXT = """
-Gaussian noise, seeded; the noisy picture is cut to 0…255 and rounded, as a client would send it. Non-local
-means is scikit-image's `denoise_nl_means` on the same pictures, told the true σ: patches of 5, distance 6,
+Gaussian noise, seeded; the noisy image is cut to 0…255 and rounded, as a client would send it. Non-local
+means is scikit-image's `denoise_nl_means` on the same images, told the true σ: patches of 5, distance 6,
 h = 0.8 σ, not the fast mode.
 """
 
 COMPARISON_TEXT = """
 The same encoder, views, batch, optimiser, schedule and seed, {steps} steps each, nothing tuned for a
-single method; the recipes differ in loss and projection head. kNN accuracy on the 2,000 training pictures
-held back, against 10,000 others. Made by `python -m training.compare`; records: `training/comparison.json`.
+single method; the recipes differ in loss and projection head. kNN accuracy on the 2,000 validation
+images, against 10,000 others. Made by `python -m training.compare`; records: `training/comparison.json`.
 So few steps favour methods that start fast.
 """
 
@@ -144,27 +144,27 @@ def comparison():
     rows = []
     for name, record in records.items():
         last = record["curve"][-1]
-        rows.append([f"`{name}`", str(record["steps"]), shown("", last["held_back_knn_accuracy"], "{:.3f}")])
+        rows.append([f"`{name}`", str(record["steps"]), shown("", last["validation_knn_accuracy"], "{:.3f}")])
     steps = next(iter(records.values()))["steps"]
     return (
         "\n## Contrastive methods side by side\n\n"
-        + table(["recipe", "steps", "kNN, held back"], rows)
+        + table(["recipe", "steps", "kNN, validation"], rows)
         + COMPARISON_TEXT.format(steps=steps)
     )
 
 
 def pairs():
-    """The variational models and their twins, at every beta they were trained with."""
+    """The variational models and their ablations, at every beta they were trained with."""
     columns = {"active_units": "{:d}", "kl_nats": "{:.2f}", "linear_probe_accuracy": "{:.3f}"}
     columns |= {"knn_accuracy": "{:.3f}", "reconstruction_psnr_db": "{:.2f}"}
     rows = [
         [f"`{name}`", f"{record['beta']:g}", f"{record['gamma']:g}"] + [cell(record, k, p) for k, p in columns.items()]
-        for name, record in twins.records().items()
+        for name, record in ablation.records().items()
     ]
     if not rows:
         return ""
     header = ["recipe", "β", "γ", "active units of 64", "KL, nats", "linear probe", "kNN", "PSNR, dB"]
-    return "\n## CR-VAE and its twin at two values of β\n\n" + table(header, rows) + TWINS_TEXT
+    return "\n## The ablation of CR-VAE's contrastive term at two values of β\n\n" + table(header, rows) + ABLATION_TEXT
 
 
 def write(models):

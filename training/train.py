@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from training import export, objective, pictures, schedule
+from training import export, images, objective, schedule
 from training.muon import Muon
 
 RUNS = Path(__file__).resolve().parent / "runs"
@@ -75,7 +75,7 @@ class Run:
         for part in self.model.parts():
             part.compile(dynamic=False)
 
-    def train(self, train, held, bank, stop_after=None):
+    def train(self, train, validation, bank, stop_after=None):
         """Monitors and saves after each `monitor_every`-th epoch, and after the last."""
         training = self.settings["training"]
         epochs = schedule.total_epochs(training)
@@ -86,7 +86,7 @@ class Run:
             self.epoch += 1
             if self.epoch % training.get("monitor_every", 1) and self.epoch < last:
                 continue
-            row = {"epoch": self.epoch, "loss": loss, **self.figures(held, bank)}
+            row = {"epoch": self.epoch, "loss": loss, **self.figures(validation, bank)}
             row["wall_seconds"] = time.perf_counter() - started
             self.curve.append(row)
             self.save()
@@ -94,10 +94,10 @@ class Run:
             started = time.perf_counter()
 
     @torch.no_grad()
-    def figures(self, held, bank):
+    def figures(self, validation, bank):
         self.model.eval()
         with torch.compiler.set_stance("force_eager"):
-            return self.model.monitor(held, bank)
+            return self.model.monitor(validation, bank)
 
     def one_epoch(self, train, epochs):
         """Every random number of an epoch comes from the recipe's seed and the epoch's number, so a
@@ -125,7 +125,7 @@ class Run:
                 speed = (step + 1) * len(index) / (time.perf_counter() - started)
                 print(
                     f"epoch {self.epoch + 1}/{epochs} step {step + 1}/{len(batches)} "
-                    f"loss {mean:.5f} {speed:.0f} pictures/s",
+                    f"loss {mean:.5f} {speed:.0f} images/s",
                     flush=True,
                 )
         return mean
@@ -146,12 +146,12 @@ def record_of(settings, curve, device):
 
 
 def load_data(folder, settings, device):
-    """Pictures to train on, those held back, and a bank for the kNN monitor; the last two with labels."""
-    data, labels = pictures.load(folder / settings["data"], settings["side"])
+    """The training images, the validation set, and a bank for the kNN monitor; the last two with labels."""
+    data, labels = images.load(folder / settings["data"], settings["side"])
     data, labels = data.to(device), labels.to(device)
-    trained, held = (i.to(device) for i in pictures.hold_back(len(data), settings["training"]["held_back"]))
+    trained, validation = (i.to(device) for i in images.split(len(data), settings["training"]["validation_images"]))
     bank = trained[:MONITOR_BANK]
-    return data[trained], (data[held], labels[held]), (data[bank], labels[bank])
+    return data[trained], (data[validation], labels[validation]), (data[bank], labels[bank])
 
 
 def pick_device(asked):
@@ -164,13 +164,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
     parser.add_argument("--recipe", help="another recipe for it (default: cpu/NAME without a GPU where there is one, else NAME)")
-    pictures.add_data_argument(parser)
+    images.add_data_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     parser.add_argument("--stop-after", type=int, help="stop after so many epochs in all, on the recipe's schedule")
     parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
     parser.add_argument("--compile", action="store_true", help="compile the networks: for long runs on a GPU")
-    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -182,7 +182,7 @@ def main():
         run.resume()
     data = load_data(arguments.data, settings, device)
     count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-    print(f"{recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} pictures, {device}", flush=True)
+    print(f"{recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} images, {device}", flush=True)
     if arguments.compile:
         run.compile()
     run.train(*data, arguments.stop_after)

@@ -36,9 +36,9 @@ class Block(nn.Module):
 
 
 class MaskedTransformer(nn.Module):
-    """`forward(image, mask)`: a full picture, its visible patches as they came, the hidden ones predicted.
+    """`forward(image, mask)`: a full image, its visible patches as they came, the hidden ones predicted.
 
-    Pictures are f32 [n, 3, side, side] in 0..1. The class token is never hidden, so any number of patches
+    Images are f32 [n, 3, side, side] in 0..1. The class token is never hidden, so any number of patches
     may be, all of them too.
     """
 
@@ -57,12 +57,12 @@ class MaskedTransformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(decoder_dim)
         self.normalised, self.pixels = nn.Linear(decoder_dim, numbers), nn.Linear(decoder_dim, numbers)
 
-    def patches(self, pictures):
+    def patches(self, images):
         """[n, 3, side, side] -> [n, patches, 3 * patch * patch], row by row."""
-        cut = pictures.reshape(-1, 3, self.across, self.patch, self.across, self.patch)
+        cut = images.reshape(-1, 3, self.across, self.patch, self.across, self.patch)
         return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.count, 3 * self.patch**2)
 
-    def picture(self, patches):
+    def image(self, patches):
         """The inverse of `patches`."""
         cut = patches.reshape(-1, self.across, self.across, 3, self.patch, self.patch)
         return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, self.side, self.side)
@@ -71,10 +71,10 @@ class MaskedTransformer(nn.Module):
         """Patch tokens with their places; pixels are spread to about -2..2 first."""
         return self.enter((patches - 0.5) * 4) + self.places
 
-    def encode(self, pictures, mask=None):
+    def encode(self, images, mask=None):
         """Class token, then patches row by row: [n, 1 + patches, dim]. Hidden patches are no keys of any
         attention, and nothing of their pixels is read; what stands in their places means nothing."""
-        patches, bias = self.patches(pictures), None
+        patches, bias = self.patches(images), None
         if mask is not None:
             patches = torch.where(mask[..., None] > 0.5, torch.zeros_like(patches), patches)
             bias = F.pad(torch.where(mask > 0.5, -1e9, 0.0), (1, 0))[:, None, None]
@@ -84,11 +84,11 @@ class MaskedTransformer(nn.Module):
             x = block(x, bias)
         return self.norm(x)
 
-    def encode_visible(self, pictures, mask, visible):
+    def encode_visible(self, images, mask, visible):
         """The same without computing hidden patches; every row must show `visible` of them. Zeros stand in
         the places of the others."""
         index = mask.argsort(dim=1, stable=True)[:, :visible, None]
-        x = self.enter_patches(self.patches(pictures))
+        x = self.enter_patches(self.patches(images))
         x = x.gather(1, index.expand(-1, -1, x.shape[-1]))
         x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
         for block in self.blocks:
@@ -109,7 +109,7 @@ class MaskedTransformer(nn.Module):
 
     def forward(self, image, mask):
         predicted = self.pixels(self.decode(self.encode(image, mask), mask)).clamp(0, 1)
-        return self.picture(torch.where(mask[..., None] > 0.5, predicted, self.patches(image)))
+        return self.image(torch.where(mask[..., None] > 0.5, predicted, self.patches(image)))
 
 
 class Tokens(nn.Module):

@@ -2,12 +2,12 @@
 
 The likelihood is Gaussian of variance 1 on pixels in 0..1, so -log p(x|z) is half the summed squared
 error plus a constant, left out. The prior is standard normal, the posterior Gaussian with a diagonal
-covariance. Loss, in nats for a picture: half the squared error + beta KL(q(z|x) || p(z)).
+covariance. Loss, in nats for an image: half the squared error + beta KL(q(z|x) || p(z)).
 
 CR-VAE adds gamma InfoNCE between the latents of two augmented views, so that information between
 input and latent is kept where the ELBO alone lets units collapse to the prior. As in momentum contrast
-the keys come from an encoder that follows and the negatives from a queue. The latents compared are
-samples: compared as means, units could shrink together without losing likeness, and the KL would take
+the keys come from an EMA encoder and the negatives from a queue. The latents compared are
+samples: compared as means, units could shrink together without losing similarity, and the KL would take
 them; a sample has to stand out of its posterior's noise. Without `[contrast]` in the recipe it is a VAE.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from training import augment, losses, metrics
-from training.momentum import Follower, Queue
+from training.momentum import MomentumEncoder, Queue
 from training.networks import ConvDecoder, GaussianEncoder
 from training.objective import Graph, Objective
 
@@ -33,54 +33,54 @@ class Variational(Objective):
         self.beta = settings["beta"]
         self.contrast = settings.get("contrast")
         if self.contrast:
-            self.follower = Follower(self.encoder)
+            self.momentum_encoder = MomentumEncoder(self.encoder)
             self.queue = Queue(self.contrast["queue"], settings["network"]["latent"])
 
     def parts(self):
         return [self.encoder, self.decoder]
 
-    def loss(self, pictures, generator):
-        pictures = augment.flip(pictures, generator)
-        posterior = self.encoder(pictures)
+    def loss(self, images, generator):
+        images = augment.flip(images, generator)
+        posterior = self.encoder(images)
         back = self.decoder(sample(posterior, generator))
-        error = 0.5 * (back - pictures).square().flatten(1).sum(1).mean()
+        error = 0.5 * (back - images).square().flatten(1).sum(1).mean()
         loss = error + self.beta * metrics.kl_to_prior(*posterior).sum(1).mean()
         if self.contrast:
-            loss = loss + self.contrast["gamma"] * self.contrastive_term(pictures, generator)
+            loss = loss + self.contrast["gamma"] * self.contrastive_term(images, generator)
         return loss
 
-    def contrastive_term(self, pictures, generator):
-        self.follower.follow(self.encoder, self.contrast["momentum"])
-        queries = sample(self.encoder(self.view(pictures, generator)), generator)
-        keys = sample(self.follower(self.view(pictures, generator)), generator)
+    def contrastive_term(self, images, generator):
+        self.momentum_encoder.update(self.encoder, self.contrast["momentum"])
+        queries = sample(self.encoder(self.view(images, generator)), generator)
+        keys = sample(self.momentum_encoder(self.view(images, generator)), generator)
         loss = losses.queue_info_nce(queries, keys, self.queue.keys.clone(), self.contrast["temperature"])
         self.queue.push(keys)
         return loss
 
-    def view(self, pictures, generator):
-        side = pictures.shape[-1]
-        with torch.autocast(pictures.device.type, enabled=False):
-            cropped = augment.crop_and_flip(pictures, generator, self.contrast["smallest_crop"], side)
+    def view(self, images, generator):
+        side = images.shape[-1]
+        with torch.autocast(images.device.type, enabled=False):
+            cropped = augment.crop_and_flip(images, generator, self.contrast["smallest_crop"], side)
             jittered = augment.jitter_colours(cropped, generator, self.contrast["colour"])
         return jittered.contiguous(memory_format=torch.channels_last)
 
-    def monitor(self, held, bank):
-        """Reconstruction from the mean, KL, active units and the accuracies of the means, all on pictures
-        held back."""
-        pictures = held[0].float() / 255
-        mean, log_variance = self.posterior(held[0])
+    def monitor(self, validation, bank):
+        """Reconstruction from the mean, KL, active units and the accuracies of the means, all on the
+        validation images."""
+        images = validation[0].float() / 255
+        mean, log_variance = self.posterior(validation[0])
         back = torch.cat([self.decoder(part) for part in mean.split(500)])
-        sets = mean, held[1], self.posterior(bank[0])[0], bank[1]
+        sets = mean, validation[1], self.posterior(bank[0])[0], bank[1]
         return {
-            "held_back_mse": F.mse_loss(back, pictures).item(),
-            "held_back_kl_nats": metrics.kl_to_prior(mean, log_variance).sum(1).mean().item(),
-            "held_back_active_units": metrics.active_units(mean),
-            "held_back_knn_accuracy": metrics.knn_accuracy(*sets),
-            "held_back_linear_accuracy": metrics.linear_probe_accuracy(*sets),
+            "validation_mse": F.mse_loss(back, images).item(),
+            "validation_kl_nats": metrics.kl_to_prior(mean, log_variance).sum(1).mean().item(),
+            "validation_active_units": metrics.active_units(mean),
+            "validation_knn_accuracy": metrics.knn_accuracy(*sets),
+            "validation_linear_accuracy": metrics.linear_probe_accuracy(*sets),
         }
 
-    def posterior(self, pictures):
-        parts = [self.encoder(p.float() / 255) for p in pictures.split(500)]
+    def posterior(self, images):
+        parts = [self.encoder(p.float() / 255) for p in images.split(500)]
         return [torch.cat(half) for half in zip(*parts)]
 
     def graphs(self):

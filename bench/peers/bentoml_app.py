@@ -1,4 +1,4 @@
-"""BentoML with adaptive batching: one worker a core. Pictures come as the parts of a form, vectors go as JSON numbers."""
+"""BentoML with adaptive batching: one worker a core. Images come as the parts of a form, vectors go as JSON numbers."""
 
 import os
 import pathlib
@@ -16,5 +16,5 @@ class Embed:
 
     # beyond the latency it answers 503; the load here is more than it could answer sooner
     @bentoml.api(route="/embed", batchable=True, max_batch_size=int(os.environ["BENCH_BATCH"]), max_latency_ms=120_000)
-    def embed(self, pictures: list[pathlib.Path]) -> numpy.ndarray:
-        return self.encoder.vectors([self.encoder.tensor(picture.read_bytes()) for picture in pictures])
+    def embed(self, images: list[pathlib.Path]) -> numpy.ndarray:
+        return self.encoder.vectors([self.encoder.tensor(image.read_bytes()) for image in images])

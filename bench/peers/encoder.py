@@ -1,4 +1,4 @@
-"""What every peer does with a picture: Pillow, NumPy and one session of ONNX Runtime with one thread.
+"""What every peer does with an image: Pillow, NumPy and one session of ONNX Runtime with one thread.
 
 The settings come in the environment, as to any service: `BENCH_GRAPH`, the ONNX file, and `BENCH_PREPROCESS`, JSON with
 `side`, `edge` (or null), `filter`, `mean` and `std`.
@@ -28,8 +28,8 @@ class Encoder:
         mean, std = (np.array(settings[name], np.float32).reshape(3, 1, 1) for name in ("mean", "std"))
         self.scale, self.offset = 1 / (255 * std), -mean / std
 
-    def tensor(self, picture: bytes) -> np.ndarray:
-        image = Image.open(io.BytesIO(picture)).convert("RGB")
+    def tensor(self, encoded: bytes) -> np.ndarray:
+        image = Image.open(io.BytesIO(encoded)).convert("RGB")
         if self.edge is None:
             if image.size != (self.side, self.side):
                 image = image.resize((self.side, self.side), self.filter)

@@ -17,8 +17,8 @@ encoder = Encoder()
 THREADS = os.environ.get("BENCH_THREADS") == "1"
 
 
-def embed(picture: bytes) -> bytes:
-    return encoder.vectors([encoder.tensor(picture)])[0].tobytes()
+def embed(image: bytes) -> bytes:
+    return encoder.vectors([encoder.tensor(image)])[0].tobytes()
 
 
 @app.get("/ready")
@@ -28,6 +28,6 @@ def ready() -> dict:
 
 @app.post("/embed")
 async def post(request: Request) -> Response:
-    picture = await request.body()
-    vector = await run_in_threadpool(embed, picture) if THREADS else embed(picture)
+    image = await request.body()
+    vector = await run_in_threadpool(embed, image) if THREADS else embed(image)
     return Response(vector, media_type="application/octet-stream")

@@ -1,4 +1,4 @@
-"""A runtime for MLServer with its adaptive batching and parallel workers: the V2 protocol, pictures in base64."""
+"""A runtime for MLServer with its adaptive batching and parallel workers: the V2 protocol, images in base64."""
 
 from mlserver import MLModel
 from mlserver.codecs import Base64Codec, NumpyCodec
@@ -13,6 +13,6 @@ class Embed(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        pictures = Base64Codec.decode_input(payload.inputs[0])
-        vectors = self.encoder.vectors([self.encoder.tensor(picture) for picture in pictures])
+        images = Base64Codec.decode_input(payload.inputs[0])
+        vectors = self.encoder.vectors([self.encoder.tensor(image) for image in images])
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("embedding", vectors)])

@@ -5,12 +5,12 @@ from bench import tables
 
 def cell(number, rate, p99=10.0, cpu=100.0, **others):
     statuses = {"200": {"count": 50, "p50_ms": p99 / 2, "p90_ms": p99 * 0.9, "p99_ms": p99, "max_ms": p99}}
-    figures = {"pictures_per_second": rate, "cpu_us_per_picture": cpu, "pss_mib": 50.0, "other_cores": 0.0}
+    figures = {"images_per_second": rate, "cpu_us_per_image": cpu, "pss_mib": 50.0, "other_cores": 0.0}
     return {"round": number, "statuses": statuses, **figures, **others}
 
 
 def limit(number, rate, cpu):
-    return {"round": number, "pictures_per_second": rate, "cpu_us_per_picture": cpu, "latency": {"count": 0}, "other_cores": 0.0}
+    return {"round": number, "images_per_second": rate, "cpu_us_per_image": cpu, "latency": {"count": 0}, "other_cores": 0.0}
 
 
 MACHINE = {"cpu": "a cpu", "cores": 2, "flags": ["avx2"], "rustc": "1.95.0", "commit": "abc"}
@@ -70,6 +70,11 @@ def test_idle_and_overload_are_judged():
     over["statuses"]["429"] = {"count": 9, "p99_ms": 11.0}
     found = tables.VERDICTS["overload"]({"deadline_ms": 2000, "peak": cell(0, 100.0), "over": over})
     assert [verdict.holds for verdict in found] == [False, True, False, True]
+
+
+def test_results_of_before_are_read_under_the_names_of_today():
+    before = {"cells": {"latentd": [{"round": 0, "pictures_per_second": 5.0, "cpu_us_per_picture": 2.0}]}}
+    assert tables.current(before) == {"cells": {"latentd": [{"round": 0, "images_per_second": 5.0, "cpu_us_per_image": 2.0}]}}
 
 
 def test_only_what_stands_between_the_markers_is_replaced():

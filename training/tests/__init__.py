@@ -1,1 +1,1 @@
-"""Tests of the package on tiny random pictures: `python -m pytest training/tests`."""
+"""Tests of the package on tiny random images: `python -m pytest training/tests`."""

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from training import losses
-from training.momentum import Follower, Queue
+from training.momentum import MomentumEncoder, Queue
 
 
 def random(*shape, seed=0):
@@ -13,12 +13,12 @@ def random(*shape, seed=0):
 
 def test_info_nce_is_what_a_hand_computes():
     first, second = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 2.0], [0.0, 3.0]])
-    # Cosines: the first picture's views are orthogonal, the second's are equal, temperature 1/2.
+    # Cosines: the first image's views are orthogonal, the second's are equal, temperature 1/2.
     e = math.exp
-    picture_1_view_1 = -math.log(e(0) / (e(0) + e(0) + e(0)))
-    picture_1_view_2 = -math.log(e(0) / (e(0) + e(2) + e(2)))
-    picture_2 = -math.log(e(2) / (e(0) + e(2) + e(2)))
-    wanted = (picture_1_view_1 + picture_1_view_2 + 2 * picture_2) / 4
+    image_1_view_1 = -math.log(e(0) / (e(0) + e(0) + e(0)))
+    image_1_view_2 = -math.log(e(0) / (e(0) + e(2) + e(2)))
+    image_2 = -math.log(e(2) / (e(0) + e(2) + e(2)))
+    wanted = (image_1_view_1 + image_1_view_2 + 2 * image_2) / 4
     assert math.isclose(losses.info_nce(first, second, 0.5).item(), wanted, rel_tol=1e-6)
 
 
@@ -36,8 +36,8 @@ def test_byol_is_zero_for_equal_directions_and_four_for_opposite_ones():
     assert (losses.byol(views, -views) - 4).abs() < 1e-6
 
 
-def test_sinkhorn_gives_each_picture_one_and_each_prototype_the_same():
-    plan = losses.sinkhorn(random(24, 6).clamp(-1, 1), sharpness=0.5, rounds=50)
+def test_sinkhorn_gives_each_image_one_and_each_prototype_the_same():
+    plan = losses.sinkhorn(random(24, 6).clamp(-1, 1), epsilon=0.5, rounds=50)
     assert torch.allclose(plan.sum(1), torch.ones(24), atol=1e-5)
     assert torch.allclose(plan.sum(0), torch.full((6,), 4.0), atol=1e-4)
 
@@ -53,15 +53,15 @@ def test_vicreg_is_its_three_terms():
     assert torch.isclose(losses.vicreg(first, second, (0, 0, 1)), wanted)
 
 
-def test_a_follower_moves_by_the_share_it_is_told_and_takes_no_gradient():
+def test_an_ema_encoder_moves_by_the_complement_of_its_momentum_and_takes_no_gradient():
     leader = torch.nn.Linear(3, 2)
-    follower = Follower(leader)
-    before = follower.network.weight.clone()
+    average = MomentumEncoder(leader)
+    before = average.network.weight.clone()
     with torch.no_grad():
         leader.weight += 1
-    follower.follow(leader, 0.75)
-    assert torch.allclose(follower.network.weight, before + 0.25)
-    assert not follower(random(4, 3)).requires_grad
+    average.update(leader, 0.75)
+    assert torch.allclose(average.network.weight, before + 0.25)
+    assert not average(random(4, 3)).requires_grad
 
 
 def test_a_queue_replaces_its_oldest_keys():

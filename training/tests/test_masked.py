@@ -15,50 +15,50 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(seed=0):
+def images(seed=0):
     return torch.rand(3, 3, 16, 16, generator=generator(seed))
 
 
 def test_patches_go_row_by_row_and_come_back(network):
-    original = pictures()
+    original = images()
     patches = network.patches(original)
     assert torch.equal(patches[:, 1].reshape(3, 3, 4, 4), original[:, :, :4, 4:8])
-    assert torch.equal(network.picture(patches), original)
+    assert torch.equal(network.image(patches), original)
 
 
-def test_hidden_pixels_cannot_change_the_picture(network):
+def test_hidden_pixels_cannot_change_the_image(network):
     mask = random_masks(3, 16, 0.5, generator())
-    other = network.picture(
-        torch.where(mask[..., None] > 0.5, network.patches(pictures(1)), network.patches(pictures()))
+    other = network.image(
+        torch.where(mask[..., None] > 0.5, network.patches(images(1)), network.patches(images()))
     )
-    assert not torch.equal(other, pictures())
+    assert not torch.equal(other, images())
     with torch.no_grad():
-        assert torch.equal(network(pictures(), mask), network(other, mask))
+        assert torch.equal(network(images(), mask), network(other, mask))
 
 
 def test_visible_patches_pass_through_unchanged(network):
     mask = random_masks(3, 16, 0.5, generator())
     with torch.no_grad():
-        completed = network(pictures(), mask)
+        completed = network(images(), mask)
     shown = mask[..., None] < 0.5
-    assert torch.equal(network.patches(completed) * shown, network.patches(pictures()) * shown)
+    assert torch.equal(network.patches(completed) * shown, network.patches(images()) * shown)
 
 
 def test_dropping_hidden_patches_and_masking_attention_agree(network):
     mask = random_masks(3, 16, 0.75, generator())
     with torch.no_grad():
-        dropped = network.decode(network.encode_visible(pictures(), mask, 4), mask)
-        masked = network.decode(network.encode(pictures(), mask), mask)
+        dropped = network.decode(network.encode_visible(images(), mask, 4), mask)
+        masked = network.decode(network.encode(images(), mask), mask)
     assert torch.allclose(dropped, masked, atol=1e-5)
 
 
-def test_any_number_may_be_hidden_of_each_picture_all_and_none_too(network):
+def test_any_number_may_be_hidden_of_each_image_all_and_none_too(network):
     mask = torch.stack([torch.ones(16), torch.zeros(16), (torch.arange(16) < 5).float()])
     with torch.no_grad():
-        completed = network(pictures(), mask)
-        alone = network(pictures()[:1], mask[:1])
+        completed = network(images(), mask)
+        alone = network(images()[:1], mask[:1])
     assert completed.isfinite().all() and completed.min() >= 0 and completed.max() <= 1
-    assert torch.equal(completed[1], pictures()[1])
+    assert torch.equal(completed[1], images()[1])
     assert torch.allclose(completed[:1], alone, atol=1e-6)
 
 

@@ -24,7 +24,7 @@ def test_the_mixtures_density_is_that_of_torch_distributions():
     assert torch.allclose(got, mixture.log_prob(points), atol=1e-6)
 
 
-def test_latents_far_apart_tell_which_picture_and_collapsed_ones_nothing():
+def test_latents_far_apart_tell_which_image_and_collapsed_ones_nothing():
     told = metrics.mutual_information(20 * random(50, 8), torch.full((50, 8), -4.0))
     assert math.isclose(told, math.log(50), abs_tol=1e-3)
     assert abs(metrics.mutual_information(torch.zeros(50, 8), torch.zeros(50, 8))) < 1e-9

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training import augment, export, objective, pictures, schedule, served, train
+from training import augment, export, images, objective, schedule, served, train
 
 RESIDUAL = {"width": 8, "blocks": 1, "dim": 16}
 SMALL = {
@@ -21,7 +21,7 @@ def settings_of(name):
     settings = objective.recipe(name)
     for key, change in SMALL[name].items():
         settings[key] = settings[key] | change
-    short = {"epochs": 3, "batch": 8, "warmup_share": 0.1, "learning_rate": 0.01, "held_back": 8}
+    short = {"epochs": 3, "batch": 8, "warmup_share": 0.1, "learning_rate": 0.01, "validation_images": 8}
     settings["training"] = {k: v for k, v in settings["training"].items() if k != "phases"} | short
     return settings
 
@@ -104,33 +104,33 @@ def test_monitors_and_checkpoints_come_at_the_pace_of_the_recipe(runs):
 
 def test_hidden_patches_are_grey_and_the_rest_is_as_it_was():
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.rand(64, 3, 16, 16, generator=generator) * 0.4
-    shown = augment.hide_patches(pictures, generator, 0.5, 0.5, 4)
+    images = torch.rand(64, 3, 16, 16, generator=generator) * 0.4
+    shown = augment.hide_patches(images, generator, 0.5, 0.5, 4)
     hidden = (shown == 0.5).all(1)
-    assert torch.equal(shown.where(~hidden[:, None], pictures), pictures)
+    assert torch.equal(shown.where(~hidden[:, None], images), images)
     patches = hidden.view(64, 4, 4, 4, 4).permute(0, 1, 3, 2, 4).flatten(3).float().mean(3)
     assert set(patches.unique().tolist()) == {0.0, 1.0}, "a patch is hidden whole"
     touched = patches.flatten(1).sum(1) > 0
     assert 20 < touched.sum() < 44 and 0.35 < patches[touched].mean() < 0.65
 
 
-def test_the_twins_differ_by_the_contrastive_term_alone():
-    twin, contrastive = objective.recipe("vae-cifar10"), objective.recipe("crvae-cifar10")
+def test_the_ablation_differs_by_the_contrastive_term_alone():
+    ablated, contrastive = objective.recipe("vae-cifar10"), objective.recipe("crvae-cifar10")
     assert contrastive.pop("contrast")
-    assert twin.pop("manifest") != contrastive.pop("manifest")
-    assert twin == contrastive
+    assert ablated.pop("manifest") != contrastive.pop("manifest")
+    assert ablated == contrastive
 
 
-def test_pictures_come_alike_from_a_tar_and_from_a_folder(tmp_path):
+def test_images_come_alike_from_a_tar_and_from_a_folder(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         for name, turn in (("b/1.png", 0), ("a/2.png", 1)):
             encoded = io.BytesIO()
-            Image.fromarray(pictures.drawn(32, 32, turn)).save(encoded, "PNG")
+            Image.fromarray(images.drawn(32, 32, turn)).save(encoded, "PNG")
             member = tarfile.TarInfo(name)
             member.size = len(encoded.getvalue())
             tar.addfile(member, io.BytesIO(encoded.getvalue()))
             path = tmp_path / "folder" / name
             path.parent.mkdir(parents=True)
             path.write_bytes(encoded.getvalue())
-    (from_tar, labels), (from_folder, same) = (pictures.load(tmp_path / p, 32) for p in ("set.tar", "folder"))
+    (from_tar, labels), (from_folder, same) = (images.load(tmp_path / p, 32) for p in ("set.tar", "folder"))
     assert torch.equal(from_tar, from_folder) and labels.tolist() == same.tolist() == [0, 1]

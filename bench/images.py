@@ -1,6 +1,6 @@
-"""Draws the pictures that are posted: many different ones of each size, from fixed seeds.
+"""Draws the images that are posted: many different ones of each size, from fixed seeds.
 
-    python -m bench.pictures target/bench-serving/pictures
+    python -m bench.images target/bench-serving/images
 
 They have what decides the cost of decoding a photograph: broad gradients, shapes with edges, texture and sensor noise;
 JPEG of quality 85 with halved chroma, as phones and web shops store them.
@@ -45,7 +45,7 @@ def shapes(random: np.random.Generator, image: Image.Image) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(width / 800))
 
 
-def picture(seed: int, width: int, height: int) -> Image.Image:
+def image(seed: int, width: int, height: int) -> Image.Image:
     random = np.random.Generator(np.random.PCG64(seed))
     base = Image.fromarray(gradient(random, width, height).clip(0, 255).astype(np.uint8))
     pixels = np.asarray(shapes(random, base), np.float32)
@@ -65,7 +65,7 @@ def write(folder: pathlib.Path) -> None:
         for number in range(count):
             file = folder / name / f"{number:03}.jpg"
             if not file.exists():
-                drawn = picture(1000 * size + number, width, height)
+                drawn = image(1000 * size + number, width, height)
                 unfinished = file.with_suffix(".part")
                 drawn.save(unfinished, "JPEG", quality=85, subsampling="4:2:0")
                 unfinished.rename(file)

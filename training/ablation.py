@@ -1,7 +1,7 @@
-"""CR-VAE beside its twin at two values of beta: `python -m training.twins`.
+"""The ablation of CR-VAE's contrastive term at two values of beta: `python -m training.ablation`.
 
 Trains what is not there yet, exports the pair at the second beta below `training/runs` (it is not served), measures
-the ONNX files as `training.evaluate` does and writes `twins.json`, from which the table in `models/README.md` is made.
+the ONNX files as `training.evaluate` does and writes `ablation.json`, from which the table in `models/README.md` is made.
 """
 
 import argparse
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from training import evaluate, export, figures, objective, pictures, train
+from training import evaluate, export, figures, images, objective, train
 from training.served import Model
 
-RECORDS = Path(__file__).resolve().parent / "twins.json"
+RECORDS = Path(__file__).resolve().parent / "ablation.json"
 SHIPPED = ["vae-cifar10", "crvae-cifar10"]
 BESIDE = ["vae-cifar10-beta2", "crvae-cifar10-beta2"]
 KEPT = ["active_units", "kl_nats", "linear_probe_accuracy", "knn_accuracy", "reconstruction_psnr_db"]
@@ -37,11 +37,11 @@ def trained(name, data, device):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    pictures.add_data_argument(parser)
+    images.add_data_argument(parser)
     parser.add_argument("--only", choices=BESIDE, help="only train this one")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
-    parser.add_argument("--models", type=Path, default=pictures.REPOSITORY / "models")
+    parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     asked = parser.parse_args()
     if asked.threads:
         torch.set_num_threads(asked.threads)
