@@ -50,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Crates that one room alone may name.
-const KEPT_INSIDE: [(&str, &str); 12] = [
+const KEPT_INSIDE: [(&str, &str); 13] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
@@ -62,6 +62,7 @@ const KEPT_INSIDE: [(&str, &str); 12] = [
     ("object_store", "src/store"),
     ("rustls", "src/tls.rs"),
     ("bhtsne", "src/statistics"),
+    ("nalgebra", "src/statistics"),
     ("rayon", "src/statistics"),
 ];
 

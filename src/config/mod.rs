@@ -5,11 +5,13 @@ mod engine;
 mod layers;
 mod secret;
 mod section;
+mod table;
 
 pub use engine::IndexEngine;
 pub use layers::{Flags, Loaded, load};
 pub use secret::Secret;
 pub use section::Key;
+pub(crate) use table::Section;
 
 use std::net::SocketAddr;
 

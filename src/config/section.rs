@@ -57,21 +57,16 @@ macro_rules! section {
                 }, )+]
             }
 
-            /// Reads the section's keys out of its table; what does not fit is noted and keeps its default.
+            /// Reads the section's keys out of its table; what does not fit is a violation and keeps its default.
             pub(crate) fn read(table: &toml::Table, violations: &mut Vec<String>) -> Self {
                 let mut section = Self::default();
+                let mut given = $crate::config::Section::secretive($section, table.clone());
                 $(
-                    if let Some(value) = table.get(stringify!($field)) {
-                        match value.clone().try_into::<$type>() {
-                            Ok(value) => section.$field = value,
-                            Err(error) => {
-                                let dot = if $section.is_empty() { "" } else { "." };
-                                let text = error.to_string();
-                                violations.push(format!("{}{dot}{}: {}", $section, stringify!($field), text.trim()));
-                            }
-                        }
+                    if let Some(value) = given.optional(stringify!($field)) {
+                        section.$field = value;
                     }
                 )+
+                violations.extend(given.into_violations());
                 section
             }
         }

@@ -1,6 +1,9 @@
 //! NumPy's array file format, version 1.0, for f32 arrays.
 //!
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
+//!
+//! The writer is our own: thirty lines, where the crate `npyz` brings a parser of Python's grammar and arithmetic of big
+//! integers for its reader.
 
 use std::fmt::Write as _;
 
@@ -33,7 +36,7 @@ pub fn npy_f32(shape: &[usize], data: &[f32]) -> Vec<u8> {
 /// The bytes of the numbers, as little-endian f32.
 #[must_use]
 pub fn little_endian(values: &[f32]) -> Vec<u8> {
-    // by words: a loop over single bytes is several times slower
+    // A loop over single bytes is several times slower than one over words.
     let words: Vec<[u8; 4]> = values.iter().map(|value| value.to_le_bytes()).collect();
     words.into_flattened()
 }

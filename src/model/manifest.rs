@@ -1,7 +1,6 @@
 //! `model.toml`: what a model is made of, as its author writes it.
 
 mod parse;
-mod section;
 
 use std::collections::BTreeMap;
 

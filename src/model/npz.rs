@@ -2,12 +2,16 @@
 //!
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, versions 1.0 and 2.0, arrays of `<f4` and
 //! `|u1` in C order: what a training script has to save for a golden replay.
+//!
+//! The reader is our own on the crate `zip`: `npyz` reads such archives too, but with a second, older `zip` and a parser
+//! of Python's grammar (some 15 crates), and without a limit on what an archive unfolds to.
 
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
-/// Bytes of all arrays of an archive: more than this are no test images. A small archive can unfold to any size.
+/// The most bytes that the arrays of an archive may have together. A small archive can unfold to any size, and more than
+/// this are no test images.
 const MAX_BYTES: usize = 256 << 20;
-/// Bytes of an array's header.
+/// The most bytes that an array's header may have.
 const MAX_HEADER: usize = 1 << 16;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +26,7 @@ pub(super) enum Values {
     U8(Vec<u8>),
 }
 
-/// The arrays of an archive by name, without `.npy`.
+/// Reads the arrays of an archive, by name without `.npy`.
 ///
 /// # Errors
 /// Every file in it that cannot be read, one line each; none behind the one that exceeds 256 MiB in all.
@@ -36,19 +40,19 @@ fn read_within(path: &Path, budget: usize) -> Result<BTreeMap<String, Array>, Ve
         .map_err(|error| vec![format!("it is not an archive: {error}")])?;
     let mut budget = Budget { all: budget, left: Some(budget) };
     let mut arrays = BTreeMap::new();
-    let mut found = Vec::new();
+    let mut failures = Vec::new();
     for at in 0..archive.len() {
         let mut entry = match archive.by_index(at) {
             Ok(entry) => entry,
             Err(error) => {
-                found.push(format!("entry {at}: {error}"));
+                failures.push(format!("entry {at}: {error}"));
                 continue;
             }
         };
         let name = match entry.name() {
             Ok(name) => name.into_owned(),
             Err(error) => {
-                found.push(format!("entry {at}: {error}"));
+                failures.push(format!("entry {at}: {error}"));
                 continue;
             }
         };
@@ -56,19 +60,19 @@ fn read_within(path: &Path, budget: usize) -> Result<BTreeMap<String, Array>, Ve
             Ok(array) => {
                 arrays.insert(name.strip_suffix(".npy").unwrap_or(&name).to_owned(), array);
             }
-            Err(reason) => found.push(format!("{name}: {reason}")),
+            Err(reason) => failures.push(format!("{name}: {reason}")),
         }
         if budget.left.is_none() {
             break;
         }
     }
-    if found.is_empty() { Ok(arrays) } else { Err(found) }
+    if failures.is_empty() { Ok(arrays) } else { Err(failures) }
 }
 
-/// What may still be read of an archive, in unpacked bytes.
+/// The unpacked bytes that may still be read of an archive.
 struct Budget {
     all: usize,
-    /// None once too much was asked for.
+    /// The bytes that are left; none once too many were asked for.
     left: Option<usize>,
 }
 
@@ -118,7 +122,7 @@ fn header(reader: &mut impl Read, budget: &mut Budget) -> Result<String, String>
     String::from_utf8(exactly(reader, length, budget)?).map_err(|_| "its header is not text".to_owned())
 }
 
-/// What follows the key in the header, which is a Python dictionary.
+/// The text that follows the key in the header, which is a Python dictionary.
 fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     header
         .split_once(&format!("'{key}'"))

@@ -1,14 +1,14 @@
-//! What belongs together by links: union-find.
+//! Connected components by union-find: what a chain of links joins is one group.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// Things linked in pairs; those that a chain of links joins are one group.
+/// A union-find structure over things linked in pairs.
 #[derive(Debug)]
 pub struct Groups<T> {
     numbers: HashMap<T, usize>,
-    /// The thing above each one in its tree; a root is above itself.
-    above: Vec<usize>,
-    /// Of a root: the things below it and the links among them.
+    /// The parent of each thing in its tree; a root is its own parent.
+    parents: Vec<usize>,
+    /// The size and the links of each root's tree.
     links: Vec<Links>,
 }
 
@@ -24,14 +24,15 @@ struct Links {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group<T> {
     pub members: Vec<T>,
-    /// Of the links found among them.
+    /// The lowest score of the links among the members.
     pub lowest: f32,
+    /// The highest score of the links among the members.
     pub highest: f32,
 }
 
 impl<T> Default for Groups<T> {
     fn default() -> Self {
-        Self { numbers: HashMap::new(), above: Vec::new(), links: Vec::new() }
+        Self { numbers: HashMap::new(), parents: Vec::new(), links: Vec::new() }
     }
 }
 
@@ -47,7 +48,7 @@ impl<T: Eq + Hash + Clone> Groups<T> {
         links.highest = links.highest.max(below.highest).max(score);
         if lesser != greater {
             links.size += below.size;
-            self.above[lesser] = greater;
+            self.parents[lesser] = greater;
         }
     }
 
@@ -55,18 +56,18 @@ impl<T: Eq + Hash + Clone> Groups<T> {
         if let Some(number) = self.numbers.get(thing) {
             return *number;
         }
-        let number = self.above.len();
+        let number = self.parents.len();
         self.numbers.insert(thing.clone(), number);
-        self.above.push(number);
+        self.parents.push(number);
         self.links.push(Links { size: 1, lowest: f32::INFINITY, highest: f32::NEG_INFINITY });
         number
     }
 
-    /// Halves the way on its way up.
+    /// The root of a thing's tree; each look-up halves the path that the next one walks.
     fn root(&mut self, mut at: usize) -> usize {
-        while self.above[at] != at {
-            self.above[at] = self.above[self.above[at]];
-            at = self.above[at];
+        while self.parents[at] != at {
+            self.parents[at] = self.parents[self.parents[at]];
+            at = self.parents[at];
         }
         at
     }

@@ -8,6 +8,8 @@
 //! | `neighbours` | a plane in which near vectors stay near |
 //! | `groups` | what belongs together by links |
 
+use nalgebra::DMatrix;
+
 mod groups;
 mod moments;
 mod neighbours;
@@ -19,3 +21,10 @@ pub use moments::{Moments, Spread};
 pub use neighbours::keep_neighbours;
 pub use projection::{Plane, project};
 pub use spectrum::effective_rank;
+
+/// The vectors less their mean, as the columns of a matrix.
+fn centred(vectors: &[&[f32]], mean: &[f64]) -> DMatrix<f64> {
+    let values =
+        vectors.iter().flat_map(|vector| vector.iter().zip(mean).map(|(value, mean)| f64::from(*value) - mean));
+    DMatrix::from_iterator(mean.len(), vectors.len(), values)
+}

@@ -4,26 +4,27 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
     count: u64,
-    /// Vectors from which on older ones fade.
+    /// The number of vectors from which on older ones fade.
     window: Option<u64>,
     mean: Vec<f64>,
     variance: Vec<f64>,
 }
 
 impl Moments {
-    /// Of every vector with the same weight.
+    /// Moments that give every vector the same weight.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
         Self { count: 0, window: None, mean: vec![0.0; dimension], variance: vec![0.0; dimension] }
     }
 
-    /// The first `window` vectors count alike; from then on each new one has the weight 1 / `window` and all before it
+    /// Moments that forget: the first `window` vectors count alike; from then on each new one has the weight 1 / `window` and all before it
     /// fade by as much.
     #[must_use]
     pub fn fading(dimension: usize, window: u64) -> Self {
         Self { window: Some(window.max(1)), ..Self::new(dimension) }
     }
 
+    /// The moments of these vectors.
     #[must_use]
     pub fn of<'a>(vectors: impl IntoIterator<Item = &'a [f32]>, dimension: usize) -> Self {
         let mut moments = Self::new(dimension);
@@ -42,7 +43,7 @@ impl Moments {
         }
     }
 
-    /// Vectors taken in.
+    /// The number of vectors taken in.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
@@ -53,7 +54,7 @@ impl Moments {
         &self.mean
     }
 
-    /// Dimensions whose variance exceeds the threshold.
+    /// The number of dimensions whose variance exceeds the threshold.
     #[must_use]
     pub fn active(&self, threshold: f64) -> usize {
         self.variance.iter().filter(|variance| **variance > threshold).count()
@@ -75,7 +76,7 @@ impl Moments {
     }
 }
 
-/// How some numbers are spread.
+/// The spread of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub mean: f64,
@@ -86,7 +87,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no numbers.
+    /// The spread of the values; none where there are no values.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         if values.is_empty() {

@@ -13,18 +13,19 @@ use crate::{
     threads::run_behind_requests,
 };
 
-/// How many neighbours a vector feels, on average; fewer where there are less than three times as many others.
+/// The perplexity: how many neighbours a vector is attracted by, on average; fewer where there are less than three times
+/// as many others.
 const PERPLEXITY: f32 = 30.0;
 /// Steps of the descent, a quarter of them with attraction exaggerated.
 const ITERATIONS: usize = 1000;
-/// By how much.
+/// The factor of that exaggeration.
 const EXAGGERATION: f32 = 12.0;
 /// The least rate of the descent; else it is the number of vectors by the exaggeration (Belkina et al. 2019). The
 /// library's own choice is a quarter of that, since its gradient goes without the factor 4 of the paper.
-const SLOWEST: f32 = 200.0;
-/// Up to which ratio of width to distance a cell of points repels as one.
+const LEAST_RATE: f32 = 200.0;
+/// The ratio of width to distance up to which a cell of points repels as one.
 const THETA: f32 = 0.5;
-/// Fewer vectors have no neighbourhoods to speak of.
+/// The fewest vectors that are moved: fewer have no neighbourhoods to speak of.
 const FEWEST: usize = 10;
 /// The spread along x of the points that the descent begins with, as in scikit-learn.
 const FIRST_SPREAD: f64 = 1e-4;
@@ -33,7 +34,7 @@ const FIRST_SPREAD: f64 = 1e-4;
 /// as far as a plane has room for them. The same vectors and points always give the same result on the same machine;
 /// less than ten are returned as they are. It takes one thread beside the caller's, which waits.
 ///
-/// None: it was abandoned.
+/// The result is none where the work was abandoned.
 ///
 /// # Errors
 /// `internal` if the system has no thread to give.
@@ -58,15 +59,15 @@ pub fn keep_neighbours(
         tSNE::<f32, &[f32]>::new(vectors)
             .perplexity(perplexity)
             .epochs(ITERATIONS)
-            .learning_rate((vectors.len() as f32 / EXAGGERATION).max(SLOWEST))
+            .learning_rate((vectors.len() as f32 / EXAGGERATION).max(LEAST_RATE))
             .initial_embedding(first)
             .epoch_callback(|_, _| {
                 if abandoned() {
-                    // there is no other way out of the loop
+                    // The library's loop has no other way out.
                     resume_unwind(Box::new(Abandoned));
                 }
             })
-            // it compares half the width
+            // The library compares half the width of a cell.
             .barnes_hut_with_neighbors(THETA / 2.0, &neighbours)
             .embedding()
     };
@@ -86,10 +87,10 @@ fn scaled(vectors: &[&[f32]], deviation: f64) -> Vec<Vec<f32>> {
     vectors.iter().map(|vector| vector.iter().zip(origin).map(from_origin).collect()).collect()
 }
 
-/// What ends a descent early.
+/// The payload of the panic that ends a descent early.
 struct Abandoned;
 
-/// The library takes whatever pool of threads it finds itself in, by default one of all cores.
+/// Runs the work in a pool of one thread: the library takes whatever pool it finds itself in, by default one of all cores.
 fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
@@ -127,7 +128,7 @@ fn neighbours(vectors: &[&[f32]], count: usize, abandoned: impl Fn() -> bool) ->
     Some(all)
 }
 
-/// In lanes, so that the compiler vectorises it.
+/// The squared L2 distance, summed in lanes so that the compiler vectorises it.
 fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<16>();
     let (b_lanes, b_rest) = b.as_chunks::<16>();
@@ -182,18 +183,18 @@ mod tests {
         (0..count).map(row).collect()
     }
 
-    /// From 0 to 1, which stands for no stranger among the nearest points of any (Venna and Kaski 2001); scikit-learn's
+    /// From 0 to 1, which stands for no intruder among the nearest points of any (Venna and Kaski 2001); scikit-learn's
     /// `trustworthiness` is the same.
     fn trustworthiness(vectors: &[&[f32]], points: &[[f64; 2]], nearest: usize) -> f64 {
         let count = vectors.len();
         let before = by_distance(count, |a, b| f64::from(squared_distance(vectors[a], vectors[b])));
         let after =
             by_distance(count, |a, b| (points[a][0] - points[b][0]).powi(2) + (points[a][1] - points[b][1]).powi(2));
-        let strangeness = |at: usize| -> usize {
+        let intrusion = |at: usize| -> usize {
             let rank = |other: &usize| 1 + before[at].iter().position(|found| found == other).unwrap();
             after[at][..nearest].iter().map(|other| rank(other).saturating_sub(nearest)).sum()
         };
-        let sum: usize = (0..count).map(strangeness).sum();
+        let sum: usize = (0..count).map(intrusion).sum();
         1.0 - 2.0 * sum as f64 / (count * nearest * (2 * count - 3 * nearest - 1)) as f64
     }
 
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_far_from_each_other_and_all_as_far_are_no_trouble() {
+    fn vectors_far_from_each_other_and_all_as_far_make_a_map_too() {
         // e^(−βd²) of these is nothing in single precision
         let mut vectors = groups(60, 200, 2);
         for scale in [1e3, 1e27, 1e-38] {

@@ -1,16 +1,25 @@
 //! Principal components: the plane in which vectors spread the most (Pearson 1901).
+//!
+//! The iteration is our own on the library's matrices: a whole eigendecomposition takes the cube of the dimension, and
+//! two directions of it are wanted.
 
-/// Rounds of the power iteration; the plane of data with any shape at all is found in far fewer.
+use nalgebra::{DMatrix, DVector};
+
+use super::centred;
+
+/// Rounds of the iteration, at most; the plane of data with any shape at all is found in far fewer.
 const ROUNDS: usize = 100;
 /// Directions turned together: more than two make the first two come sooner.
-const BESIDE: usize = 4;
-/// Where a round turns the plane by less, it has been found.
-const STILL: f64 = 1e-12;
+const DIRECTIONS: usize = 4;
+/// The plane has been found once a round turns it by less.
+const CONVERGED: f64 = 1e-12;
+/// A direction along which the vectors spread by no more than this share of the first one's variance is rounding.
+const NEGLIGIBLE: f64 = 1e-10;
 
 /// Points in a plane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
-    /// In the order of the vectors.
+    /// The points, in the order of the vectors.
     pub points: Vec<[f64; 2]>,
     /// The shares of the variance along x and along y.
     pub explained: [f64; 2],
@@ -20,83 +29,57 @@ pub struct Plane {
 /// an axis is the one in which its largest number is positive.
 #[must_use]
 pub fn project(vectors: &[&[f32]], mean: &[f64]) -> Plane {
-    let dimension = mean.len();
-    let centred: Vec<Vec<f64>> = vectors
-        .iter()
-        .map(|vector| vector.iter().zip(mean).map(|(value, mean)| f64::from(*value) - mean).collect())
-        .collect();
-    let axes = principal_axes(&centred, dimension);
-    let along = |row: &Vec<f64>, axis: usize| axes.get(axis).map_or(0.0, |axis| dot(row, axis));
-    let points: Vec<[f64; 2]> = centred.iter().map(|row| [along(row, 0), along(row, 1)]).collect();
-    let total: f64 = centred.iter().map(|row| dot(row, row)).sum();
+    let columns = centred(vectors, mean);
+    let axes = principal_axes(&columns);
+    let along: Vec<DVector<f64>> = axes.iter().map(|axis| columns.tr_mul(axis)).collect();
+    let coordinate = |axis: usize, at: usize| along.get(axis).map_or(0.0, |values| values[at]);
+    let points = (0..vectors.len()).map(|at| [coordinate(0, at), coordinate(1, at)]).collect();
+    let total = columns.norm_squared();
     let share = |axis: usize| {
-        let sum: f64 = points.iter().map(|point| point[axis] * point[axis]).sum();
+        let sum = along.get(axis).map_or(0.0, |values| values.norm_squared());
         if total > 0.0 { sum / total } else { 0.0 }
     };
-    Plane { explained: [share(0), share(1)], points }
+    Plane { points, explained: [share(0), share(1)] }
 }
 
-/// Up to two orthogonal directions of unit length, by orthogonal iteration with `XᵀX`, which is never written out.
-fn principal_axes(rows: &[Vec<f64>], dimension: usize) -> Vec<Vec<f64>> {
-    let mut axes = orthonormal((0..BESIDE.min(dimension)).map(|axis| start(axis, dimension)).collect());
+/// Up to two orthogonal directions of unit length, by orthogonal iteration with `XXᵀ`, which is never written out.
+fn principal_axes(columns: &DMatrix<f64>) -> Vec<DVector<f64>> {
+    let dimension = columns.nrows();
+    let start = DMatrix::from_fn(dimension, DIRECTIONS.min(dimension), initial_direction);
+    let mut axes = orthonormal(start);
     for _ in 0..ROUNDS {
-        let turned = orthonormal(axes.iter().map(|axis| times_covariance(rows, axis)).collect());
-        let moved = turned.iter().zip(&axes).take(2).map(|(a, b)| 1.0 - dot(a, b).abs()).fold(0.0, f64::max);
-        let fewer = turned.len() != axes.len();
+        let turned = orthonormal(columns * columns.tr_mul(&axes));
+        let moved = (0..turned.ncols().min(2)).map(|at| 1.0 - turned.column(at).dot(&axes.column(at)).abs());
+        let moved = moved.fold(0.0, f64::max);
+        let fewer = turned.ncols() != axes.ncols();
         axes = turned;
-        if !fewer && moved < STILL {
+        if !fewer && moved < CONVERGED {
             break;
         }
     }
-    axes.truncate(2);
-    axes.iter_mut().for_each(|axis| upright(axis));
-    axes
+    axes.column_iter().take(2).map(|axis| upright(axis.into_owned())).collect()
 }
 
-/// Directions that no data is likely to be orthogonal to, the same each time.
-fn start(axis: usize, dimension: usize) -> Vec<f64> {
-    (0..dimension).map(|at| (((at + 1) * (2 * axis + 3)) as f64 * 0.618_033_988_749_895).sin() + 0.1).collect()
+/// The numbers of directions that no data is likely to be orthogonal to, the same each time.
+fn initial_direction(at: usize, axis: usize) -> f64 {
+    (((at + 1) * (2 * axis + 3)) as f64 * 0.618_033_988_749_895).sin() + 0.1
 }
 
-fn times_covariance(rows: &[Vec<f64>], axis: &[f64]) -> Vec<f64> {
-    let mut sum = vec![0.0; axis.len()];
-    for row in rows {
-        let along = dot(row, axis);
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += along * value);
+/// An orthonormal basis of the columns; the columns that are nothing but rounding beside the first are left out.
+fn orthonormal(columns: DMatrix<f64>) -> DMatrix<f64> {
+    let count = columns.ncols();
+    if columns.is_empty() {
+        return columns;
     }
-    sum
+    let decomposed = columns.qr();
+    let weights = decomposed.r().diagonal().abs();
+    let floor = weights[0] * NEGLIGIBLE;
+    let kept = (0..count).take_while(|at| weights[*at] > floor).count();
+    decomposed.q().columns(0, kept).into_owned()
 }
 
-/// Gram and Schmidt; what is nothing but rounding beside the others is left out.
-fn orthonormal(vectors: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-    let mut done: Vec<Vec<f64>> = Vec::with_capacity(vectors.len());
-    for mut vector in vectors {
-        let before = dot(&vector, &vector).sqrt();
-        // twice is enough
-        for _ in 0..2 {
-            for axis in &done {
-                let along = dot(&vector, axis);
-                vector.iter_mut().zip(axis).for_each(|(value, axis)| *value -= along * axis);
-            }
-        }
-        let length = dot(&vector, &vector).sqrt();
-        if length > before * 1e-10 && length > 0.0 {
-            vector.iter_mut().for_each(|value| *value /= length);
-            done.push(vector);
-        }
-    }
-    done
-}
-
-fn upright(axis: &mut [f64]) {
-    let largest = axis.iter().copied().fold(0.0, |a: f64, b| if b.abs() > a.abs() { b } else { a });
-    if largest < 0.0 {
-        axis.iter_mut().for_each(|value| *value = -*value);
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+fn upright(axis: DVector<f64>) -> DVector<f64> {
+    if axis[axis.icamax()] < 0.0 { -axis } else { axis }
 }
 
 #[cfg(test)]

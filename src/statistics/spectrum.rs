@@ -1,21 +1,22 @@
 //! The spectrum of a set of vectors: eigenvalues without eigenvectors.
 
+use nalgebra::DMatrix;
+
+use super::centred;
+
 /// The effective rank of Roy and Vetterli 2007: the exponential of the entropy of the singular values of the centred
-/// vectors, scaled to the sum 1. From 1 (all on a line) to the number of dimensions (spread alike in all); 0 where the
-/// vectors do not differ. Fewer vectors than dimensions span fewer: then the number of vectors less 1 is the most.
+/// vectors, scaled to the sum 1. It runs from 1 (all vectors on a line) to the number of dimensions (vectors spread
+/// alike in all) and is 0 where the vectors do not differ. Fewer vectors than dimensions span fewer: then the number of
+/// vectors less 1 is the most.
 ///
-/// Takes time with the cube of the lesser of both numbers.
+/// The time taken grows with the cube of the lesser of both numbers.
 #[must_use]
 pub fn effective_rank(vectors: &[&[f32]], mean: &[f64]) -> f64 {
-    let centred: Vec<Vec<f64>> = vectors
-        .iter()
-        .map(|vector| vector.iter().zip(mean).map(|(value, mean)| f64::from(*value) - mean).collect())
-        .collect();
-    let eigenvalues = symmetric_eigenvalues(gram(&centred, mean.len()));
-    // rounding leaves small negative ones
+    let eigenvalues = symmetric_eigenvalues(gram(&centred(vectors, mean)));
+    // Rounding leaves small negative eigenvalues, which have no root.
     let singular: Vec<f64> = eigenvalues.into_iter().map(|value| value.max(0.0).sqrt()).collect();
     let largest = singular.iter().copied().fold(0.0, f64::max);
-    // what is left of zeros by rounding, as numpy's rank cuts it off
+    // Zeros come out as small numbers by rounding; numpy's rank cuts them off at the same floor.
     let floor = largest * f64::EPSILON.sqrt() * singular.len() as f64;
     let singular: Vec<f64> = singular.into_iter().filter(|value| *value > floor).collect();
     let sum: f64 = singular.iter().sum();
@@ -26,93 +27,16 @@ pub fn effective_rank(vectors: &[&[f32]], mean: &[f64]) -> f64 {
     entropy.exp()
 }
 
-/// `XᵀX` or `XXᵀ`, whichever is smaller: both have the same eigenvalues but for zeros.
-fn gram(rows: &[Vec<f64>], dimension: usize) -> Vec<Vec<f64>> {
-    if rows.len() <= dimension {
-        let product = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a * b).sum();
-        return rows.iter().map(|a| rows.iter().map(|b| product(a, b)).collect()).collect();
-    }
-    let mut matrix = vec![vec![0.0; dimension]; dimension];
-    for row in rows {
-        for (line, a) in matrix.iter_mut().zip(row) {
-            line.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * b);
-        }
-    }
-    matrix
+/// `XXᵀ` or `XᵀX` of a matrix, whichever is smaller: both have the same eigenvalues but for zeros.
+fn gram(columns: &DMatrix<f64>) -> DMatrix<f64> {
+    let transposed = columns.transpose();
+    if columns.ncols() <= columns.nrows() { transposed * columns } else { columns * transposed }
 }
 
-/// The eigenvalues of a symmetric matrix, in any order: Householder's reduction to three diagonals, then bisection.
-fn symmetric_eigenvalues(matrix: Vec<Vec<f64>>) -> Vec<f64> {
-    let (diagonal, beside) = tridiagonal(matrix);
-    bisect(&diagonal, &beside)
-}
-
-/// Reduces a symmetric matrix by reflections to its diagonal and the line beside it.
-fn tridiagonal(mut a: Vec<Vec<f64>>) -> (Vec<f64>, Vec<f64>) {
-    let n = a.len();
-    let mut beside = Vec::with_capacity(n.saturating_sub(1));
-    for k in 0..n.saturating_sub(1) {
-        // the reflection that leaves only the first number below the diagonal of this column
-        let mut v: Vec<f64> = (k + 1..n).map(|i| a[i][k]).collect();
-        let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let alpha = if v[0] > 0.0 { -length } else { length };
-        beside.push(alpha);
-        v[0] -= alpha;
-        let norm = v.iter().map(|x| x * x).sum::<f64>();
-        if norm <= f64::MIN_POSITIVE {
-            continue;
-        }
-        // A ← (1 − 2vvᵀ/|v|²) A (1 − 2vvᵀ/|v|²), by a rank-two update of what is left
-        let p: Vec<f64> =
-            (k + 1..n).map(|i| 2.0 / norm * a[i][k + 1..].iter().zip(&v).map(|(a, v)| a * v).sum::<f64>()).collect();
-        let half = p.iter().zip(&v).map(|(p, v)| p * v).sum::<f64>() / norm;
-        let w: Vec<f64> = p.iter().zip(&v).map(|(p, v)| p - half * v).collect();
-        for (i, row) in a[k + 1..].iter_mut().enumerate() {
-            let (vi, wi) = (v[i], w[i]);
-            row[k + 1..].iter_mut().zip(v.iter().zip(&w)).for_each(|(a, (v, w))| *a -= vi * w + wi * v);
-        }
-    }
-    let diagonal = (0..n).map(|i| a[i][i]).collect();
-    (diagonal, beside)
-}
-
-/// The eigenvalues of a symmetric tridiagonal matrix, each found by halving Gershgorin's interval: how many lie below a
-/// number tells Sturm's sequence.
-fn bisect(diagonal: &[f64], beside: &[f64]) -> Vec<f64> {
-    let n = diagonal.len();
-    let radius = |i: usize| {
-        let left = if i > 0 { beside[i - 1].abs() } else { 0.0 };
-        left + beside.get(i).map_or(0.0, |right| right.abs())
-    };
-    let low = (0..n).map(|i| diagonal[i] - radius(i)).fold(f64::INFINITY, f64::min);
-    let high = (0..n).map(|i| diagonal[i] + radius(i)).fold(f64::NEG_INFINITY, f64::max);
-    let smallest = f64::MIN_POSITIVE.sqrt();
-    let below = |x: f64| {
-        let mut count = 0;
-        let mut q = 1.0;
-        for i in 0..n {
-            let square = if i > 0 { beside[i - 1] * beside[i - 1] } else { 0.0 };
-            q = diagonal[i] - x - square / q;
-            if q.abs() < smallest {
-                q = -smallest;
-            }
-            count += usize::from(q < 0.0);
-        }
-        count
-    };
-    let tolerance = (high - low).abs() * 1e-14;
-    let eigenvalue = |index: usize| {
-        let (mut low, mut high) = (low, high);
-        while high - low > tolerance {
-            let middle = f64::midpoint(low, high);
-            if middle <= low || middle >= high {
-                break;
-            }
-            if below(middle) > index { high = middle } else { low = middle }
-        }
-        f64::midpoint(low, high)
-    };
-    (0..n).map(eigenvalue).collect()
+/// The eigenvalues of a symmetric matrix, in any order.
+fn symmetric_eigenvalues(matrix: DMatrix<f64>) -> Vec<f64> {
+    // The library has no decomposition of a matrix without numbers.
+    if matrix.is_empty() { Vec::new() } else { matrix.symmetric_eigenvalues().as_slice().to_vec() }
 }
 
 #[cfg(test)]
@@ -137,23 +61,23 @@ mod tests {
 
     #[test]
     fn eigenvalues_of_known_matrices_are_found() {
-        let mut found = symmetric_eigenvalues(vec![vec![2.0, 1.0, 0.0], vec![1.0, 2.0, 1.0], vec![0.0, 1.0, 2.0]]);
+        let mut found =
+            symmetric_eigenvalues(DMatrix::from_row_slice(3, 3, &[2.0, 1.0, 0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0]));
         found.sort_by(f64::total_cmp);
         let root = 2.0_f64.sqrt();
         for (a, b) in found.iter().zip([2.0 - root, 2.0, 2.0 + root]) {
             assert!((a - b).abs() < 1e-10, "{found:?}");
         }
-        assert_eq!(symmetric_eigenvalues(vec![vec![3.0]]), [3.0]);
-        assert!(symmetric_eigenvalues(Vec::new()).is_empty());
+        assert_eq!(symmetric_eigenvalues(DMatrix::from_element(1, 1, 3.0)), [3.0]);
+        assert!(symmetric_eigenvalues(DMatrix::zeros(0, 0)).is_empty());
     }
 
     #[test]
     fn eigenvalues_keep_the_trace_and_the_sum_of_squares() {
         let rows = draw(40, &[1.0; 12]);
-        let rows: Vec<Vec<f64>> = rows.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
-        let matrix = gram(&rows, 12);
-        let trace: f64 = (0..12).map(|i| matrix[i][i]).sum();
-        let squares: f64 = matrix.iter().flatten().map(|x| x * x).sum();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let matrix = gram(&centred(&rows, &[0.0; 12]));
+        let (trace, squares) = (matrix.trace(), matrix.norm_squared());
         let found = symmetric_eigenvalues(matrix);
         assert!((found.iter().sum::<f64>() - trace).abs() < 1e-8);
         assert!((found.iter().map(|x| x * x).sum::<f64>() - squares).abs() < 1e-6);

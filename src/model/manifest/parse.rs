@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{
-    EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, VERSION, Variant, section::Section,
-};
+use super::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, VERSION, Variant};
 use crate::{
+    config::Section,
     domain::{Device, Metric, ModelName},
     image::{InputSpec, PreprocessSpec, Resize, Values},
     model::{
@@ -38,7 +37,7 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> String {
 fn read(root: &mut Section) -> Option<Manifest> {
     let version = root.required::<u32>("manifest");
     if let Some(version) = version.filter(|&version| version != VERSION) {
-        root.complain(format!("manifest = {version} is a format this server does not read; it reads {VERSION}"));
+        root.report(format!("manifest = {version} is a format this server does not read; it reads {VERSION}"));
     }
     let family = root.required::<Family>("family");
     let description = root.optional("description");
@@ -78,17 +77,17 @@ fn check_family(root: &mut Section, manifest: &Manifest) {
     let mut found = Vec::new();
     (manifest.family.rules().check)(manifest, &mut found);
     for violation in found {
-        root.complain(violation);
+        root.report(violation);
     }
     let can = manifest.family.capabilities(&manifest.roles(), true);
     if manifest.denoises && !can.contains(&crate::model::Capability::Denoise) {
-        root.complain(format!("denoises = true, but family {} with these graphs cannot denoise", manifest.family));
+        root.report(format!("denoises = true, but family {} with these graphs cannot denoise", manifest.family));
     }
 }
 
 fn input(root: &mut Section) -> Option<InputSpec> {
     let Some(mut section) = root.section("input") else {
-        root.complain("[input] is missing: it says width, height and channels");
+        root.report("[input] is missing: it says width, height and channels");
         return None;
     };
     let width = section.required("width");
@@ -99,7 +98,7 @@ fn input(root: &mut Section) -> Option<InputSpec> {
     root.absorb(section);
     let input = InputSpec { width: width?, height: height?, channels: channels?, background, orientation };
     for violation in input.violations() {
-        root.complain(violation);
+        root.report(violation);
     }
     Some(input)
 }
@@ -118,7 +117,7 @@ fn preprocess(root: &mut Section, input: Option<&InputSpec>) -> PreprocessSpec {
     };
     root.absorb(section);
     for violation in input.map(|input| spec.violations(input)).unwrap_or_default() {
-        root.complain(violation);
+        root.report(violation);
     }
     // an edge that says nothing must not tell two equal preprocessings apart
     let edge = spec.edge.filter(|_| spec.resize == Resize::ShortestEdge);
@@ -133,7 +132,7 @@ fn graphs(root: &mut Section, family: Option<Family>) -> Graphs {
         let Some(&role) = known.iter().find(|role| role.as_str() == key) else {
             let roles: Vec<&str> = known.iter().map(|role| role.as_str()).collect();
             let whose = family.map(|family| format!("family {family}")).unwrap_or_else(|| "a model".to_owned());
-            section.complain(format!("[graphs.{key}] is an unknown graph; {whose} has {}", roles.join(", ")));
+            section.report(format!("[graphs.{key}] is an unknown graph; {whose} has {}", roles.join(", ")));
             continue;
         };
         let Some(mut inner) = section.as_section(&key, value) else { continue };
@@ -149,7 +148,7 @@ fn graph(section: &mut Section, role: GraphRole) -> GraphSpec {
     let file = section.required::<String>("file");
     if let Some(violation) = file.as_deref().and_then(folder::unfit) {
         let key = section.name("file");
-        section.complain(format!("{key} = {violation}"));
+        section.report(format!("{key} = {violation}"));
     }
     let inputs = bindings(section, "inputs", role.inputs());
     let outputs = bindings(section, "outputs", role.outputs());
@@ -157,11 +156,11 @@ fn graph(section: &mut Section, role: GraphRole) -> GraphSpec {
     let needed = role.inputs().iter().filter(|input| !matches!(**input, "mask" | "noise"));
     for input in needed.filter(|input| !inputs.contains_key(**input)) {
         let key = section.name("inputs");
-        section.complain(format!("{key}.{input} is missing"));
+        section.report(format!("{key}.{input} is missing"));
     }
     if outputs.is_empty() {
         let key = section.name("outputs");
-        section.complain(format!("{key} names no output; it takes {}", role.outputs().join(", ")));
+        section.report(format!("{key} names no output; it takes {}", role.outputs().join(", ")));
     }
     GraphSpec { file: file.unwrap_or_default(), inputs, outputs }
 }
@@ -174,15 +173,15 @@ fn bindings(section: &mut Section, key: &'static str, roles: &[&str]) -> BTreeMa
         let name = inner.name(&role);
         match value {
             _ if !roles.contains(&role.as_str()) => {
-                inner.complain(format!("{name} is an unknown role; the roles are {}", roles.join(", ")));
+                inner.report(format!("{name} is an unknown role; the roles are {}", roles.join(", ")));
             }
             Value::String(port) if key == "inputs" && bound.values().any(|other| *other == port) => {
-                inner.complain(format!("{name} = \"{port}\" is bound to another role already"));
+                inner.report(format!("{name} = \"{port}\" is bound to another role already"));
             }
             Value::String(port) if !port.is_empty() => {
                 bound.insert(role, port);
             }
-            other => inner.complain(format!("{name} = {other} is not a name in the graph")),
+            other => inner.report(format!("{name} = {other} is not a name in the graph")),
         }
     }
     section.absorb(inner);
@@ -194,7 +193,7 @@ fn embedding(root: &mut Section, family: Option<Family>, graphs: &Graphs) -> Opt
     let Some(encoder) = graphs.get(&GraphRole::Encoder) else {
         // a family that lacks its encoder is told so by its own rules
         if section.is_some() && graphs.contains_key(&GraphRole::Autoencoder) {
-            root.complain("[embedding] is for models with [graphs.encoder]; this one has none");
+            root.report("[embedding] is for models with [graphs.encoder]; this one has none");
         }
         return None;
     };
@@ -209,7 +208,7 @@ fn embedding(root: &mut Section, family: Option<Family>, graphs: &Graphs) -> Opt
         metric = section.optional::<Metric>("metric");
         if let Some(output) = output.as_deref().filter(|output| !encoder.outputs.contains_key(*output)) {
             let roles: Vec<&str> = encoder.outputs.keys().map(String::as_str).collect();
-            section.complain(format!(
+            section.report(format!(
                 "embedding.output = \"{output}\" is not an output of the encoder; it has {}",
                 roles.join(", ")
             ));
@@ -218,7 +217,7 @@ fn embedding(root: &mut Section, family: Option<Family>, graphs: &Graphs) -> Opt
     }
     let output = output.or(usual)?;
     if output == "tokens" && matches!(pooling, None | Some(Pooling::None)) {
-        root.complain("embedding.pooling is missing: tokens become a vector by cls, mean or gem");
+        root.report("embedding.pooling is missing: tokens become a vector by cls, mean or gem");
     }
     Some(EmbeddingSpec {
         output,
@@ -234,7 +233,7 @@ fn masked(root: &mut Section, family: Option<Family>) -> Option<MaskedSpec> {
     let ratio = section.optional("ratio").unwrap_or(MaskedSpec::RATIO);
     root.absorb(section);
     if let Some(family) = family.filter(|&family| family != Family::MaskedAutoencoder) {
-        root.complain(format!("[masked] is for family masked-autoencoder, not {family}"));
+        root.report(format!("[masked] is for family masked-autoencoder, not {family}"));
         return None;
     }
     // a patch of 0 and a ratio out of range are told by the family's own rules
@@ -246,7 +245,7 @@ fn reconstruction(root: &mut Section, graphs: &Graphs) -> Values {
     let values = section.optional("values").unwrap_or_default();
     root.absorb(section);
     if !graphs.is_empty() && !graphs.keys().any(|role| role.outputs().contains(&"image")) {
-        root.complain("[reconstruction] is for models with a graph that gives an image; this one has none");
+        root.report("[reconstruction] is for models with a graph that gives an image; this one has none");
     }
     values
 }
@@ -261,7 +260,7 @@ fn golden(root: &mut Section) -> Option<Tolerance> {
     for (key, value) in [("atol", tolerance.atol), ("rtol", tolerance.rtol)] {
         if !(value.is_finite() && value >= 0.0) {
             let name = section.name(key);
-            section.complain(format!("{name} = {value} is not a finite number of 0 or more"));
+            section.report(format!("{name} = {value} is not a finite number of 0 or more"));
         }
     }
     root.absorb(section);
@@ -273,7 +272,7 @@ fn runtime(root: &mut Section) -> RuntimeSpec {
     let mut count = |key: &'static str| {
         let value = section.optional::<usize>(key);
         if value == Some(0) {
-            section.complain(format!("runtime.{key} = 0 is not at least 1"));
+            section.report(format!("runtime.{key} = 0 is not at least 1"));
         }
         value
     };
@@ -281,7 +280,7 @@ fn runtime(root: &mut Section) -> RuntimeSpec {
     let device = section.optional::<String>("device").filter(|text| text != "inherit").and_then(|text| {
         text.parse::<Device>()
             .map_err(|_| {
-                section.complain(format!("runtime.device = \"{text}\" is not inherit, cpu, cuda, cuda:N or auto"))
+                section.report(format!("runtime.device = \"{text}\" is not inherit, cpu, cuda, cuda:N or auto"))
             })
             .ok()
     });
@@ -295,7 +294,7 @@ fn variants(root: &mut Section, graphs: &Graphs) -> BTreeMap<String, Variant> {
     for (name, value) in section.take_all() {
         let Some(mut inner) = section.as_section(&name, value) else { continue };
         if format!("m:{name}").parse::<ModelName>().is_err() {
-            inner.complain(format!("[variants.{name}] does not follow the rule for models' names"));
+            inner.report(format!("[variants.{name}] does not follow the rule for models' names"));
         }
         let variant = Variant { files: variant_files(&mut inner, graphs), golden: golden(&mut inner) };
         section.absorb(inner);
@@ -309,7 +308,7 @@ fn variant_files(section: &mut Section, graphs: &Graphs) -> BTreeMap<GraphRole, 
     let mut files = BTreeMap::new();
     let Some(mut overlay) = section.section("graphs") else {
         let path = section.name("graphs");
-        section.complain(format!("{path} is missing: a variant names the files that differ"));
+        section.report(format!("{path} is missing: a variant names the files that differ"));
         return files;
     };
     for (key, value) in overlay.take_all() {
@@ -317,13 +316,13 @@ fn variant_files(section: &mut Section, graphs: &Graphs) -> BTreeMap<GraphRole, 
         let file = graph.required::<String>("file");
         if let Some(violation) = file.as_deref().and_then(folder::unfit) {
             let name = graph.name("file");
-            graph.complain(format!("{name} = {violation}"));
+            graph.report(format!("{name} = {violation}"));
         }
         match graphs.keys().find(|role| role.as_str() == key) {
             Some(&role) => files.extend(file.map(|file| (role, file))),
             None => {
                 let name = overlay.name(&key);
-                graph.complain(format!("{name} is not a graph of this model"));
+                graph.report(format!("{name} is not a graph of this model"));
             }
         }
         overlay.absorb(graph);
