@@ -2,12 +2,13 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Write},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -24,8 +25,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Lines that wait to be written, at most; whoever logs more waits, so that none is lost.
-const LINES: usize = 4096;
+/// Lines that wait to be written, at most. A line beyond them is dropped and counted: whatever reads standard error may
+/// stall for as long as it likes, and a thread that answers requests must not wait for it.
+const LINES: usize = 16_384;
+
+/// Counts the lines that were dropped since logging started.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// The log lines that were dropped because standard error did not take them.
+pub(super) fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
 
 /// How long the thread that writes rests after what was there. Lines that come meanwhile wait, and wake nobody; else each
 /// request of an idle server would wake this thread on another core, by a call of the system.
@@ -66,6 +76,11 @@ impl<W: Write> Write for Resting<W> {
     }
 }
 
+/// A queue of at most `limit` lines before the writer, whose thread ends with the guard.
+fn queued(writer: impl Write + Send + 'static, limit: usize) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(limit).thread_name("log").finish(writer)
+}
+
 /// Starts logging for the process; `level` is a filter as `info` or `latentd=debug,ort=warn`. Lines are written by a
 /// thread of their own, several at a time while they come quickly; when the guard goes, what waits is written.
 pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
@@ -76,11 +91,9 @@ pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
     let registry = tracing_subscriber::registry().with(filter);
     let colours = io::stderr().is_terminal();
     let writer = BufWriter::with_capacity(64 << 10, Behind { inner: io::stderr(), begun: false });
-    let (lines, guard) = NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(LINES)
-        .thread_name("log")
-        .finish(Resting(writer));
+    let (lines, guard) = queued(Resting(writer), LINES);
+    // It is set once for the process; a second start fails below.
+    let _ = DROPPED.set(lines.error_counter());
     let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(colours);
     let started = match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
@@ -88,4 +101,40 @@ pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
     };
     started.map_err(|error| Error::internal("logging was started twice").with_source(error))?;
     Ok(guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A writer that stalls at every line until the other end of its channel lets it go on.
+    struct Stalled(mpsc::Receiver<()>);
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // An error is the other end that has gone: then nothing stalls any more.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalls_costs_lines_and_never_holds_up_who_logs() {
+        let (go_on, stalled) = mpsc::channel();
+        let (mut lines, guard) = queued(Stalled(stalled), 4);
+        for _ in 0..50 {
+            lines.write_all(b"a line\n").unwrap();
+        }
+        // Four lines wait and at most one is with the writer.
+        let dropped = lines.error_counter().dropped_lines();
+        assert!((45..=46).contains(&dropped), "{dropped}");
+        drop(go_on);
+        drop(guard);
+    }
 }

@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text::encode},
     metrics::{
-        counter::Counter,
+        MetricType,
+        counter::{ConstCounter, Counter},
         family::{Family, MetricConstructor},
         gauge::Gauge,
         histogram::Histogram,
@@ -24,6 +26,18 @@ pub struct Buckets(&'static [f64]);
 impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
         Histogram::new(self.0.iter().copied())
+    }
+}
+
+/// Reads the count of dropped log lines when the metrics are rendered.
+#[derive(Debug)]
+struct DroppedLogLines;
+
+impl Collector for DroppedLogLines {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let help = "Lines of the log that were dropped because standard error did not take them";
+        let metric = encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
+        ConstCounter::new(super::logging::dropped_lines()).encode(metric)
     }
 }
 
@@ -147,6 +161,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("latentd");
+        registry.register_collector(Box::new(DroppedLogLines));
         let r = &mut registry;
         Self {
             requests: family(r, "requests", "Requests answered, by route, method and status"),
@@ -339,6 +354,7 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("latentd_stage_duration_seconds_bucket{le=\"0.0025\",stage=\"decode\"} 1"), "{text}");
         assert!(text.contains("# TYPE latentd_body_bytes_in_flight gauge"));
+        assert!(text.contains("latentd_log_lines_dropped_total 0"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 }
