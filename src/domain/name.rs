@@ -103,7 +103,13 @@ impl ItemId {
     /// changes nothing.
     #[must_use]
     pub fn of_content(bytes: &[u8]) -> Self {
-        Self(blake3::hash(bytes).to_hex().to_string())
+        Self::of_hash(&blake3::hash(bytes))
+    }
+
+    /// The same id where the hash is known.
+    #[must_use]
+    pub fn of_hash(hash: &blake3::Hash) -> Self {
+        Self(hash.to_hex().to_string())
     }
 }
 

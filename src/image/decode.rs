@@ -39,6 +39,67 @@ pub struct Header {
     pub height: u32,
     /// Bytes per pixel that decoding takes at its peak.
     pub(super) weight: u32,
+    /// The frame of a JPEG, so that its decoder need not walk the segments again.
+    pub(super) frame: Option<jpeg::Frame>,
+}
+
+impl Header {
+    /// The pixels of the image as stored.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Whether an image of this size is decoded at all.
+    ///
+    /// # Errors
+    /// `image_too_large`: more than `max_pixels` pixels, or a side of more than 65,535.
+    pub fn check_size(&self, max_pixels: u64) -> Result<()> {
+        let pixels = self.pixels();
+        if pixels > max_pixels {
+            return Err(Error::new(
+                ErrorKind::ImageTooLarge,
+                format!(
+                    "the image has {} × {} = {pixels} pixels; the limit `limits.image_pixels` is {max_pixels}",
+                    self.width, self.height
+                ),
+            ));
+        }
+        let longer = self.width.max(self.height);
+        if longer > MAX_SIDE {
+            return Err(Error::new(
+                ErrorKind::ImageTooLarge,
+                format!("the image has a side of {longer} pixels; {MAX_SIDE} is the most"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The pixels that decoding gives: fewer than the file has for a JPEG that is decoded at a reduced size.
+    #[must_use]
+    pub fn decoded_pixels(&self, shrink: Shrink) -> u64 {
+        let shrink = if self.is_reducible() { shrink } else { Shrink::NONE };
+        u64::from(shrink.side(self.width)) * u64::from(shrink.side(self.height))
+    }
+
+    /// An upper estimate of the memory that decoding the image at this size takes at its peak, in bytes.
+    #[must_use]
+    pub fn decoded_bytes(&self, shrink: Shrink) -> u64 {
+        match self.frame {
+            // The coefficients of a progressive file are kept at full size, however small its pixels get.
+            Some(frame) if self.is_reducible() => {
+                let channels = u64::from(frame.channels());
+                let coefficients = u64::from(self.weight).saturating_sub(channels);
+                self.decoded_pixels(shrink) * channels + self.pixels() * coefficients
+            }
+            _ => self.pixels() * u64::from(self.weight),
+        }
+    }
+
+    /// Whether the decoder gives fewer pixels than the file has; CMYK is always decoded at full size.
+    fn is_reducible(&self) -> bool {
+        self.frame.is_some_and(|frame| frame.components <= 3)
+    }
 }
 
 /// The format and size of an image, from its first bytes: microseconds, no allocation.
@@ -46,33 +107,24 @@ pub struct Header {
 /// # Errors
 /// - `invalid_image`: empty, not an image, or a header that is broken or cut off
 /// - `unsupported_media_type`: an image format, or a variant of one, that is not read
-/// - `image_too_large`: more than `max_pixels` pixels, or a side of more than 65,535
+pub fn read_header(bytes: &[u8]) -> Result<Header> {
+    header::read(sniff(bytes)?, bytes)
+}
+
+/// The header of an image of at most `max_pixels` pixels.
+///
+/// # Errors
+/// Those of [`read_header`] and of [`Header::check_size`].
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header> {
-    let header = header::read(sniff(bytes)?, bytes)?;
-    let pixels = u64::from(header.width) * u64::from(header.height);
-    if pixels > max_pixels {
-        return Err(Error::new(
-            ErrorKind::ImageTooLarge,
-            format!(
-                "the image has {} × {} = {pixels} pixels; the limit `limits.image_pixels` is {max_pixels}",
-                header.width, header.height
-            ),
-        ));
-    }
-    let longer = header.width.max(header.height);
-    if longer > MAX_SIDE {
-        return Err(Error::new(
-            ErrorKind::ImageTooLarge,
-            format!("the image has a side of {longer} pixels; {MAX_SIDE} is the most"),
-        ));
-    }
+    let header = read_header(bytes)?;
+    header.check_size(max_pixels)?;
     Ok(header)
 }
 
-/// An upper estimate of the memory that decoding the image takes at its peak, in bytes.
+/// An upper estimate of the memory that decoding the image at full size takes at its peak, in bytes.
 #[must_use]
 pub fn decoded_bytes(header: &Header) -> u64 {
-    u64::from(header.width) * u64::from(header.height) * u64::from(header.weight)
+    header.decoded_bytes(Shrink::NONE)
 }
 
 /// An image as stored: 8-bit grey, grey and alpha, RGB, or RGBA, with an orientation that is not yet applied.
@@ -133,10 +185,17 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded> {
 /// # Errors
 /// Those of [`decode`].
 pub fn decode_shrunk(bytes: &[u8], max_pixels: u64, shrink: Shrink) -> Result<Decoded> {
-    let header = probe(bytes, max_pixels)?;
-    let bytes = complete::require(&header, bytes)?;
+    decode_known(&probe(bytes, max_pixels)?, bytes, shrink)
+}
+
+/// [`decode_shrunk`] of bytes whose header has been read and whose size has been checked before.
+///
+/// # Errors
+/// `invalid_image` for a file that is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
+pub fn decode_known(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
+    let bytes = complete::require(header, bytes)?;
     // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt image.
-    catch_unwind(AssertUnwindSafe(|| decode_format(&header, bytes, shrink))).unwrap_or_else(|payload| {
+    catch_unwind(AssertUnwindSafe(|| decode_format(header, bytes, shrink))).unwrap_or_else(|payload| {
         let reason = panic_message(payload.as_ref()).to_owned();
         Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
     })
@@ -146,7 +205,7 @@ fn decode_format(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decode
     let reader = Cursor::new(bytes);
     let limits = limits(header);
     let decoded = match header.format {
-        Format::Jpeg => return jpeg::decode(bytes, shrink),
+        Format::Jpeg => return jpeg::decode(bytes, header, shrink),
         Format::Png => {
             PngDecoder::with_limits(reader, limits.clone()).and_then(|decoder| read(decoder, header, limits))
         }

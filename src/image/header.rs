@@ -11,7 +11,13 @@ use crate::error::{Error, Result};
 pub(super) fn read(format: Format, bytes: &[u8]) -> Result<Header> {
     if format == Format::Jpeg {
         let frame = jpeg::frame(bytes)?;
-        return Ok(Header { format, width: frame.width, height: frame.height, weight: frame.weight() });
+        return Ok(Header {
+            format,
+            width: frame.width,
+            height: frame.height,
+            weight: frame.weight(),
+            frame: Some(frame),
+        });
     }
     let bytes = Bytes(bytes);
     let found = match format {
@@ -22,7 +28,9 @@ pub(super) fn read(format: Format, bytes: &[u8]) -> Result<Header> {
         Format::Tiff => tiff(&bytes),
     };
     match found {
-        Some((width, height, weight)) if width > 0 && height > 0 => Ok(Header { format, width, height, weight }),
+        Some((width, height, weight)) if width > 0 && height > 0 => {
+            Ok(Header { format, width, height, weight, frame: None })
+        }
         _ => Err(broken(format)),
     }
 }

@@ -12,7 +12,12 @@ mod scaled;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 
-use super::{decode::Decoded, header::broken, shrink::Shrink, sniff::Format};
+use super::{
+    decode::{Decoded, Header},
+    header::broken,
+    shrink::Shrink,
+    sniff::Format,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 const SOI: u8 = 0xd8;
@@ -25,7 +30,7 @@ const MAX_SEGMENTS: usize = 1024;
 const MAX_FILL: usize = 1 << 16;
 
 /// The start-of-frame segment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub width: u32,
     pub height: u32,
@@ -79,12 +84,12 @@ pub(super) fn frame(bytes: &[u8]) -> Result<Frame> {
     Err(broken(Format::Jpeg))
 }
 
-/// The pixels (1 or 3 channels) and the orientation.
+/// The pixels (1 or 3 channels) and the orientation of a file with this header.
 ///
 /// # Errors
 /// `invalid_image` when the file is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
-pub(super) fn decode(bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
-    let frame = frame(bytes)?;
+pub(super) fn decode(bytes: &[u8], header: &Header, shrink: Shrink) -> Result<Decoded> {
+    let frame = header.frame.ok_or_else(|| broken(Format::Jpeg))?;
     require_complete(bytes, &frame)?;
     pixels::decode(bytes, &frame, shrink)
 }

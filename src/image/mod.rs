@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `spec` | what a model asks of its images, as plain data |
 //! | `sniff`, `header` | which format the bytes are and how large an image they claim, without decoding |
+//! | `handle` | an image on its way: its bytes, its header and its hash, each made once |
 //! | `decode`, `jpeg` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
 //! | `shrink` | by how much a JPEG is decoded smaller |
 //! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
@@ -12,11 +13,11 @@
 //! | `encode`, `npy` | pixels and arrays → bytes |
 //! | `quality`, `noise` | how alike two images are; noise that repeats |
 //! | `mask` | which patches of an image are hidden |
-//! | `pool` | the threads that do this work |
 
 mod complete;
 pub mod decode;
 pub mod encode;
+mod handle;
 mod header;
 mod jpeg;
 pub mod mask;
@@ -33,7 +34,8 @@ pub mod spec;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
-pub use decode::{Decoded, Header, decode, decode_shrunk, decoded_bytes, probe};
+pub use decode::{Decoded, Header, decode, decode_known, decode_shrunk, decoded_bytes, probe, read_header};
+pub use handle::Encoded;
 pub use mask::{Grid, Mask};
 pub use noise::Noise;
 pub use pixels::{Pixels, Plane};

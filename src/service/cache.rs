@@ -9,6 +9,7 @@ use lru::LruCache;
 
 use crate::{
     domain::SpaceKey,
+    image::Encoded,
     telemetry::{Metrics, metrics::ModelLabels},
 };
 
@@ -40,8 +41,8 @@ impl VectorCache {
     }
 
     /// The key of an image's vector; none while nothing is kept.
-    pub(super) fn key(&self, image: &[u8], space: &SpaceKey) -> Option<CacheKey> {
-        (self.limit > 0).then(|| CacheKey { image: *blake3::hash(image).as_bytes(), space: space.clone() })
+    pub(super) fn key(&self, image: &Encoded, space: &SpaceKey) -> Option<CacheKey> {
+        (self.limit > 0).then(|| CacheKey { image: *image.hash().as_bytes(), space: space.clone() })
     }
 
     /// The vector of a key, which counts as used now.
@@ -90,7 +91,13 @@ mod tests {
     }
 
     fn key(cache: &VectorCache, image: u8, space: &str) -> CacheKey {
-        cache.key(&[image], &space.parse().unwrap()).unwrap()
+        cache.key(&file(image), &space.parse().unwrap()).unwrap()
+    }
+
+    /// The header of a GIF of so many pixels' width.
+    fn file(width: u8) -> Encoded {
+        let header = [b"GIF89a".as_slice(), &[width + 1, 0, 1, 0]].concat();
+        Encoded::read(header.into()).unwrap()
     }
 
     const SPACE: &str = "m@0123456789ab";
@@ -123,7 +130,7 @@ mod tests {
 
     #[test]
     fn without_room_nothing_is_hashed_and_what_is_too_large_is_not_kept() {
-        assert_eq!(cache(0).key(&[1], &SPACE.parse().unwrap()), None);
+        assert_eq!(cache(0).key(&file(1), &SPACE.parse().unwrap()), None);
         let cache = cache(1);
         cache.put(key(&cache, 1, SPACE), &[1.0; 5]);
         assert_eq!(cache.get(&key(&cache, 1, SPACE), "m"), None);

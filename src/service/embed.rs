@@ -77,8 +77,8 @@ impl Service {
 
     /// Looks for the vector of an image of which nothing is to be stored.
     fn seek(&self, image: Image, keep: StoreMode, (model, space): (&Model, &SpaceKey)) -> Sought {
-        let bytes = image.as_ref().ok().filter(|_| keep == StoreMode::None);
-        let key = bytes.and_then(|bytes| self.cache.key(bytes, space));
+        let file = image.as_ref().ok().filter(|_| keep == StoreMode::None);
+        let key = file.and_then(|file| self.cache.key(file, space));
         let found = key.as_ref().and_then(|key| self.cache.get(key, model.name().as_str()));
         found.map_or(Sought::Missing(image, key), Sought::Found)
     }
@@ -108,7 +108,7 @@ impl Sought {
     fn missing(&self) -> Option<Image> {
         match self {
             Self::Found(_) => None,
-            Self::Missing(Ok(bytes), _) => Some(Ok(bytes.clone())),
+            Self::Missing(Ok(image), _) => Some(Ok(image.clone())),
             Self::Missing(Err(error), _) => Some(Err(error.duplicate())),
         }
     }

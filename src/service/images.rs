@@ -12,14 +12,14 @@ use super::{Context, Service, Stage, decoding::DecodeTicket, passage::side};
 use crate::{
     batch::{Row, Ticket},
     error::{Error, ErrorKind, Result},
-    image::{self, Pixels, Preprocessor, Shrink},
+    image::{self, Encoded, Pixels, Preprocessor, Shrink},
     index::StoreMode,
     model::{Graph, Model},
     telemetry::Metrics,
 };
 
-/// An image as it came: its undecoded bytes, or why there are none.
-pub type Image = Result<Bytes, Error>;
+/// An image as it came: its file, or why there is none.
+pub type Image = Result<Encoded, Error>;
 
 /// Images with no side above this decode faster than a change of thread costs.
 const INLINE_SIDE: u32 = 128;
@@ -118,9 +118,7 @@ pub(super) struct Undecoded {
 
 /// An image that has been admitted and has room to be decoded.
 pub(super) struct Opened {
-    bytes: Bytes,
-    header: image::Header,
-    max_pixels: u64,
+    image: Encoded,
     /// As it was last decoded: models that shrink it alike share that.
     decoded: Option<image::Decoded>,
     /// What decoding has taken so far.
@@ -130,7 +128,7 @@ pub(super) struct Opened {
 impl Opened {
     /// The image as a model sees it.
     pub(super) fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
-        let shrink = preprocessor.shrink(&self.header);
+        let shrink = preprocessor.shrink(self.image.header());
         preprocessor.pixels(self.decode(|had| had == shrink, shrink)?)
     }
 
@@ -139,7 +137,7 @@ impl Opened {
             Some(decoded) => decoded,
             None => {
                 let started = Instant::now();
-                let decoded = image::decode_shrunk(&self.bytes, self.max_pixels, shrink)?;
+                let decoded = self.image.decode(shrink)?;
                 self.took += started.elapsed();
                 decoded
             }
@@ -151,10 +149,10 @@ impl Opened {
         Ok(match keep {
             StoreMode::None => None,
             StoreMode::Original => {
-                Some(Kept { bytes: self.bytes.clone(), media_type: self.header.format.media_type() })
+                Some(Kept { bytes: self.image.bytes().clone(), media_type: self.image.header().format.media_type() })
             }
             StoreMode::Thumbnail => {
-                let shrink = image::encode::thumbnail_shrink(&self.header, THUMBNAIL_EDGE);
+                let shrink = image::encode::thumbnail_shrink(self.image.header(), THUMBNAIL_EDGE);
                 let decoded = self.decode(|had| had <= shrink, shrink)?;
                 let bytes = image::encode::thumbnail(decoded, THUMBNAIL_EDGE)?;
                 let media_type = image::sniff::sniff(&bytes)?.media_type();
@@ -211,19 +209,19 @@ impl Service {
         F: FnOnce(&mut Opened) -> Result<T> + Send + 'static,
     {
         let Undecoded { image, ticket, spread, keep: _ } = from;
-        let bytes = image?;
-        let max_pixels = self.limits.image_pixels;
-        let header = image::probe(&bytes, max_pixels)?;
+        let image = image?;
+        let header = *image.header();
+        header.check_size(self.limits.image_pixels)?;
         // beside the decoded pixels there may be a copy turned upright in the model's colours
-        let pixels = u64::from(header.width) * u64::from(header.height);
-        let room = self.decoded.take(image::decoded_bytes(&header) + 3 * pixels, ctx.deadline).await?;
-        let small =
-            header.width.max(header.height) <= INLINE_SIDE && bytes.len() <= INLINE_BYTES && side <= INLINE_SIDE;
+        let room = self.decoded.take(image::decoded_bytes(&header) + 3 * header.pixels(), ctx.deadline).await?;
+        let small = header.width.max(header.height) <= INLINE_SIDE
+            && image.bytes().len() <= INLINE_BYTES
+            && side <= INLINE_SIDE;
         let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
         let open = move || {
             let _room = room;
             let started = Instant::now();
-            let mut opened = Opened { bytes, header, max_pixels, decoded: None, took: Duration::ZERO };
+            let mut opened = Opened { image, decoded: None, took: Duration::ZERO };
             let result = work(&mut opened)?;
             let took = started.elapsed();
             note(&noted, &metrics, Stage::Decode, opened.took);

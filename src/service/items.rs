@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
+    image::Encoded,
     index::{
         Collection, CollectionSpec, Deleted, Facet, ImageRef, NewItem, Page, StoredItem, Written, check_indexable,
     },
@@ -91,7 +92,7 @@ impl Service {
         spec: &CollectionSpec,
         entries: Vec<Result<Entry>>,
     ) -> Result<Vec<Result<Ready>>> {
-        let images: Vec<Image> = entries.iter().flatten().filter_map(image_bytes).map(Ok).collect();
+        let images: Vec<Image> = entries.iter().flatten().filter_map(image_of).map(Ok).collect();
         let mut made = Vec::new();
         if !images.is_empty() {
             made = match self.model_of(spec).await {
@@ -113,9 +114,9 @@ impl Service {
     ) -> Result<Ready> {
         let (id, vector, kept) = match entry.source {
             EntrySource::Image(image) => {
-                let bytes = image?;
+                let image = image?;
                 let made = made.next().unwrap_or_else(|| Err(Error::internal("an image has no vector")))?;
-                (entry.id.unwrap_or_else(|| ItemId::of_content(&bytes)), made.vector, made.kept)
+                (entry.id.unwrap_or_else(|| ItemId::of_hash(image.hash())), made.vector, made.kept)
             }
             EntrySource::Vector(vector) => {
                 let id = entry.id.ok_or_else(|| Error::invalid_request("an item with a vector needs an id"))?;
@@ -261,9 +262,9 @@ impl Service {
     }
 }
 
-fn image_bytes(entry: &Entry) -> Option<Bytes> {
+fn image_of(entry: &Entry) -> Option<Encoded> {
     match &entry.source {
-        EntrySource::Image(Ok(bytes)) => Some(bytes.clone()),
+        EntrySource::Image(Ok(image)) => Some(image.clone()),
         _ => None,
     }
 }

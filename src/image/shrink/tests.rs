@@ -22,7 +22,7 @@ fn twice_the_samples_that_are_needed_remain_on_both_sides() {
 
 #[test]
 fn a_file_is_shrunk_by_no_more_than_either_way_up_allows() {
-    let header = |format| Header { format, width: 4000, height: 1000, weight: 3 };
+    let header = |format| Header { format, width: 4000, height: 1000, weight: 3, frame: None };
     let to = |_| size(256, 64);
     assert_eq!(Shrink::between(size(4000, 1000), size(256, 64)).factor(), 4);
     assert_eq!(Shrink::of_file(&header(Format::Jpeg), to).factor(), 1);
