@@ -41,8 +41,8 @@ pub(crate) struct Budget {
     held_for: Estimate,
 }
 
-/// A share of a budget. It gives its bytes back when it is dropped; [`attach`](Self::attach) makes it live exactly as
-/// long as the bytes that it counts.
+/// A share of a budget. It gives its bytes back when it is dropped; [`SharedPermit::attach`] makes it live as long as
+/// the bytes that it counts.
 #[must_use = "dropping a permit gives its bytes back"]
 #[derive(Debug)]
 pub(crate) struct BytesPermit {
@@ -132,19 +132,32 @@ impl BytesPermit {
         }
     }
 
-    /// The bytes, which from now on hold this permit: it ends with the last handle to any part of them.
-    pub(crate) fn attach(self, bytes: Bytes) -> Bytes {
+    /// The permit in a form that several pieces of what it counts can hold.
+    pub(crate) fn shared(self) -> SharedPermit {
+        SharedPermit { _permit: Arc::new(self) }
+    }
+}
+
+/// A permit that several pieces of what it counts hold together: it ends with the last of them.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedPermit {
+    _permit: Arc<BytesPermit>,
+}
+
+impl SharedPermit {
+    /// The bytes, which from now on hold this permit: it lives at least as long as any handle to any part of them.
+    pub(crate) fn attach(&self, bytes: Bytes) -> Bytes {
         if bytes.is_empty() {
             return bytes;
         }
-        Bytes::from_owner(Counted { bytes, _permit: self })
+        Bytes::from_owner(Counted { bytes, _permit: self.clone() })
     }
 }
 
 /// Bytes and the share of the budget that counts them.
 struct Counted {
     bytes: Bytes,
-    _permit: BytesPermit,
+    _permit: SharedPermit,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -182,7 +195,9 @@ mod tests {
         let mut permit = budget.empty();
         permit.grow_to(4).unwrap();
         permit.grow_to(6).unwrap();
-        let whole = permit.attach(Bytes::from_static(b"abcdef"));
+        let shared = permit.shared();
+        let whole = shared.attach(Bytes::from_static(b"abcdef"));
+        drop(shared);
         let part = whole.slice(2..4);
         drop(whole);
         assert_eq!(budget.options.held.get(), 6);
@@ -191,6 +206,19 @@ mod tests {
         drop(part);
         assert_eq!(budget.options.held.get(), 0);
         assert!(budget.check(10).is_ok());
+    }
+
+    #[test]
+    fn pieces_that_are_made_of_the_bytes_hold_the_permit_together() {
+        let budget = budget(10);
+        let mut permit = budget.empty();
+        permit.grow_to(8).unwrap();
+        let shared = permit.shared();
+        let (one, other) = (shared.attach(Bytes::from_static(b"ab")), shared.attach(Bytes::from_static(b"cd")));
+        drop((shared, one));
+        assert_eq!(budget.options.held.get(), 8);
+        drop(other);
+        assert_eq!(budget.options.held.get(), 0);
     }
 
     #[test]

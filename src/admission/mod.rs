@@ -12,6 +12,6 @@ mod budget;
 mod estimate;
 mod limiter;
 
-pub(crate) use budget::{Budget, BudgetOptions, BytesPermit};
+pub(crate) use budget::{Budget, BudgetOptions, BytesPermit, SharedPermit};
 pub(crate) use estimate::Estimate;
 pub(crate) use limiter::{Limiter, LimiterOptions, Permit};

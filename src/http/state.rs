@@ -4,24 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::middleware::BodyBudget;
-use crate::service::Service;
+use super::middleware::body_budget;
+use crate::{admission::Budget, service::Service};
 
 /// The state of the router; clones share it.
 #[derive(Clone)]
 pub struct AppState {
     pub(super) service: Arc<Service>,
-    pub(super) bodies: Arc<BodyBudget>,
+    pub(super) bodies: Arc<Budget>,
     draining: Arc<watch::Sender<bool>>,
 }
 
 impl AppState {
     #[must_use]
     pub fn new(service: Arc<Service>) -> Self {
-        let bodies = Arc::new(BodyBudget::new(
-            service.limits().bodies_in_flight_bytes,
-            service.metrics().body_bytes_in_flight.clone(),
-        ));
+        let limit = service.limits().bodies_in_flight_bytes;
+        let bodies = body_budget(limit, service.metrics().body_bytes_in_flight.clone());
         Self { service, bodies, draining: Arc::new(watch::Sender::new(false)) }
     }
 

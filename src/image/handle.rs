@@ -8,12 +8,15 @@ use super::{
     decode::{Decoded, Header, decode_known, read_header},
     shrink::Shrink,
 };
-use crate::error::Result;
+use crate::{
+    admission::SharedPermit,
+    error::{Error, Result},
+};
 
 /// Files of at most so many bytes are hashed in less time than a change of thread takes.
 const QUICK_HASH_BYTES: usize = 16 << 10;
 
-/// The file of an image whose header has been read. Clones share the bytes, the header and the hash.
+/// The file of an image and what has been found out about it. Clones share the bytes, the header and the hash.
 ///
 /// The header is read when the handle is made, the hash is computed when somebody first asks for it, and neither is
 /// made twice.
@@ -23,19 +26,24 @@ pub struct Encoded(Arc<File>);
 #[derive(Debug)]
 struct File {
     bytes: Bytes,
-    header: Header,
+    /// What is wrong with a header is told when it is asked for: it is the error of this image alone.
+    header: Result<Header>,
     hash: OnceLock<blake3::Hash>,
 }
 
 impl Encoded {
-    /// Reads the header of a file: microseconds, whatever the size.
-    ///
-    /// # Errors
-    /// - `invalid_image`: empty, not an image, or a header that is broken or cut off
-    /// - `unsupported_media_type`: an image format, or a variant of one, that is not read
-    pub fn read(bytes: Bytes) -> Result<Self> {
-        let header = read_header(&bytes)?;
-        Ok(Self(Arc::new(File { bytes, header, hash: OnceLock::new() })))
+    /// Takes a file and reads its header: microseconds, whatever the size.
+    #[must_use]
+    pub fn new(bytes: Bytes) -> Self {
+        let header = read_header(&bytes);
+        Self(Arc::new(File { bytes, header, hash: OnceLock::new() }))
+    }
+
+    /// Has the bytes hold a share of a budget from now on: what is made of a body by copying is counted with the body.
+    pub(crate) fn count_by(&mut self, share: &SharedPermit) {
+        let File { bytes, header, hash } = &*self.0;
+        let header = header.as_ref().copied().map_err(Error::duplicate);
+        *self = Self(Arc::new(File { bytes: share.attach(bytes.clone()), header, hash: hash.clone() }));
     }
 
     #[must_use]
@@ -43,9 +51,13 @@ impl Encoded {
         &self.0.bytes
     }
 
-    #[must_use]
-    pub fn header(&self) -> &Header {
-        &self.0.header
+    /// What the file claims to be.
+    ///
+    /// # Errors
+    /// - `invalid_image`: empty, not an image, or a header that is broken or cut off
+    /// - `unsupported_media_type`: an image format, or a variant of one, that is not read
+    pub fn header(&self) -> Result<&Header> {
+        self.0.header.as_ref().map_err(Error::duplicate)
     }
 
     /// The BLAKE3 of the bytes. The first call computes it, at about a gigabyte a second.
@@ -60,12 +72,12 @@ impl Encoded {
         self.0.hash.get().is_some() || self.0.bytes.len() <= QUICK_HASH_BYTES
     }
 
-    /// The pixels, of a JPEG at a reduced size. What the header claims is taken as allowed.
+    /// The pixels, of a JPEG at a reduced size. The size that the header claims is not checked here.
     ///
     /// # Errors
-    /// `invalid_image` for a file that is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
+    /// Those of [`header`](Self::header); `invalid_image` for a file that is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
     pub fn decode(&self, shrink: Shrink) -> Result<Decoded> {
-        decode_known(&self.0.header, &self.0.bytes, shrink)
+        decode_known(self.header()?, &self.0.bytes, shrink)
     }
 }
 
@@ -77,9 +89,9 @@ mod tests {
     #[test]
     fn a_handle_tells_its_header_and_clones_share_one_hash() {
         let bytes = Bytes::from(sample("420.jpg"));
-        let image = Encoded::read(bytes.clone()).unwrap();
+        let image = Encoded::new(bytes.clone());
         let other = image.clone();
-        assert_eq!(image.header(), &read_header(&bytes).unwrap());
+        assert_eq!(image.header().unwrap(), &read_header(&bytes).unwrap());
         assert!(std::ptr::eq(image.hash(), other.hash()));
         assert_eq!(*image.hash(), blake3::hash(&bytes));
         assert_eq!(image.bytes().as_ptr(), bytes.as_ptr());
@@ -87,24 +99,26 @@ mod tests {
 
     #[test]
     fn small_files_and_files_hashed_before_may_be_hashed_anywhere() {
-        let small = Encoded::read(sample("rgb.png").into()).unwrap();
+        let small = Encoded::new(sample("rgb.png").into());
         assert!(small.hashes_quickly());
         let mut padded = sample("rgb.png");
         padded.resize(QUICK_HASH_BYTES + 1, 0);
-        let large = Encoded::read(padded.into()).unwrap();
+        let large = Encoded::new(padded.into());
         assert!(!large.hashes_quickly());
         let _ = large.hash();
         assert!(large.clone().hashes_quickly());
     }
 
     #[test]
-    fn what_is_no_image_gets_no_handle() {
+    fn what_is_no_image_says_so_each_time_it_is_asked() {
         for (bytes, kind) in [
             (&b""[..], ErrorKind::InvalidImage),
             (b"a text", ErrorKind::InvalidImage),
             (b"8BPS and more", ErrorKind::UnsupportedMediaType),
         ] {
-            assert_eq!(Encoded::read(Bytes::from_static(bytes)).unwrap_err().kind(), kind);
+            let image = Encoded::new(Bytes::from_static(bytes));
+            assert_eq!(image.header().unwrap_err().kind(), kind);
+            assert_eq!(image.decode(Shrink::NONE).err().unwrap().kind(), kind);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use super::Image;
 use crate::{
     error::{Error, Result},
-    image::{Encoded, Header},
+    image::Header,
     telemetry::{Metrics, metrics::RejectLabels},
 };
 
@@ -51,7 +51,7 @@ impl DecodeGate {
     /// deadline. Images that are none get a ticket too: their own error comes later.
     pub(super) fn admit(&self, images: &[Image], max_pixels: u64, deadline: Instant) -> Result<Vec<DecodeTicket>> {
         let pixels = |image: &Image| {
-            let header = image.as_ref().ok().map(Encoded::header);
+            let header = image.as_ref().ok().and_then(|image| image.header().ok());
             header.filter(|header| header.check_size(max_pixels).is_ok()).map_or(0, Header::pixels)
         };
         let sizes: Vec<u64> = images.iter().map(pixels).collect();
@@ -107,13 +107,13 @@ mod tests {
     use super::*;
     use crate::{
         error::ErrorKind,
-        image::{Plane, encode},
+        image::{Encoded, Plane, encode},
     };
 
     /// The head of a bitmap of 1,000 × 1,000 pixels: enough for a size, not for an image.
     fn large() -> Image {
         let plane = Plane { width: 1000, height: 1000, channels: 1, data: vec![0.0; 1_000_000] };
-        Encoded::read(Bytes::from(encode::png(&plane)?))
+        Ok(Encoded::new(Bytes::from(encode::png(&plane)?)))
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn what_is_no_image_is_admitted_and_weighs_nothing() {
         let gate = DecodeGate::new(1, Arc::default());
-        let images = [Encoded::read(Bytes::from_static(b"text")), Err(Error::invalid_request("bad base64"))];
+        let images = [Ok(Encoded::new(Bytes::from_static(b"text"))), Err(Error::invalid_request("bad base64"))];
         let tickets = gate.admit(&images, 1000, Instant::now()).unwrap();
         assert_eq!(tickets.len(), 2);
         assert_eq!(gate.shared.backlog.load(Ordering::Relaxed), 0);

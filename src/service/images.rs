@@ -128,7 +128,7 @@ pub(super) struct Opened {
 impl Opened {
     /// The image as a model sees it.
     pub(super) fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
-        let shrink = preprocessor.shrink(self.image.header());
+        let shrink = preprocessor.shrink(self.image.header()?);
         preprocessor.pixels(self.decode(|had| had == shrink, shrink)?)
     }
 
@@ -149,10 +149,10 @@ impl Opened {
         Ok(match keep {
             StoreMode::None => None,
             StoreMode::Original => {
-                Some(Kept { bytes: self.image.bytes().clone(), media_type: self.image.header().format.media_type() })
+                Some(Kept { bytes: self.image.bytes().clone(), media_type: self.image.header()?.format.media_type() })
             }
             StoreMode::Thumbnail => {
-                let shrink = image::encode::thumbnail_shrink(self.image.header(), THUMBNAIL_EDGE);
+                let shrink = image::encode::thumbnail_shrink(self.image.header()?, THUMBNAIL_EDGE);
                 let decoded = self.decode(|had| had <= shrink, shrink)?;
                 let bytes = image::encode::thumbnail(decoded, THUMBNAIL_EDGE)?;
                 let media_type = image::sniff::sniff(&bytes)?.media_type();
@@ -210,7 +210,7 @@ impl Service {
     {
         let Undecoded { image, ticket, spread, keep: _ } = from;
         let image = image?;
-        let header = *image.header();
+        let header = *image.header()?;
         header.check_size(self.limits.image_pixels)?;
         // beside the decoded pixels there may be a copy turned upright in the model's colours
         let room = self.decoded.take(image::decoded_bytes(&header) + 3 * header.pixels(), ctx.deadline).await?;

@@ -22,6 +22,7 @@ mod interpolate;
 mod items;
 mod limits;
 mod load;
+mod memory;
 mod models;
 mod openai;
 mod preprocess;

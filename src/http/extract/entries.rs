@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn images(count: usize) -> Vec<Image> {
-        (0..count).map(|_| Encoded::read("GIF89a\x01\0\x01\0".into())).collect()
+        (0..count).map(|_| Ok(Encoded::new("x".into()))).collect()
     }
 
     #[test]
@@ -139,11 +139,11 @@ mod tests {
         assert!(entries[0].is_ok() && entries[1].is_err());
         for (item, good) in [
             (r#"{"vector": [1], "id": "a"}"#, true),
-            (r#"{"image": "R0lGODlhAQABAA"}"#, true),
-            (r#"{"image": "R0lGODlhAQABAA", "vector": [1]}"#, false),
+            (r#"{"image": "AA"}"#, true),
+            (r#"{"image": "AA", "vector": [1]}"#, false),
             (r#"{"id": "a"}"#, false),
-            (r#"{"image": "R0lGODlhAQABAA", "colour": "red"}"#, false),
-            (r#"{"image": "R0lGODlhAQABAA", "metadata": []}"#, false),
+            (r#"{"image": "AA", "colour": "red"}"#, false),
+            (r#"{"image": "AA", "metadata": []}"#, false),
             (r#"{"vector": [1e39], "id": "a"}"#, false),
         ] {
             let fields = Object::of_json(item.as_bytes(), ITEM).whole().unwrap();

@@ -1,11 +1,8 @@
-//! The body of a request: read once, within its own limit and that of all bodies together.
+//! The body of a request: read once, within its own limit and the budget of all bodies together.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
 };
 
 use axum::{
@@ -20,13 +17,11 @@ use futures_util::StreamExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::{
+    admission::{Budget, BudgetOptions, BytesPermit, SharedPermit},
     error::{Error, ErrorKind, Result},
     http::{AppState, error::Failure},
     service::Context,
 };
-
-/// The least a refused caller is told to wait.
-const MIN_RETRY: Duration = Duration::from_millis(100);
 
 /// How much of a refused body is read to its end: this many times the limit of a body, for this long.
 const DISCARD_BODIES: u64 = 4;
@@ -34,99 +29,39 @@ const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// And no longer than this once the server is to stop.
 const DISCARD_TIME_DRAINING: Duration = Duration::from_millis(500);
 
-/// The most that is reserved for a body by its announced length alone; beyond it, room is made as its bytes come.
+/// The most that is allocated for a body by its announced length alone; beyond it, memory is taken as its bytes come.
 const RESERVED: usize = 1 << 20;
 
-/// The bytes of all bodies that are held at a time.
-pub struct BodyBudget {
-    limit: u64,
-    used: AtomicU64,
-    /// Smoothed time that a body is held, in nanoseconds: how soon room comes back.
-    held_nanos: AtomicU64,
-    gauge: Gauge<i64, AtomicI64>,
+/// The budget of all bodies that are held at a time.
+pub(in crate::http) fn body_budget(limit: u64, held: Gauge<i64, AtomicI64>) -> Arc<Budget> {
+    Budget::new(BudgetOptions {
+        noun: "request bodies",
+        key: "limits.bodies_in_flight_bytes",
+        limit,
+        too_large: ErrorKind::PayloadTooLarge,
+        held,
+    })
 }
 
-impl BodyBudget {
-    pub(in crate::http) fn new(limit: u64, gauge: Gauge<i64, AtomicI64>) -> Self {
-        Self { limit, used: AtomicU64::new(0), held_nanos: AtomicU64::new(0), gauge }
-    }
+/// The share that a request's body has of the budget, an extension of the request.
+///
+/// The body holds it by itself, and so do all slices of it. What is made of the body by copying (images out of base64,
+/// parts of a form) has to take it along by [`SharedPermit::attach`], so that it is counted for as long as it is there.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct BodyShare(pub(in crate::http) SharedPermit);
 
-    /// A share of no bytes yet; it is given back when it is dropped.
-    fn share(self: &Arc<Self>) -> Share {
-        Share { budget: Arc::clone(self), bytes: 0, since: Instant::now() }
-    }
-
-    fn take(&self, bytes: u64) -> Result<()> {
-        let room = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
-        if self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
-            return Err(self.full());
-        }
-        self.gauge.inc_by(signed(bytes));
-        Ok(())
-    }
-
-    /// Whether so many more bytes fit now.
-    fn has_room(&self, bytes: u64) -> Result<()> {
-        let used = self.used.load(Ordering::Acquire);
-        if used.saturating_add(bytes) > self.limit { Err(self.full()) } else { Ok(()) }
-    }
-
-    fn full(&self) -> Error {
-        let text = format!("too many bytes of bodies in flight: limits.bodies_in_flight_bytes is {}", self.limit);
-        let wait = Duration::from_nanos(self.held_nanos.load(Ordering::Relaxed)).max(MIN_RETRY);
-        Error::overloaded(text, wait)
-    }
-
-    fn give_back(&self, bytes: u64, held: Duration) {
-        self.used.fetch_sub(bytes, Ordering::AcqRel);
-        self.gauge.dec_by(signed(bytes));
-        let sample = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
-        let old = self.held_nanos.load(Ordering::Relaxed);
-        let new = if old == 0 { sample } else { old - old / 8 + sample / 8 };
-        self.held_nanos.store(new, Ordering::Relaxed);
-    }
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// What one body takes of the budget.
-struct Share {
-    budget: Arc<BodyBudget>,
-    bytes: u64,
-    since: Instant,
-}
-
-impl Share {
-    /// Takes what is missing up to `bytes`.
-    fn reach(&mut self, bytes: u64) -> Result<()> {
-        let missing = bytes.saturating_sub(self.bytes);
-        if missing > 0 {
-            self.budget.take(missing)?;
-            self.bytes = bytes;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.budget.give_back(self.bytes, self.since.elapsed());
-        }
-    }
-}
-
-/// Reads the body before the handler runs, which then finds it whole. Its share of the budget lasts until the answer.
+/// Reads the body before the handler runs, which then finds it whole. The bytes keep their share of the budget, however
+/// long the request lasts: an admitted write goes on after its caller has gone.
 pub(super) async fn receive(state: AppState, request: Request, next: Next) -> Response {
-    let mut share = state.bodies.share();
-    let (parts, body) = request.into_parts();
+    let mut permit = state.bodies.empty();
+    let (mut parts, body) = request.into_parts();
     if body.is_end_stream() {
         return next.run(Request::from_parts(parts, Body::empty())).await;
     }
+    let budget = Arc::clone(&state.bodies);
     let deadline = parts.extensions.get::<Context>().map(|context| context.deadline);
-    let reading = Reading { headers: &parts.headers, limit: state.service.limits().body_bytes, share: &mut share };
+    let limit = state.service.limits().body_bytes;
+    let reading = Reading { headers: &parts.headers, limit, budget: &budget, permit: &mut permit };
     let mut chunks = body.into_data_stream();
     let read = match deadline {
         Some(deadline) => {
@@ -136,7 +71,12 @@ pub(super) async fn receive(state: AppState, request: Request, next: Next) -> Re
         None => reading.run(&mut chunks).await,
     };
     match read {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(bytes) => {
+            let share = BodyShare(permit.shared());
+            let body = Body::from(share.0.attach(bytes));
+            parts.extensions.insert(share);
+            next.run(Request::from_parts(parts, body)).await
+        }
         Err(error) => {
             discard(chunks, state);
             Failure::from(error).into_response()
@@ -171,8 +111,10 @@ pub(super) fn discard(mut chunks: BodyDataStream, state: AppState) {
 
 struct Reading<'a> {
     headers: &'a HeaderMap,
+    /// Bytes of one body, at most.
     limit: u64,
-    share: &'a mut Share,
+    budget: &'a Arc<Budget>,
+    permit: &'a mut BytesPermit,
 }
 
 impl Reading<'_> {
@@ -207,15 +149,15 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether a body of this size may come. Its room is taken as its bytes come: announced bytes hold none.
+    /// Whether a body of this size may come. Its share is taken as its bytes come: announced bytes hold none.
     fn check(&self, declared: u64) -> Result<()> {
         self.fits(declared)?;
-        self.share.budget.has_room(declared)
+        self.budget.check(declared)
     }
 
     fn reach(&mut self, bytes: u64) -> Result<()> {
         self.fits(bytes)?;
-        self.share.reach(bytes)
+        self.permit.grow_to(bytes)
     }
 
     fn fits(&self, bytes: u64) -> Result<()> {
@@ -243,59 +185,54 @@ mod tests {
 
     use super::*;
 
-    fn budget(limit: u64) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget::new(limit, Gauge::default()))
+    fn budget(limit: u64) -> (Arc<Budget>, Gauge<i64, AtomicI64>) {
+        let held = Gauge::default();
+        (body_budget(limit, held.clone()), held)
     }
 
-    async fn read(
-        budget: &Arc<BodyBudget>,
-        limit: u64,
-        declared: Option<u64>,
-        chunks: &[&'static str],
-    ) -> Result<Bytes> {
+    async fn read(budget: &Arc<Budget>, limit: u64, declared: Option<u64>, chunks: &[&'static str]) -> Result<Bytes> {
         let mut headers = HeaderMap::new();
         if let Some(declared) = declared {
             headers.insert(header::CONTENT_LENGTH, declared.into());
         }
         let chunks: Vec<_> = chunks.iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(*chunk))).collect();
-        let mut share = budget.share();
-        Reading { headers: &headers, limit, share: &mut share }
+        let mut permit = budget.empty();
+        Reading { headers: &headers, limit, budget, permit: &mut permit }
             .run(&mut Body::from_stream(stream::iter(chunks)).into_data_stream())
             .await
     }
 
     #[tokio::test]
-    async fn chunks_become_one_body_and_their_room_comes_back() {
-        let budget = budget(100);
+    async fn chunks_become_one_body_and_their_share_comes_back() {
+        let (budget, held) = budget(100);
         assert_eq!(read(&budget, 10, None, &["ab", "cd", "ef"]).await.unwrap(), "abcdef");
         assert_eq!(read(&budget, 10, Some(2), &["ab"]).await.unwrap(), "ab");
         assert_eq!(read(&budget, 10, None, &[]).await.unwrap(), "");
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
-        assert_eq!(budget.gauge.get(), 0);
+        assert_eq!(held.get(), 0);
     }
 
     #[tokio::test]
     async fn a_body_over_its_limit_is_refused_by_its_head_or_by_its_bytes() {
-        let budget = budget(100);
+        let (budget, held) = budget(100);
         for (declared, chunks) in [(Some(11), &[][..]), (None, &["abcdef", "ghijkl"][..])] {
             let error = read(&budget, 10, declared, chunks).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
             assert!(error.message().contains("limits.body_bytes"));
         }
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(held.get(), 0);
     }
 
     #[tokio::test]
     async fn bodies_over_their_common_limit_are_told_to_come_back() {
-        let budget = budget(10);
-        let mut other = budget.share();
-        other.reach(8).unwrap();
+        let (budget, held) = budget(10);
+        let mut other = budget.empty();
+        other.grow_to(8).unwrap();
         for (declared, chunks) in [(Some(3), &["abc"][..]), (None, &["a", "b", "c"][..])] {
             let error = read(&budget, 10, declared, chunks).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Overloaded);
-            assert!(error.retry_after().is_some_and(|wait| wait >= MIN_RETRY));
+            assert!(error.retry_after().is_some_and(|wait| !wait.is_zero()));
         }
-        assert_eq!(budget.used.load(Ordering::Relaxed), 8);
+        assert_eq!(held.get(), 8);
         drop(other);
         assert!(read(&budget, 10, Some(3), &["abc"]).await.is_ok());
     }
