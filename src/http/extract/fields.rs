@@ -107,11 +107,7 @@ impl Fields {
     /// Has the images count as bytes of the body that they were copied out of.
     pub(super) fn count_by(&mut self, share: &SharedPermit) {
         let lists = self.images.iter_mut().chain(self.inputs.iter_mut()).flatten();
-        for image in lists.chain(&mut self.mask) {
-            if let Ok(file) = image {
-                file.count_by(share);
-            }
-        }
+        lists.chain(&mut self.mask).flatten().for_each(|image| image.count_by(share));
         self.elements.iter_mut().flatten().flatten().for_each(|element| element.count_by(share));
     }
 
