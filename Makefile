@@ -26,12 +26,13 @@ PEERS := .venv-peers
 # Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
 DATA ?=
 
-.PHONY: help tools python onnxruntime build run test test-rust test-clients soak bench bench-index bench-index-peers bench-ingest lint docs openapi docs-reference \
+.PHONY: help tools python onnxruntime build run test test-rust test-clients test-training soak bench bench-index bench-index-peers bench-ingest lint docs openapi docs-reference \
         fixtures models model model-name docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
 	@echo 'make test       Rust tests, then real clients against the real binary'
+	@echo 'make test-training  the tests of training/ that need PyTorch too'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
 	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
 	@echo "make bench-index measures the index (ARGS='--items 200000 --dimension 256', --http, --growth); docs/BENCHMARKS.md"
@@ -42,6 +43,7 @@ help:
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
 	@echo 'make fixtures   write the tiny models and images of tests/data again'
 	@echo 'make models     train, export and measure every model of models/ again (hours; model NAME=... for one)'
+	@echo '                make model RECIPE=ae DATA=photos NAME=mine SIDE=64 CHANNELS=gray: from a folder of images (training/README.md)'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'
 
@@ -112,11 +114,19 @@ bench-ingest: tools onnxruntime .venv-bench-serving/installed
 	$(MAKE) build && \
 	exec .venv-bench-serving/bin/python -m bench.ingest --latentd '$(TARGET)/release/latentd' --serving "$$serving" $(ARGS)
 
+# The tests of training run where PyTorch is, if it is; else those that need it are skipped and say so.
+TRAINED_BY = $(if $(wildcard $(TRAINING)/installed),$(TRAINING),$(CLIENTS))
+
 # `cargo test --no-run` and not `cargo build`: it is what test-rust has built, with the same features.
 test-clients: tools onnxruntime $(CLIENTS)/installed
 	cargo test --no-run --quiet --locked
 	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider bench/tests
+	$(TRAINED_BY)/bin/python -m pytest -p no:cacheprovider -rs training/tests
+
+# All of them, those that need PyTorch too: a minute, after an environment of several gigabytes.
+test-training: $(TRAINING)/installed
+	$(TRAINING)/bin/python -m pytest -p no:cacheprovider -rs training/tests
 
 $(CLIENTS)/installed: tests/clients/requirements.txt | python
 	$(PYTHON) -m venv --clear $(CLIENTS)
@@ -162,9 +172,13 @@ models:
 	$(TRAINING)/bin/python -m training.compare $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.evaluate --tables
 
+# RECIPE=ae|dae|mae|crvae|simclr DATA=folder NAME=mine makes a model of the images in a folder; SIDE, CHANNELS, EPOCHS,
+# DESCRIPTION and LICENSE say more of it, and BAD names images that its scores should tell from those.
 model: model-name $(TRAINING)/installed
-	$(TRAINING)/bin/python -m training.train '$(NAME)' $(if $(DATA),--data '$(DATA)')
-	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)')
+	$(TRAINING)/bin/python -m training.train '$(NAME)' $(if $(DATA),--data '$(DATA)') $(if $(RECIPE),--recipe '$(RECIPE)') \
+	  $(if $(SIDE),--side '$(SIDE)') $(if $(CHANNELS),--channels '$(CHANNELS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') \
+	  $(if $(DESCRIPTION),--description '$(DESCRIPTION)') $(if $(LICENSE),--license '$(LICENSE)') $(if $(RESTART),--restart)
+	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)') $(if $(BAD),--bad '$(BAD)')
 
 # Before an environment of several gigabytes is made for nothing.
 model-name:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bench import measure
+from bench import measure, pressure
 from bench.measure import Load, References, Times
 from bench.models import ENCODERS, Encoder
 from bench.processes import Running, proportional_mib, tree
@@ -189,6 +189,20 @@ def overload(bench: Bench) -> dict:
     return {"deadline_ms": DEADLINE_MS, "rate": how.rate, "peak": peak, "over": over}
 
 
+def search_overload(bench: Bench) -> dict:
+    """Exact searches at four times their peak."""
+    found = pressure.search_overload(bench.place, Times(1, bench.seconds or 5), bench.overload_seconds)
+    say(f"search-overload: {json.dumps(found['over']['statuses'])}, readyz {json.dumps(found['readyz'])}")
+    return found
+
+
+def bodies(bench: Bench) -> dict:
+    """Large bodies, dropped by their callers, against a store that does not answer."""
+    found = pressure.bodies(bench.place, min(20, bench.overload_seconds))
+    say(f"bodies: {brief(found)}")
+    return found
+
+
 def start(bench: Bench) -> dict:
     """From the start of the process to ready, with the models that ship."""
 
@@ -242,5 +256,7 @@ SCENARIOS: dict[str, Callable[[Bench], dict]] = {
     "latency-large": lambda bench: latency(bench, "large"),
     "idle": idle,
     "overload": overload,
+    "search-overload": search_overload,
+    "bodies": bodies,
     "start": start,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from training import evaluate, export, figures, images, objective, train
+from training import evaluate, export, figures, images, recipes, sets, train
 from training.served import Model
 
 RECORDS = Path(__file__).resolve().parent / "ablation.json"
@@ -28,11 +28,11 @@ def folder_of(name, models):
 
 
 def trained(name, data, device):
-    settings = objective.recipe(name)
+    settings = recipes.recipe(name)
     run = train.Run(name, settings, device)
     run.resume()
-    run.train(*train.load_data(data, settings, device))
-    export.write(name, settings, run.model, train.RUNS / "models")
+    run.train(*sets.load(data / settings["data"], settings, device))
+    export.write(train.RUNS / "models" / name, settings, run.model)
 
 
 def main():
@@ -50,10 +50,11 @@ def main():
             trained(name, asked.data, train.pick_device(asked.device))
     if asked.only:
         return
-    val, bank = (evaluate.load(asked.data / "cifar10" / f"{part}.tar") for part in ("val", "train"))
+    shipped = Model(folder_of(SHIPPED[0], asked.models))
+    test, bank = (evaluate.load(asked.data / "cifar10" / f"{part}.tar", shipped) for part in ("val", "train"))
     kept = {}
     for name in SHIPPED + BESIDE:
-        settings, found = objective.recipe(name), figures.measure(Model(folder_of(name, asked.models)), val, bank, {})
+        settings, found = recipes.recipe(name), figures.measure(Model(folder_of(name, asked.models)), test, bank, {})
         contrast = settings.get("contrast", {})
         kept[name] = {"beta": settings["beta"], "gamma": contrast.get("gamma", 0.0)} | {k: found[k] for k in KEPT}
         print(name, json.dumps(kept[name]), flush=True)

@@ -1,4 +1,4 @@
-"""Augmentations on whole batches: f32 [n, 3, h, w] in 0..1 in and out, one draw for each image."""
+"""Augmentations on whole batches: f32 [n, channels, h, w] in 0..1 in and out, one draw for each image."""
 
 import math
 
@@ -36,10 +36,12 @@ def crop_and_flip(images, generator, smallest, side):
 
 def jitter_colours(images, generator, strength):
     """Brightness, contrast, saturation (each by a factor of 1 +- 0.8 s) and hue (+- 0.2 s of a
-    turn) for 80 % of the images, grey for 20 %, in that fixed order.
+    turn) for 80 % of the images, grey for 20 %, in that fixed order. Of grey images brightness and contrast alone.
 
     All five are affine in the colours, so each image gets one 3x3 matrix and one offset.
     """
+    if images.shape[1] == 1:
+        return jitter_brightness(images, generator, strength)
     n, device = len(images), images.device
     luma = torch.tensor(LUMA, device=device)
     eye, grey = torch.eye(3, device=device), luma.expand(3, 3)
@@ -56,6 +58,18 @@ def jitter_colours(images, generator, strength):
     to_grey = (uniform(n, 0, 1, generator) < 0.2).view(n, 1, 1)
     matrix = torch.where(to_grey, grey @ matrix, matrix)
     return (torch.bmm(matrix, images.flatten(2)) + offset).clamp(0, 1).view_as(images)
+
+
+def jitter_brightness(images, generator, strength):
+    """Brightness and contrast of grey images, each by a factor of 1 +- 0.8 s, for 80 % of them."""
+    n, spread = len(images), 0.8 * strength
+    brightness, contrast = (
+        uniform(n, max(0.0, 1 - spread), 1 + spread, generator).view(n, 1, 1, 1) for _ in range(2)
+    )
+    level = images.mean((1, 2, 3), keepdim=True)
+    changed = ((images - level) * contrast + level) * brightness
+    chosen = (uniform(n, 0, 1, generator) < 0.8).view(n, 1, 1, 1)
+    return torch.where(chosen, changed, images).clamp(0, 1)
 
 
 def rotate_hue(turns, eye):

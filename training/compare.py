@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from training import images, objective, train
+from training import images, recipes, sets, train
 
 FOLDER = Path(__file__).resolve().parent
 RECORDS = FOLDER / "comparison.json"
@@ -19,7 +19,7 @@ RECORDS = FOLDER / "comparison.json"
 
 def settings_of(name, comparison):
     """A recipe with the comparison's schedule and views."""
-    settings = objective.recipe(name)
+    settings = recipes.recipe(name)
     training = {k: v for k, v in settings["training"].items() if k != "phases"}
     settings["training"] = training | comparison["schedule"]
     settings["augmentation"] = settings["augmentation"] | comparison["augmentation"]
@@ -47,9 +47,10 @@ def main():
         settings = settings_of(name, comparison)
         run = train.Run(f"compare-{name}", settings, train.pick_device(arguments.device))
         run.resume()
-        data = train.load_data(arguments.data, settings, run.device)
+        data = sets.load(arguments.data / settings["data"], settings, run.device)
         run.train(*data)
-        steps = len(data[0]) // settings["training"]["batch"] * settings["training"]["epochs"]
+        batch = train.batch_size(settings["training"], len(data[0]))
+        steps = len(data[0]) // batch * settings["training"]["epochs"]
         record = train.record_of(settings, run.curve, run.device)
         kept = records() | {name: {"method": settings["method"], "steps": steps, **record}}
         RECORDS.write_text(json.dumps(kept, indent=1) + "\n")

@@ -11,7 +11,7 @@ from torch import nn
 from training import augment, losses, metrics
 from training.momentum import MomentumEncoder, Queue
 from training.networks import Normalised, Projection, ResidualEmbedding, ResidualEncoder
-from training.objective import Graph, Objective
+from training.objective import Graph, Objective, channels_of
 
 
 class Contrastive(Objective):
@@ -20,7 +20,7 @@ class Contrastive(Objective):
     def __init__(self, settings):
         super().__init__()
         self.normalise = Normalised(settings["preprocess"]["mean"], settings["preprocess"]["std"])
-        self.encoder = ResidualEncoder(**settings["network"])
+        self.encoder = ResidualEncoder(**settings["network"], channels=channels_of(settings))
         self.head = Projection(self.encoder.dim, **settings["head"])
         self.augmentation = settings["augmentation"]
         self.settings = settings.get("settings", {})
@@ -58,7 +58,10 @@ class Contrastive(Objective):
         return F.normalize(torch.cat(parts), dim=1)
 
     def monitor(self, validation, bank):
-        """kNN accuracy of the encoder's output for the validation images, against some of the training images."""
+        """kNN accuracy of the encoder's output for the validation images, against some of the training images; nothing
+        where there are no classes."""
+        if len(torch.cat([validation[1], bank[1]]).unique()) < 2:
+            return {}
         accuracy = metrics.knn_accuracy(self.embed(validation[0]), validation[1], self.embed(bank[0]), bank[1])
         return {"validation_knn_accuracy": accuracy}
 

@@ -5,13 +5,13 @@ import torch.nn.functional as F
 
 from training import augment
 from training.networks import Clamped, Denoiser
-from training.objective import Graph, Objective
+from training.objective import Graph, Objective, channels_of
 
 
 class Denoising(Objective):
     def __init__(self, settings):
         super().__init__()
-        self.network = Denoiser(**settings["network"])
+        self.network = Denoiser(**settings["network"], channels=channels_of(settings))
         self.highest = settings["highest_sigma"]
 
     def parts(self):

@@ -1,7 +1,8 @@
-"""Measure the ONNX files of `models/` on the validation set: `python -m training.evaluate [NAME ...]`.
+"""Measure the ONNX files of `models/`: `python -m training.evaluate [NAME ...]`.
 
-Writes `metrics.json` into each model folder and the tables of `models/README.md`. `--sheets DIR` also
-writes contact sheets to look at; `--tables` only makes the tables again.
+Writes `metrics.json` into each model folder and, for the models of this repository, the tables of `models/README.md`.
+They are measured on the test set `val.tar`; a model of one's own images (`--data FOLDER`) on the validation images that
+its training did not see. `--sheets DIR` also writes contact sheets to look at; `--tables` only makes the tables again.
 """
 
 import argparse
@@ -12,56 +13,93 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from training import figures, images, sheets, tables
+from training import figures, images, sets, sheets, tables
 from training.served import Model
 
 NOTE = "images re-encoded as JPEG: figures differ slightly from those on the original PNG pixels"
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def arguments(words=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="model folders (default: all)")
     images.add_data_argument(parser)
     parser.add_argument("--set", default="cifar10", help="data set below --data with train.tar and val.tar")
+    parser.add_argument("--bad", type=Path, help="a folder of images that scores should tell from those of --data")
     parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     parser.add_argument("--sheets", type=Path, help="write contact sheets into this folder")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     parser.add_argument("--tables", action="store_true", help="only write models/README.md from metrics.json")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main():
-    asked = arguments()
+def main(words=None):
+    asked = arguments(words)
     if asked.tables:
         return tables.write(asked.models)
     if asked.threads:
         torch.set_num_threads(asked.threads)
+    source, named = images.source_of(asked.data, f"{asked.set}/val.tar")
+    measure = measure_on_sets if named else measure_on_folder
     names = asked.names or sorted(p.parent.name for p in asked.models.glob("*/model.toml"))
-    val, train = (load(asked.data / asked.set / f"{part}.tar") for part in ("val", "train"))
-    raw = None
+    raw = {}
     for name in names:
-        model = Model(asked.models / name)
-        if raw is None and "embedding" in model.manifest:
-            raw = figures.raw_pixel_figures(val, train)
-        record = {
-            "command": f"python -m training.evaluate {name}",
-            "date": date.today().isoformat(),
-            "runtime": f"onnxruntime {onnxruntime.__version__}, CPU",
-            "evaluated_on": f"{asked.set}/val.tar, {len(val[0])} images",
-            "bank": f"{asked.set}/train.tar, {len(train[0])} images",
-            "note": NOTE,
-            "figures": figures.measure(model, val, train, raw or {}),
-        }
+        record = measure(asked, Model(asked.models / name), source, raw)
         (asked.models / name / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
         print(name, json.dumps(record["figures"]), flush=True)
-        if asked.sheets:
-            sheets.contact_sheets(model, val, train, asked.sheets)
-    tables.write(asked.models)
+    if named:
+        tables.write(asked.models)
 
 
-def load(path):
-    data, labels = images.load(path, 32)
-    return data.numpy(), labels
+def measure_on_sets(asked, model, source, raw):
+    """The record of one of the models of this repository, by a test set and a training set in archives of their own."""
+    test, train = (load(asked.data / asked.set / f"{part}.tar", model) for part in ("val", "train"))
+    if not raw and "embedding" in model.manifest:
+        raw |= figures.raw_pixel_figures(test, train)
+    if asked.sheets:
+        sheets.contact_sheets(model, test, train, asked.sheets)
+    about = {
+        "evaluated_on": f"{asked.set}/val.tar, {len(test[0])} images",
+        "bank": f"{asked.set}/train.tar, {len(train[0])} images",
+        "note": NOTE,
+    }
+    return described(model, about, figures.measure(model, test, train, raw))
+
+
+def measure_on_folder(asked, model, source, raw):
+    """The record of a model of one's own images, by those of them that its training did not see."""
+    data, labels = load(source, model)
+    count = images.validation_count(len(data), validation_images(model))
+    train, test = ((data[index.numpy()], labels[index]) for index in sets.split(len(data), count))
+    found = figures.measure(model, test, train, {})
+    if asked.bad:
+        found |= figures.anomaly_figures(model, test[0], load(asked.bad, model)[0], train[0])
+    if asked.sheets:
+        sheets.contact_sheets(model, test, train, asked.sheets)
+    about = {"evaluated_on": f"{source.resolve().name}, {count} validation images", "bank": f"the other {len(train[0])} images"}
+    return described(model, about, found)
+
+
+def validation_images(model):
+    """How many the model's training kept for validation, where its recipe said so."""
+    path = model.folder / "training.json"
+    return json.loads(path.read_text())["training"].get("validation_images") if path.exists() else None
+
+
+def described(model, about, found):
+    return {
+        "command": f"python -m training.evaluate {model.folder.name}",
+        "date": date.today().isoformat(),
+        "runtime": f"onnxruntime {onnxruntime.__version__}, CPU",
+        **about,
+        "figures": found,
+    }
+
+
+def load(path, model):
+    """A set as the model takes it: u8 images and labels."""
+    size = model.manifest["input"]
+    data, labels = images.load(path, size["width"], size["channels"])
+    return data, torch.from_numpy(labels)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Write a trained model as a model folder: ONNX graphs, model.toml, golden.npz.
 
-    python -m training.export NAME [--recipe RECIPE]     # from the checkpoint, without training further
+    python -m training.export NAME [--run cpu/NAME]     # from the checkpoint, without training further
 """
 
 import argparse
@@ -12,15 +12,14 @@ import numpy as np
 import onnx
 import torch
 
-from training import images, objective, quantise
+from training import images, manifest, objective, placing, quantise
 
 OPSET = 20
 GOLDEN_BATCH = 3
 
 
 def export_graph(graph, example, path):
-    """One file, the batch axis dynamic and named, inputs and outputs named as their roles. ONNX does
-    not let an input and an output share a name: such an output is called `<role>_out`."""
+    """One file, the batch axis dynamic and named, inputs and outputs named as their roles."""
     torch.onnx.export(
         graph.module,
         tuple(example),
@@ -29,7 +28,7 @@ def export_graph(graph, example, path):
         opset_version=OPSET,
         external_data=False,
         input_names=graph.inputs,
-        output_names=[output_name(graph, role) for role in graph.outputs],
+        output_names=[manifest.output_name(graph, role) for role in graph.outputs],
         dynamic_shapes=tuple({0: "batch"} for _ in example),
         verbose=False,
         report=False,
@@ -48,48 +47,39 @@ def strip(path):
     onnx.save_model(model, path)
 
 
-def output_name(graph, role):
-    return f"{role}_out" if role in graph.inputs else role
-
-
-def manifest_text(settings, graphs):
-    """model.toml: the recipe's `[manifest]` head, input and preprocessing, and a table for each graph."""
-    quote = lambda value: json.dumps(value, ensure_ascii=False)
-    table = lambda pairs: ", ".join(f"{role} = {quote(name)}" for role, name in pairs)
-    lines = ["manifest = 1"]
-    lines += [f"{key} = {quote(value)}" for key, value in settings["manifest"].items()]
-    side = settings["side"]
-    lines += ["", "[input]", f"width = {side}", f"height = {side}", 'channels = "rgb"']
-    lines += ["", "[preprocess]"]
-    lines += [f"{key} = {quote(value)}" for key, value in settings["preprocess"].items()]
-    for graph in graphs:
-        lines += ["", f"[graphs.{graph.role}]", f'file = "{graph.role}.onnx"']
-        lines.append(f"inputs = {{ {table((r, r) for r in graph.inputs)} }}")
-        lines.append(f"outputs = {{ {table((r, output_name(graph, r)) for r in graph.outputs)} }}")
-    for section in ("masked", "embedding", "reconstruction"):
-        if section in settings:
-            lines += ["", f"[{section}]"]
-            lines += [f"{key} = {quote(value)}" for key, value in settings[section].items()]
-    lines += quantise.manifest_lines(settings)
-    return "\n".join(lines) + "\n"
-
-
 def drawn_masks(patches):
     """f32 [GOLDEN_BATCH, patches], 1 = hidden: every third patch shown, then half, then none."""
     index = torch.arange(patches)
     return torch.stack([index % 3 != 0, index < patches // 2, index >= 0]).float()
 
 
-def write(name, settings, model, models):
-    folder = models / name
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder, settings, model, record=None):
+    """Puts the model's folder in place when all of it is made and every check has passed. The card and whatever else
+    the folder holds are taken over; figures that were measured on the graphs before are not."""
     model = model.cpu().eval().to(memory_format=torch.contiguous_format)
-    text = manifest_text(settings, model.graphs())
-    (folder / "model.toml").write_text(text)
-    manifest = tomllib.loads(text)
+    with placing.replacing(folder, cards(folder)) as new:
+        text = manifest.text(settings, model.graphs())
+        (new / "model.toml").write_text(text)
+        golden = export_graphs(new, settings, model, tomllib.loads(text))
+        np.savez_compressed(new / "golden.npz", **golden)
+        quantise.write(new, settings)
+        check(new, golden)
+        if record:
+            (new / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{folder} is in place", flush=True)
+
+
+def cards(folder):
+    """Files of a model's folder that an export does not make."""
+    files = (path for path in folder.glob("*") if path.is_file() and path.suffix != ".onnx")
+    return [path.name for path in files if path.name not in ("model.toml", "golden.npz", "metrics.json")]
+
+
+def export_graphs(folder, settings, model, read):
+    """Writes the graphs; returns what PyTorch gives for images of our own drawing, as `golden.npz` has it."""
     drawn = [images.drawn(turn=turn) for turn in range(GOLDEN_BATCH)]
-    image = np.concatenate([images.preprocess(image, manifest) for image in drawn])
-    golden, known = {"image": drawn[0]}, {"image": torch.from_numpy(image)}
+    batch = np.concatenate([images.preprocess(image, read) for image in drawn])
+    golden, known = {"image": drawn[0]}, {"image": torch.from_numpy(batch)}
     if "masked" in settings:
         known["mask"] = drawn_masks((settings["side"] // settings["masked"]["patch"]) ** 2)
     for graph in model.graphs():
@@ -106,44 +96,61 @@ def write(name, settings, model, models):
             known.setdefault(role, value)
         known.setdefault("latent", known.get("mean"))
         export_graph(graph, example, folder / f"{graph.role}.onnx")
-    np.savez_compressed(folder / "golden.npz", **golden)
-    check(folder, manifest, golden)
-    quantise.write(folder, settings)
+    return golden
 
 
-def check(folder, manifest, golden):
-    """Each exported graph must repeat PyTorch's figures in ONNX Runtime, at any batch size."""
+def check(folder, golden):
+    """Each graph must repeat PyTorch's figures in ONNX Runtime, at any batch size; those of a variant within the
+    tolerance that its recipe names."""
+    read = tomllib.loads((folder / "model.toml").read_text())
+    for role, graph in read["graphs"].items():
+        check_graph(folder / graph["file"], golden_of(role, graph, golden), 1e-3, 1e-3)
+    for variant in read.get("variants", {}).values():
+        tolerance = variant.get("golden", {})
+        for role, changed in variant["graphs"].items():
+            graph = read["graphs"][role] | changed
+            found = golden_of(role, graph, golden)
+            check_graph(folder / graph["file"], found, tolerance.get("rtol", 1e-3), tolerance.get("atol", 1e-3))
+
+
+def golden_of(role, graph, golden):
+    """The golden arrays of one graph under the names that the graph has for them: inputs, then outputs."""
+    inputs = {name: golden[f"{role}.{part}"] for part, name in graph["inputs"].items()}
+    key = lambda part: f"{role}.{part}.out" if part in graph["inputs"] else f"{role}.{part}"
+    return inputs, {name: golden[key(part)] for part, name in graph["outputs"].items()}
+
+
+def check_graph(path, golden, rtol, atol):
     import onnxruntime
 
-    for role, graph in manifest["graphs"].items():
-        session = onnxruntime.InferenceSession(folder / graph["file"], providers=["CPUExecutionProvider"])
-        feed = {name: golden[f"{role}.{r}"] for r, name in graph["inputs"].items()}
-        worst = 0.0
-        for batch in (GOLDEN_BATCH, 1):
-            results = session.run(list(graph["outputs"].values()), {k: v[:batch] for k, v in feed.items()})
-            for r, got in zip(graph["outputs"], results):
-                want = golden[f"{role}.{r}.out" if r in graph["inputs"] else f"{role}.{r}"][:batch]
-                np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
-                worst = max(worst, float(np.abs(got - want).max()))
-        size = (folder / graph["file"]).stat().st_size / 1e6
-        print(f"{folder / graph['file']}: {size:.2f} MB, within {worst:.1e} of PyTorch", flush=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (feed, wanted), worst = golden, 0.0
+    for batch in (GOLDEN_BATCH, 1):
+        results = session.run(list(wanted), {name: value[:batch] for name, value in feed.items()})
+        for got, want in zip(results, wanted.values()):
+            np.testing.assert_allclose(got, want[:batch], rtol=rtol, atol=atol)
+            worst = max(worst, float(np.abs(got - want[:batch]).max()))
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, within {worst:.1e} of PyTorch", flush=True)
 
 
 def main():
     from training import train
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
-    parser.add_argument("--recipe", help="the recipe it was trained by, where that has another name: cpu/NAME")
+    parser.add_argument("name", help="the model")
+    parser.add_argument("--run", help="its folder in training/runs, where that has another name: cpu/NAME")
     parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     arguments = parser.parse_args()
-    recipe = arguments.recipe or arguments.name
-    settings = objective.recipe(recipe)
-    run = train.Run(recipe, settings, torch.device("cpu"))
-    run.resume()
-    if not run.epoch:
-        raise SystemExit(f"no checkpoint of {recipe}: run python -m training.train {arguments.name}")
-    write(arguments.name, settings, run.model, arguments.models)
+    path = train.RUNS / (arguments.run or arguments.name) / "checkpoint.pt"
+    if not path.exists():
+        raise SystemExit(f"there is no checkpoint {path}: run python -m training.train {arguments.name}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if "settings" not in state:
+        raise SystemExit(f"the checkpoint {path} does not say by which recipe it was trained: begin anew with --restart")
+    settings = json.loads(state["settings"])
+    model = objective.build(settings)
+    model.load_state_dict(state["model"])
+    write(arguments.models / arguments.name, settings, model)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Figures of a model folder on the validation set, family by family.
+"""Figures of a model folder on a test set, family by family.
 
-A set is (u8 images [n, 3, h, w], labels i64 [n]).
+A set is (u8 images [n, channels, h, w], labels i64 [n]).
 """
 
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_nl_means
+from sklearn.metrics import roc_auc_score
 
 from training import metrics, quantise
 from training.served import random_masks, unit
@@ -16,20 +17,20 @@ NEIGHBOURS = 10
 HIDDEN_SHARE = 0.75
 
 
-def measure(model, val, train, raw):
+def measure(model, test, train, raw):
     """All figures of one model; `raw` are those of plain pixels, to stand beside embeddings."""
     figures = {}
-    if model.has("encoder", "decoder") or model.has("masked"):
-        figures |= reconstruction_figures(model, val[0])
+    if model.reconstructs():
+        figures |= reconstruction_figures(model, test[0])
     if model.has("masked"):
-        figures |= inpainting_figures(model, val[0])
+        figures |= inpainting_figures(model, test[0])
     if model.family == "variational":
-        figures |= variational_figures(model, val[0])
+        figures |= variational_figures(model, test[0])
     if model.manifest.get("denoises") and model.has("autoencoder"):
-        figures |= denoising_figures(model, val[0])
+        figures |= denoising_figures(model, test[0])
     if "embedding" in model.manifest:
-        figures |= embedding_figures(model, val, train) | raw
-    for variant, found in quantise.figures(model.folder, val[0]).items():
+        figures |= embedding_figures(model, test, train) | raw
+    for variant, found in quantise.figures(model.folder, test[0]).items():
         figures |= {f"{variant}_{key}": value for key, value in found.items()}
     return {k: rounded(v) for k, v in figures.items()}
 
@@ -94,7 +95,9 @@ def non_local_means(data, sigma):
     sigma = sigma / 255
     settings = {"patch_size": 5, "patch_distance": 6, "h": 0.8 * sigma, "sigma": sigma, "fast_mode": False}
     restored = [denoise_nl_means(p, channel_axis=-1, **settings) for p in unit(data).transpose(0, 2, 3, 1)]
-    return np.stack(restored).transpose(0, 3, 1, 2).clip(0, 1)
+    # of grey images it leaves the channel out
+    n, channels, high, wide = data.shape
+    return np.stack(restored).reshape(n, high, wide, channels).transpose(0, 3, 1, 2).clip(0, 1)
 
 
 def denoising_figures(model, data):
@@ -107,11 +110,14 @@ def denoising_figures(model, data):
     return figures
 
 
-def embedding_figures(model, val, train):
-    (data, labels), (bank_data, bank_labels) = val, train
+def embedding_figures(model, test, train):
+    """What neighbours, a probe and clusters tell of the classes; where there is one class, the dimension alone."""
+    (data, labels), (bank_data, bank_labels) = test, train
     vectors, bank = model.embed(data), model.embed(bank_data)
-    return {
-        "embedding_dim": vectors.shape[1],
+    dimension = {"embedding_dim": vectors.shape[1]}
+    if len(torch.cat([labels, bank_labels]).unique()) < 2:
+        return dimension
+    return dimension | {
         "knn_accuracy": metrics.knn_accuracy(vectors, labels, bank, bank_labels),
         "linear_probe_accuracy": metrics.linear_probe_accuracy(vectors, labels, bank, bank_labels),
         "cluster_adjusted_rand_index": metrics.cluster_agreement(vectors, labels),
@@ -121,9 +127,24 @@ def embedding_figures(model, val, train):
     }
 
 
-def raw_pixel_figures(val, train):
+def anomaly_figures(model, good, bad, bank):
+    """AUROC of telling bad images from good ones: by the squared error of the reconstruction, its mean over the image
+    and its largest mean over 8 x 8 pixels, and by the distance to the nearest embedding of the training images."""
+    data, truth = np.concatenate([good, bad]), np.repeat([0, 1], [len(good), len(bad)])
+    scores = {}
+    if model.reconstructs():
+        squares = np.square(unit(data) - model.reconstruct(data)).mean(1)
+        n, high, wide = squares.shape
+        blocks = squares.reshape(n, high // 8, 8, wide // 8, 8).mean((2, 4))
+        scores |= {"mse": squares.mean((1, 2)), "largest_mse": blocks.max((1, 2))}
+    if "embedding" in model.manifest:
+        scores["nearest"] = torch.cdist(model.embed(data), model.embed(bank)).min(1).values.numpy()
+    return {f"anomaly_auroc_by_{key}": rounded(float(roc_auc_score(truth, score))) for key, score in scores.items()}
+
+
+def raw_pixel_figures(test, train):
     """What neighbours by plain pixels (Euclidean distance) reach, to compare with."""
-    (data, labels), (bank_data, bank_labels) = val, train
+    (data, labels), (bank_data, bank_labels) = test, train
     flat = lambda d: torch.from_numpy(unit(d).reshape(len(d), -1))
     share = metrics.same_class_share(flat(data), labels, flat(bank_data), bank_labels, NEIGHBOURS, "euclid")
     return {f"raw_pixel_neighbours_same_class_share_at_{NEIGHBOURS}": share}

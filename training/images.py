@@ -1,4 +1,4 @@
-"""Image sets as tensors, and the preprocessing of `model.toml` in Pillow and numpy."""
+"""Image sets as arrays, and the preprocessing of `model.toml` in Pillow and numpy. Nothing here needs PyTorch."""
 
 import io
 import sys
@@ -6,7 +6,6 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -18,6 +17,13 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+MODES = {"rgb": "RGB", "gray": "L"}
+# Fewer leave nothing to train on beside a validation set.
+FEWEST = 4
+
+
+class Unusable(SystemExit):
+    """An image set that nothing can be trained or measured with, and why."""
 
 
 def add_data_argument(parser):
@@ -25,14 +31,30 @@ def add_data_argument(parser):
         "--data",
         type=Path,
         default=DEFAULT_DATA,
-        help="folder with the image sets (default: ../shared/data beside the repository)",
+        help="a folder of images, or the folder with the image sets that recipes name (default: ../shared/data "
+        "beside the repository)",
     )
+
+
+def source_of(folder, named):
+    """Where the images are: what a recipe names below the folder, or else the folder itself, where it holds images.
+    The second value says whether they are the recipe's own."""
+    if named and (folder / named).exists():
+        return folder / named, True
+    if folder.is_file() or (folder.is_dir() and next(image_files(folder), None)):
+        return folder, False
+    wanted = f"neither {named} nor images" if named else "no images"
+    raise Unusable(f"there are {wanted} in {folder}: give a folder of images with --data, or see training/README.md for the layout")
+
+
+def image_files(folder):
+    return (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def members(source):
     """(name, bytes) of every image in a tar or a folder, sorted by name."""
     if source.is_dir():
-        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES):
+        for path in sorted(image_files(source)):
             yield path.relative_to(source).as_posix(), path.read_bytes()
     else:
         with tarfile.open(source) as tar:
@@ -41,52 +63,76 @@ def members(source):
                 yield member.name, tar.extractfile(member).read()
 
 
-def load(source, side):
-    """Images as u8 [n, 3, side, side] and the index of each one's class folder as i64 [n].
+def load(source, side, channels="rgb"):
+    """Images as u8 [n, channels, side, side] and the index of each one's class folder as i64 [n].
 
-    Images of another size are resized with Pillow's bicubic filter. Without class folders all
-    labels are 0; training does not look at them.
+    Images of another size are resized with Pillow's bicubic filter. A file that cannot be decoded is named and
+    left out. Without class folders all labels are 0; training does not look at them.
     """
     if not source.exists():
-        sys.exit(
-            f"image set {source} is not there: give the folder that holds it with --data, "
-            "or see training/README.md for the layout"
-        )
-    images, folders = [], []
-    for name, data in members(source):
-        with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("RGB")
-        if image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.BICUBIC)
-        images.append(np.asarray(image))
+        raise Unusable(f"image set {source} is not there: give the folder that holds it with --data, or see training/README.md")
+    arrays, folders, broken = [], [], 0
+    for name, encoded in members(source):
+        try:
+            arrays.append(decoded(encoded, side, channels))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
+            broken += 1
+            continue
         folders.append(name.rsplit("/", 1)[0] if "/" in name else "")
-    if not images:
-        sys.exit(f"no images in {source}")
+    if not arrays:
+        raise Unusable(f"no images in {source}" + (f": none of its {broken} files can be decoded" if broken else ""))
+    if broken:
+        print(f"{broken} of {broken + len(arrays)} files of {source} were left out", file=sys.stderr, flush=True)
     classes = {folder: index for index, folder in enumerate(sorted(set(folders)))}
-    labels = torch.tensor([classes[f] for f in folders])
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels
+    return np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64)
 
 
-def split(count, validation, seed=0):
-    """Indices of the training set and of the validation set; the same on every run."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return order[validation:], order[:validation]
+def decoded(encoded, side, channels):
+    """One image as u8 [channels, side, side]."""
+    with Image.open(io.BytesIO(encoded)) as opened:
+        image = opened.convert(MODES[channels])
+    return planar(resized(image, side, side, Image.Resampling.BICUBIC))
+
+
+def resized(image, width, height, filter):
+    """Pillow's resize as two passes, horizontal first, as the server does it. Pillow by itself goes vertically first
+    where that is less work, which differs by a few levels."""
+    if image.width != width:
+        image = image.resize((width, image.height), filter)
+    return image if image.height == height else image.resize((width, height), filter)
+
+
+def planar(image):
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def validation_count(count, asked=None):
+    """How many of the images are the validation set: a tenth, but two at least, or what the recipe asks for."""
+    if count < FEWEST:
+        raise Unusable(f"{count} images are too few to train on: {FEWEST} at least are needed")
+    wanted = asked if asked is not None else max(2, count // 10)
+    if count - wanted < 2:
+        raise Unusable(
+            f"{count} images, of which training.validation_images = {wanted} are for validation: nothing is left to train "
+            "on; without that key a tenth is"
+        )
+    return wanted
 
 
 def preprocess(image, manifest):
-    """HWC u8 -> [1, 3, height, width] f32, as `[input]` and `[preprocess]` of a manifest say."""
-    size = (manifest["input"]["width"], manifest["input"]["height"])
+    """HWC u8 -> [1, channels, height, width] f32, as `[input]` and `[preprocess]` of a manifest say."""
+    width, height = manifest["input"]["width"], manifest["input"]["height"]
     settings = manifest["preprocess"]
     if settings["resize"] != "exact" or settings.get("crop", "none") != "none":
         raise ValueError("only resize = exact without a crop is used by the models trained here")
-    resized = Image.fromarray(image)
-    if resized.size != size:
-        resized = resized.resize(size, FILTERS[settings["filter"]])
-    return normalise(np.asarray(resized).transpose(2, 0, 1)[None], settings)
+    converted = Image.fromarray(image).convert(MODES[manifest["input"]["channels"]])
+    return normalise(planar(resized(converted, width, height, FILTERS[settings["filter"]]))[None], settings)
 
 
 def normalise(batch, settings):
-    """[n, 3, h, w] u8 -> f32: rescale, then mean and std where the manifest has them."""
+    """[n, channels, h, w] u8 -> f32: rescale, then mean and std where the manifest has them."""
     scaled = batch.astype(np.float32) * np.float32(settings["rescale"])
     if "mean" in settings:
         mean, std = (np.float32(settings[k]).reshape(1, -1, 1, 1) for k in ("mean", "std"))

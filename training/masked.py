@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from training import augment, metrics
-from training.objective import Graph, Objective
-from training.transformer import MaskedTransformer, Tokens
+from training.objective import Graph, Objective, channels_of
+from training.transformer import MaskedTransformer, Shape, Tokens
 
 
 def random_masks(n, patches, share, generator):
@@ -38,7 +38,8 @@ def on_hidden(error, mask):
 class MaskedAutoencoder(Objective):
     def __init__(self, settings):
         super().__init__()
-        self.network = MaskedTransformer(**settings["network"])
+        shape = Shape(settings["side"], settings["masked"]["patch"], channels_of(settings))
+        self.network = MaskedTransformer(shape, **settings["network"])
         self.share, self.pixel_weight = settings["hidden_share"], settings["pixel_weight"]
         self.smallest_crop = settings["smallest_crop"]
 
@@ -74,8 +75,7 @@ class MaskedAutoencoder(Objective):
         queries, known = self.embed(validation[0]), self.embed(bank[0])
         for pooling in queries:
             sets = queries[pooling], validation[1], known[pooling], bank[1]
-            figures[f"validation_{pooling}_knn_accuracy"] = metrics.knn_accuracy(*sets)
-            figures[f"validation_{pooling}_linear_accuracy"] = metrics.linear_probe_accuracy(*sets)
+            figures |= {f"validation_{pooling}_{key}": value for key, value in metrics.label_figures(*sets).items()}
         return figures
 
     def graphs(self):

@@ -46,6 +46,14 @@ def linear_probe_accuracy(queries, labels, bank, bank_labels, decay=1e-4, iterat
         return ((queries @ weight + bias).argmax(1) == labels).float().mean().item()
 
 
+def label_figures(queries, labels, bank, bank_labels):
+    """kNN and linear probe accuracy as monitors give them; nothing where there is one class, which says nothing."""
+    if len(torch.cat([labels, bank_labels]).unique()) < 2:
+        return {}
+    sets = queries, labels, bank, bank_labels
+    return {"knn_accuracy": knn_accuracy(*sets), "linear_accuracy": linear_probe_accuracy(*sets)}
+
+
 def same_class_share(queries, labels, bank, bank_labels, k, metric):
     """Share of each query's k nearest bank entries that are of its class, by `cosine` or `euclid`."""
     if metric == "cosine":
@@ -53,9 +61,9 @@ def same_class_share(queries, labels, bank, bank_labels, k, metric):
     squares = bank.square().sum(1)
     same = 0
     for part, truth in zip(queries.split(500), labels.split(500)):
-        index = (2 * part @ bank.T - squares).topk(k, dim=1).indices
+        index = (2 * part @ bank.T - squares).topk(min(k, len(bank)), dim=1).indices
         same += (bank_labels[index] == truth[:, None]).sum().item()
-    return same / (len(labels) * k)
+    return same / (len(labels) * min(k, len(bank)))
 
 
 def cluster_agreement(queries, labels, seed=0):

@@ -1,4 +1,4 @@
-"""Architectures. All take f32 [batch, 3, 32, 32] unless said."""
+"""Architectures. All take f32 [batch, channels, side, side] unless said; sides are multiples of 8."""
 
 import torch
 import torch.nn.functional as F
@@ -27,16 +27,16 @@ class BasicBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """A small ResNet for images of 16x16 to 32x32: three stages at full, half and a quarter of the sides,
+    """A small ResNet: three stages at full, half and a quarter of the sides,
     and a last 1x1 convolution that widens the output. With `stem_stride` 2 the first convolution halves
     the sides, so that most work is done at a quarter of the positions.
 
     Returns the mean over positions, [batch, dim].
     """
 
-    def __init__(self, width=32, blocks=2, dim=512, stem_stride=2):
+    def __init__(self, width=32, blocks=2, dim=512, stem_stride=2, channels=3):
         super().__init__()
-        stem = nn.Conv2d(3, width, 4, 2, 1, bias=False) if stem_stride == 2 else conv(3, width)
+        stem = nn.Conv2d(channels, width, 4, 2, 1, bias=False) if stem_stride == 2 else conv(channels, width)
         layers = [stem, nn.BatchNorm2d(width), nn.ReLU()]
         inside = width
         for stage in range(3):
@@ -88,19 +88,19 @@ def conv_norm(inside, outside, stride=1):
 
 
 class ConvEncoder(nn.Module):
-    """Three halvings to 4x4, then one linear map to the latent."""
+    """Three halvings of the sides, then one linear map to the latent."""
 
-    def __init__(self, width=48, latent=256):
+    def __init__(self, width=48, latent=256, side=32, channels=3):
         super().__init__()
         w = width
         self.layers = nn.Sequential(
-            conv_norm(3, w, 2),
+            conv_norm(channels, w, 2),
             conv_norm(w, w),
             conv_norm(w, 2 * w, 2),
             conv_norm(2 * w, 2 * w),
             conv_norm(2 * w, 4 * w, 2),
             nn.Flatten(),
-            nn.Linear(4 * w * 16, latent),
+            nn.Linear(4 * w * (side // 8) ** 2, latent),
         )
 
     def forward(self, image):
@@ -111,9 +111,9 @@ class GaussianEncoder(nn.Module):
     """A convolutional encoder with two outputs: mean and log-variance, each [batch, latent]. The
     log-variance is cut to -10..10, wide enough to be idle and narrow enough for exp in f32."""
 
-    def __init__(self, width=48, latent=64):
+    def __init__(self, width=48, latent=64, side=32, channels=3):
         super().__init__()
-        self.layers = ConvEncoder(width, 2 * latent)
+        self.layers = ConvEncoder(width, 2 * latent, side, channels)
 
     def forward(self, image):
         mean, log_variance = self.layers(image).float().chunk(2, dim=1)
@@ -123,22 +123,22 @@ class GaussianEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Latent [batch, latent] -> image in 0..1; upsampling by pixel shuffle."""
 
-    def __init__(self, width=48, latent=256):
+    def __init__(self, width=48, latent=256, side=32, channels=3):
         super().__init__()
-        w = width
-        self.start, self.channels = nn.Linear(latent, 4 * w * 16), 4 * w
+        w, small = width, side // 8
+        self.start, self.shape = nn.Linear(latent, 4 * w * small**2), (4 * w, small, small)
         self.layers = nn.Sequential(
             conv_norm(4 * w, 8 * w),
             nn.PixelShuffle(2),
             conv_norm(2 * w, 4 * w),
             nn.PixelShuffle(2),
             conv_norm(w, w),
-            conv(w, 12, bias=True),
+            conv(w, 4 * channels, bias=True),
             nn.PixelShuffle(2),
         )
 
     def forward(self, latent):
-        hidden = self.start(latent).view(-1, self.channels, 4, 4)
+        hidden = self.start(latent).view(-1, *self.shape)
         return torch.sigmoid(self.layers(hidden).float())
 
 
@@ -162,17 +162,17 @@ class Denoiser(nn.Module):
     pixel unshuffle (FFDNet, arXiv 1710.04026) with one further level as in a U-Net. The noise level
     is not an input. Sides must be multiples of 4."""
 
-    def __init__(self, width=64, blocks=2):
+    def __init__(self, width=64, blocks=2, channels=3):
         super().__init__()
         w, deep = width, width * 3 // 2
         several = lambda channels: nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), conv(12, w, bias=True))
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), conv(4 * channels, w, bias=True))
         self.before = several(w)
         self.down = conv(w, deep, 2, bias=True)
         self.deep = several(deep)
         self.up = nn.Sequential(conv(deep, 4 * w, kernel=1, bias=True), nn.PixelShuffle(2))
         self.after = several(w)
-        self.leave = nn.Sequential(conv(w, 12, bias=True), nn.PixelShuffle(2))
+        self.leave = nn.Sequential(conv(w, 4 * channels, bias=True), nn.PixelShuffle(2))
         nn.init.zeros_(self.leave[0].weight)
 
     def forward(self, image):

@@ -11,6 +11,7 @@ model as `[variants.NAME]` with `graphs`, and the tolerance of their golden outp
 
 import argparse
 import logging
+import shutil
 import time
 import tomllib
 from pathlib import Path
@@ -19,26 +20,12 @@ import numpy as np
 import onnx
 import torch
 
-from training import images, objective, served
+from training import images, manifest, placing, recipes, served
 
 OPERATORS = ["MatMul", "Gemm"]
 # Images in one run, and runs of each build by turns, when their speed is compared.
 SPEED_BATCH = 8
 SPEED_RUNS = 60
-
-
-def file_name(role, variant):
-    return f"{role}.{variant}.onnx"
-
-
-def manifest_lines(settings):
-    """The `[variants.…]` sections of model.toml."""
-    lines = []
-    for variant, rules in settings.get("variants", {}).items():
-        lines += ["", f"[variants.{variant}]"]
-        lines += [f'graphs.{role}.file = "{file_name(role, variant)}"' for role in rules["graphs"]]
-        lines += [f"golden.{key} = {value}" for key, value in rules.get("golden", {}).items()]
-    return lines
 
 
 def write(folder, settings):
@@ -49,7 +36,7 @@ def write(folder, settings):
     logging.getLogger().setLevel(logging.ERROR)
     for variant, rules in settings.get("variants", {}).items():
         for role in rules["graphs"]:
-            path = folder / file_name(role, variant)
+            path = folder / manifest.file_name(role, variant)
             quantize_dynamic(
                 folder / f"{role}.onnx", path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
                 op_types_to_quantize=OPERATORS,
@@ -60,9 +47,8 @@ def write(folder, settings):
 
 def figures(folder, data):
     """For each variant: the cosine of its vectors to those of the f32 build, and how much faster it is in one thread."""
-    manifest = tomllib.loads((folder / "model.toml").read_text())
     found = {}
-    for variant in manifest.get("variants", {}):
+    for variant in tomllib.loads((folder / "model.toml").read_text()).get("variants", {}):
         whole, small = served.Model(folder, threads=1), served.Model(folder, variant, threads=1)
         cosines = torch.nn.functional.cosine_similarity(whole.embed(data), small.embed(data))
         found[variant] = {
@@ -89,7 +75,11 @@ def main():
     parser.add_argument("name", help="a recipe in training/recipes, exported before")
     parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     arguments = parser.parse_args()
-    write(arguments.models / arguments.name, objective.recipe(arguments.name))
+    folder = arguments.models / arguments.name
+    with placing.replacing(folder, [path.name for path in folder.glob("*") if path.is_file()]) as new:
+        for path in folder.glob("*.onnx"):
+            shutil.copy2(path, new / path.name)
+        write(new, recipes.recipe(arguments.name))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ import torch.nn.functional as F
 
 from training import augment, metrics
 from training.networks import ConvDecoder, ConvEncoder
-from training.objective import Graph, Objective
+from training.objective import Graph, Objective, channels_of
 
 
 class Autoencoder(Objective):
     def __init__(self, settings):
         super().__init__()
-        self.encoder = ConvEncoder(**settings["network"])
-        self.decoder = ConvDecoder(**settings["network"])
+        size = {"side": settings["side"], "channels": channels_of(settings)}
+        self.encoder = ConvEncoder(**settings["network"], **size)
+        self.decoder = ConvDecoder(**settings["network"], **size)
         self.corruption = settings.get("corruption")
 
     def parts(self):
@@ -36,11 +37,8 @@ class Autoencoder(Objective):
         queries, known = self.embed(validation[0]), self.embed(bank[0])
         back = torch.cat([self.decoder(part) for part in queries.split(500)])
         sets = queries, validation[1], known, bank[1]
-        return {
-            "validation_mse": F.mse_loss(back, images).item(),
-            "validation_knn_accuracy": metrics.knn_accuracy(*sets),
-            "validation_linear_accuracy": metrics.linear_probe_accuracy(*sets),
-        }
+        by_labels = {f"validation_{key}": value for key, value in metrics.label_figures(*sets).items()}
+        return {"validation_mse": F.mse_loss(back, images).item()} | by_labels
 
     def graphs(self):
         return [

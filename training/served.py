@@ -1,6 +1,6 @@
 """A model folder as the server runs it: ONNX graphs and the manifest's rules, in ONNX Runtime and numpy.
 
-Images are u8 [n, 3, h, w] in, f32 in 0..1 out.
+Images are u8 [n, channels, h, w] in, f32 in 0..1 out.
 """
 
 import tomllib
@@ -34,6 +34,9 @@ class Model:
 
     def has(self, *roles):
         return all(role in self.sessions for role in roles)
+
+    def reconstructs(self):
+        return self.has("encoder", "decoder") or self.has("masked")
 
     def run(self, role, inputs, outputs):
         """Runs one graph in batches; `inputs` maps roles to arrays, `outputs` lists roles."""

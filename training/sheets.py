@@ -12,18 +12,19 @@ COLUMNS = 20
 
 
 def sheet(rows, path, zoom=3):
-    """Rows of images [n, 3, h, w] in 0..1, one under the other, as a PNG."""
+    """Rows of images [n, channels, h, w] in 0..1, one under the other, as a PNG."""
     grid = np.concatenate([np.concatenate(list(r), axis=2) for r in rows], axis=1)
+    grid = grid.repeat(3, axis=0) if len(grid) == 1 else grid
     image = Image.fromarray((grid.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(path)
     print(f"wrote {path}")
 
 
-def contact_sheets(model, val, train, folder):
+def contact_sheets(model, test, train, folder):
     name = model.folder.name
-    some = val[0][:: max(1, len(val[0]) // COLUMNS)][:COLUMNS]
-    if model.has("encoder", "decoder") or model.has("masked"):
+    some = test[0][:: max(1, len(test[0]) // COLUMNS)][:COLUMNS]
+    if model.reconstructs():
         sheet([unit(some), model.reconstruct(some)], folder / f"{name}-reconstructions.png")
     if model.has("masked"):
         masked_sheet(model, some, folder / f"{name}-completed.png")

@@ -168,8 +168,9 @@ def pairs():
 
 
 def write(models):
-    """models/README.md from every metrics.json there is."""
-    found = {p.parent.name: json.loads(p.read_text())["figures"] for p in sorted(models.glob("*/metrics.json"))}
+    """models/README.md from every metrics.json there is. Models of other images have no place in it."""
+    records = {p.parent.name: json.loads(p.read_text()) for p in sorted(models.glob("*/metrics.json"))}
+    found = {name: record["figures"] for name, record in records.items() if record["evaluated_on"].startswith("cifar10/")}
     text = INTRODUCTION
     text += section("Embeddings", found, EMBEDDINGS, "knn_accuracy", EMBEDDINGS_TEXT)
     text += section("Reconstructions", found, RECONSTRUCTIONS, "reconstruction_mse", RECONSTRUCTIONS_TEXT)

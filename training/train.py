@@ -1,19 +1,26 @@
-"""Train one model and export it: `python -m training.train NAME`."""
+"""Train one model and export it: `python -m training.train NAME`.
+
+    python -m training.train ae-cifar10                                   # a recipe of its own, on the set that it names
+    python -m training.train mine --recipe ae --data photos --side 64     # a general recipe, on a folder of images
+"""
 
 import argparse
 import json
 import platform
+import re
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
 
-from training import export, images, objective, schedule
+from training import export, images, objective, recipes, schedule, sets
 from training.muon import Muon
 
 RUNS = Path(__file__).resolve().parent / "runs"
-MONITOR_BANK = 10_000
+# What the server takes as a model's name.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def optimiser_for(model, settings):
@@ -31,8 +38,26 @@ def optimiser_for(model, settings):
     return torch.optim.AdamW(groups, lr=0.0)
 
 
+def batch_size(training, count):
+    """Images of a step: as many as the recipe says, or all of a set that has fewer."""
+    return min(training["batch"], count)
+
+
+def check_recipe(path, state, settings):
+    """Refuses a checkpoint whose weights came from other settings than these, and names the keys that changed."""
+    now = recipes.trained_by(settings, state["epoch"])
+    if "recipe" not in state:
+        found = ["it does not say by which"]
+    elif state["recipe_sha256"] == recipes.digest(now):
+        return
+    else:
+        found = recipes.differences(json.loads(state["recipe"]), now)
+    lines = [f"the checkpoint {path} was trained by another recipe:", *found]
+    raise recipes.RecipeError("\n  ".join(lines) + "\nPut that back, or begin anew with --restart (or without the file).")
+
+
 class Run:
-    """One training run: what a checkpoint holds, and the loop over epochs."""
+    """One training run: what is in a checkpoint, and the loop over epochs."""
 
     def __init__(self, name, settings, device):
         self.folder = RUNS / name
@@ -45,26 +70,36 @@ class Run:
         self.optimiser = optimiser_for(self.model, settings["training"])
         self.epoch, self.curve = 0, []
 
+    @property
+    def checkpoint(self):
+        return self.folder / "checkpoint.pt"
+
     def resume(self):
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        """Goes on from the checkpoint, if there is one and this recipe made it."""
+        if not self.checkpoint.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        # before the weights are loaded, which may have other shapes under another recipe
+        check_recipe(self.checkpoint, state, self.settings)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.curve = state["epoch"], state["curve"]
-        print(f"resumed after epoch {self.epoch} from {path}")
+        print(f"resumed after epoch {self.epoch} from {self.checkpoint}")
 
     def save(self):
+        trained_by = recipes.trained_by(self.settings, self.epoch)
         state = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "curve": self.curve,
+            "recipe": recipes.canonical(trained_by),
+            "recipe_sha256": recipes.digest(trained_by),
+            "settings": recipes.canonical(self.settings),
         }
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
+        part.replace(self.checkpoint)
 
     def autocast(self):
         precision = self.settings["training"]["precision"]
@@ -101,25 +136,22 @@ class Run:
 
     def one_epoch(self, train, epochs):
         """Every random number of an epoch comes from the recipe's seed and the epoch's number, so a
-        resumed run is the run that was not interrupted."""
+        resumed run is the run that was not interrupted. What a whole number of batches leaves over has its turn in
+        other epochs, whose order is another."""
         training = self.settings["training"]
         generator = torch.Generator(self.device).manual_seed(training["seed"] * 1000 + self.epoch)
         order = torch.randperm(len(train), generator=generator, device=self.device)
-        batches = order[: len(order) // training["batch"] * training["batch"]].split(training["batch"])
+        size = batch_size(training, len(train))
+        batches = order[: len(order) // size * size].split(size)
         self.model.train()
         self.model.enter(schedule.overrides(training, self.epoch))
         total, started = torch.zeros((), device=self.device), time.perf_counter()
         for step, index in enumerate(batches):
-            rate = schedule.learning_rate(training, self.epoch, step / len(batches))
+            # in the middle of the step: at its beginning the rate of an only step would be the warm-up's first, 0
+            rate = schedule.learning_rate(training, self.epoch, (step + 0.5) / len(batches))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["share"]
-            batch = train[index].float().div(255).contiguous(memory_format=torch.channels_last)
-            with self.autocast():
-                loss = self.model.loss(batch, generator)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
-            total += loss.detach()
+            total += self.step(train[index], generator)
             if (step + 1) % 25 == 0 or step + 1 == len(batches):
                 mean = total.item() / (step + 1)
                 speed = (step + 1) * len(index) / (time.perf_counter() - started)
@@ -130,28 +162,30 @@ class Run:
                 )
         return mean
 
+    def step(self, images_u8, generator):
+        """One step of the optimiser; returns the loss."""
+        batch = images_u8.float().div(255).contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            loss = self.model.loss(batch, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
 
 def record_of(settings, curve, device):
-    """How weights came about: settings, machine, learning curve."""
+    """How weights came about: settings, machine, learning curve. Of a folder of one's own the name alone is told."""
     where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
+    data = Path(settings["data"])
     return {
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else where,
         "torch": torch.__version__,
-        "data": settings["data"],
+        "data": data.name if data.is_absolute() else settings["data"],
         "training": settings["training"],
         "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
         "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
     }
-
-
-def load_data(folder, settings, device):
-    """The training images, the validation set, and a bank for the kNN monitor; the last two with labels."""
-    data, labels = images.load(folder / settings["data"], settings["side"])
-    data, labels = data.to(device), labels.to(device)
-    trained, validation = (i.to(device) for i in images.split(len(data), settings["training"]["validation_images"]))
-    bank = trained[:MONITOR_BANK]
-    return data[trained], (data[validation], labels[validation]), (data[bank], labels[bank])
 
 
 def pick_device(asked):
@@ -160,39 +194,81 @@ def pick_device(asked):
     return torch.device(asked)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="a model: the name of a recipe in training/recipes")
+def changes_of(arguments):
+    """What the flags change of the recipe."""
+    changes = {key: getattr(arguments, key) for key in ("side", "channels") if getattr(arguments, key)}
+    if arguments.epochs:
+        changes["training"] = {"epochs": arguments.epochs, "phases": []}
+    return changes
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained: under which name its checkpoints are, by which settings, on which images."""
+
+    run: str
+    recipe: str
+    settings: dict
+    source: Path
+
+
+def task_of(arguments, device):
+    """The task that the flags ask for."""
+    if not NAME.fullmatch(arguments.name):
+        raise SystemExit(f"{arguments.name} cannot be a model's name: small letters, digits, dots, dashes, 64 at most, no dash or dot first")
+    recipe = arguments.recipe or recipes.recipe_for(arguments.name, device.type)
+    settings = recipes.recipe(recipe, changes_of(arguments))
+    source, named = images.source_of(arguments.data, settings["data"])
+    if named:
+        return Task(recipe, recipe, settings, source)
+    said = {"description": arguments.description, "license": arguments.license}
+    return Task(arguments.name, recipe, recipes.for_own_images(settings, recipe, source.resolve(), said), source)
+
+
+def parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="the model: the name of a recipe in training/recipes, or another one with --recipe")
     parser.add_argument("--recipe", help="another recipe for it (default: cpu/NAME without a GPU where there is one, else NAME)")
     images.add_data_argument(parser)
+    parser.add_argument("--side", type=int, help="pixels a side of what the model takes (default: the recipe's)")
+    parser.add_argument("--channels", choices=recipes.CHANNELS, help="of what the model takes (default: the recipe's)")
+    parser.add_argument("--epochs", type=int, help="in place of the recipe's, with a warm-up and a falling rate")
+    parser.add_argument("--description", help="of a model of one's own images")
+    parser.add_argument("--license", help="of a model of one's own images")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
     parser.add_argument("--stop-after", type=int, help="stop after so many epochs in all, on the recipe's schedule")
-    parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
+    parser.add_argument("--restart", action="store_true", help="begin anew, whatever checkpoint there is")
     parser.add_argument("--compile", action="store_true", help="compile the networks: for long runs on a GPU")
     parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main(words=None):
+    arguments = parser().parse_args(words)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
-    recipe = arguments.recipe or objective.recipe_for(arguments.name, device)
-    settings = objective.recipe(recipe)
-    run = Run(recipe, settings, device)
-    if not arguments.fresh:
+    task = task_of(arguments, device)
+    run = Run(task.run, task.settings, device)
+    if not arguments.restart:
         run.resume()
-    data = load_data(arguments.data, settings, device)
+    data = sets.load(task.source, task.settings, device)
     count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-    print(f"{recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} images, {device}", flush=True)
+    print(
+        f"{task.recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} images, {len(data[1][0])} more for validation, {device}",
+        flush=True,
+    )
+    if len(data[0]) < task.settings["training"]["batch"]:
+        print(f"fewer images than a batch of {task.settings['training']['batch']}: all of them are one", flush=True)
     if arguments.compile:
         run.compile()
     run.train(*data, arguments.stop_after)
-    record = json.dumps({"recipe": recipe} | record_of(settings, run.curve, device), indent=1)
-    (arguments.models / arguments.name).mkdir(parents=True, exist_ok=True)
-    (arguments.models / arguments.name / "training.json").write_text(record + "\n")
+    record = {"recipe": task.recipe} | record_of(task.settings, run.curve, device)
     # another object, for a compiled one cannot be exported
-    run.model, trained = objective.build(settings), run.model.state_dict()
-    run.model.load_state_dict(trained)
-    export.write(arguments.name, settings, run.model, arguments.models)
+    trained = objective.build(task.settings)
+    trained.load_state_dict(run.model.state_dict())
+    export.write(arguments.models / arguments.name, task.settings, trained, record)
 
 
 if __name__ == "__main__":

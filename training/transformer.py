@@ -1,5 +1,7 @@
 """The transformer of a masked autoencoder (arXiv 2111.06377), small. Masks are f32 [n, patches], 1 = hidden."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -35,17 +37,26 @@ class Block(nn.Module):
         return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The images a transformer takes, and the side of a patch, in pixels."""
+
+    side: int = 32
+    patch: int = 4
+    channels: int = 3
+
+
 class MaskedTransformer(nn.Module):
     """`forward(image, mask)`: a full image, its visible patches as they came, the hidden ones predicted.
 
-    Images are f32 [n, 3, side, side] in 0..1. The class token is never hidden, so any number of patches
+    Images are f32 [n, channels, side, side] in 0..1. The class token is never hidden, so any number of patches
     may be, all of them too.
     """
 
-    def __init__(self, side=32, patch=4, dim=128, depth=4, heads=4, decoder_dim=64, decoder_depth=2):
+    def __init__(self, shape, dim=128, depth=4, heads=4, decoder_dim=64, decoder_depth=2):
         super().__init__()
-        self.side, self.patch, self.across = side, patch, side // patch
-        self.count, numbers = self.across**2, 3 * patch * patch
+        self.shape, self.across = shape, shape.side // shape.patch
+        self.count, numbers = self.across**2, shape.channels * shape.patch**2
         self.register_buffer("places", positions(self.across, dim))
         self.register_buffer("decoder_places", positions(self.across, decoder_dim))
         self.enter, self.token = nn.Linear(numbers, dim), nn.Parameter(torch.randn(1, 1, dim) * 0.02)
@@ -58,14 +69,16 @@ class MaskedTransformer(nn.Module):
         self.normalised, self.pixels = nn.Linear(decoder_dim, numbers), nn.Linear(decoder_dim, numbers)
 
     def patches(self, images):
-        """[n, 3, side, side] -> [n, patches, 3 * patch * patch], row by row."""
-        cut = images.reshape(-1, 3, self.across, self.patch, self.across, self.patch)
-        return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.count, 3 * self.patch**2)
+        """[n, channels, side, side] -> [n, patches, channels * patch * patch], row by row."""
+        channels, patch = self.shape.channels, self.shape.patch
+        cut = images.reshape(-1, channels, self.across, patch, self.across, patch)
+        return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.count, channels * patch**2)
 
     def image(self, patches):
         """The inverse of `patches`."""
-        cut = patches.reshape(-1, self.across, self.across, 3, self.patch, self.patch)
-        return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, self.side, self.side)
+        channels, side, patch = self.shape.channels, self.shape.side, self.shape.patch
+        cut = patches.reshape(-1, self.across, self.across, channels, patch, patch)
+        return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, side, side)
 
     def enter_patches(self, patches):
         """Patch tokens with their places; pixels are spread to about -2..2 first."""

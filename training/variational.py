@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from training import augment, losses, metrics
 from training.momentum import MomentumEncoder, Queue
 from training.networks import ConvDecoder, GaussianEncoder
-from training.objective import Graph, Objective
+from training.objective import Graph, Objective, channels_of
+
 
 def sample(posterior, generator):
     mean, log_variance = posterior
@@ -28,8 +29,9 @@ def sample(posterior, generator):
 class Variational(Objective):
     def __init__(self, settings):
         super().__init__()
-        self.encoder = GaussianEncoder(**settings["network"])
-        self.decoder = ConvDecoder(**settings["network"])
+        size = {"side": settings["side"], "channels": channels_of(settings)}
+        self.encoder = GaussianEncoder(**settings["network"], **size)
+        self.decoder = ConvDecoder(**settings["network"], **size)
         self.beta = settings["beta"]
         self.contrast = settings.get("contrast")
         if self.contrast:
@@ -75,8 +77,7 @@ class Variational(Objective):
             "validation_mse": F.mse_loss(back, images).item(),
             "validation_kl_nats": metrics.kl_to_prior(mean, log_variance).sum(1).mean().item(),
             "validation_active_units": metrics.active_units(mean),
-            "validation_knn_accuracy": metrics.knn_accuracy(*sets),
-            "validation_linear_accuracy": metrics.linear_probe_accuracy(*sets),
+            **{f"validation_{key}": value for key, value in metrics.label_figures(*sets).items()},
         }
 
     def posterior(self, images):

@@ -72,6 +72,35 @@ def test_idle_and_overload_are_judged():
     assert [verdict.holds for verdict in found] == [False, True, False, True]
 
 
+SEARCHES = {
+    "deadline_ms": 500,
+    "rate": 400.0,
+    "filled": {"items": 60_000, "dimension": 256},
+    "peak": cell(0, 100.0),
+    "over": cell(0, 96.0, p99=480.0),
+    "readyz": {"count": 9, "p50_ms": 1.0, "p99_ms": 21.0},
+}
+
+
+def test_searches_beyond_their_peak_are_judged():
+    refusing = {**SEARCHES["over"], "statuses": {**SEARCHES["over"]["statuses"], "429": {"count": 149, "p99_ms": 4.0}, "504": {"count": 1}}}
+    found = tables.VERDICTS["search-overload"]({**SEARCHES, "over": refusing})
+    assert [verdict.holds for verdict in found] == [True, True, True, False]
+    text = tables.search_overload_table({**SEARCHES, "over": refusing})
+    assert text.splitlines()[-1] == "| 400 | 96.0 of 100 | 240 ms | 480 ms | 74.5 % | 4.00 ms | 0.5 % | 1.00 ms | 21.0 ms |"
+
+
+def test_a_server_that_refuses_nothing_has_not_refused_quickly():
+    refused = tables.VERDICTS["search-overload"](SEARCHES)[2]
+    assert (refused.holds, refused.reached) == (False, "nothing was refused")
+
+
+def test_the_memory_of_dropped_bodies_is_judged_above_that_of_an_idle_server():
+    (within,) = tables.VERDICTS["bodies"]({"idle_mib": 60.0, "most_mib": 316.0, "budget_mib": 256.0})
+    (above,) = tables.VERDICTS["bodies"]({"idle_mib": 60.0, "most_mib": 316.1, "budget_mib": 256.0})
+    assert within.holds and not above.holds
+
+
 def test_results_of_before_are_read_under_the_names_of_today():
     before = {"cells": {"latentd": [{"round": 0, "pictures_per_second": 5.0, "cpu_us_per_picture": 2.0}]}}
     assert tables.current(before) == {"cells": {"latentd": [{"round": 0, "images_per_second": 5.0, "cpu_us_per_image": 2.0}]}}

@@ -1,1 +1,1 @@
-"""Tests of the package on tiny random images: `python -m pytest training/tests`."""
+"""Tests of the package on tiny images of our own: `make test-training`. Those that need no PyTorch run in `make test`."""

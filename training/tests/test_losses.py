@@ -1,7 +1,9 @@
 import math
 
-import torch
-from torch.nn import functional as F
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
+F = torch.nn.functional
 
 from training import losses
 from training.momentum import MomentumEncoder, Queue

@@ -1,14 +1,15 @@
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
 
 from training.masked import normalise_patches, random_masks
-from training.transformer import MaskedTransformer
+from training.transformer import MaskedTransformer, Shape
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return MaskedTransformer(side=16, patch=4, dim=16, depth=2, heads=2, decoder_dim=8, decoder_depth=1).eval()
+    return MaskedTransformer(Shape(16, 4, 3), dim=16, depth=2, heads=2, decoder_dim=8, decoder_depth=1).eval()
 
 
 def generator(seed=0):

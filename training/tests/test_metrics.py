@@ -1,6 +1,8 @@
 import math
 
-import torch
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from training import metrics

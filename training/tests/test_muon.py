@@ -1,4 +1,6 @@
-import torch
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
 
 from training.muon import Muon, orthogonalise
 
