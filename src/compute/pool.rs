@@ -1,61 +1,62 @@
-//! The threads that decode, resize and encode, so that the async threads never do.
+//! A pool with a lane for what requests wait for and one for what may take minutes.
 
-use std::{
-    any::Any,
-    collections::VecDeque,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
-};
+use std::{fmt, sync::atomic::Ordering};
 
-use tokio::sync::oneshot;
-use tracing::Span;
+use super::{Cancelled, lane::Lane};
+use crate::error::Result;
 
-use crate::error::{Error, Result};
+/// Whether a request waits for the work, or it is done beside the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    #[default]
+    Foreground,
+    /// On threads of its own whose scheduling priority is lower, so that it never holds a thread that requests need
+    /// and gives its core away where one of those wants it.
+    Background,
+}
 
-type Job = Box<dyn FnOnce() + Send>;
+/// The size of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// What the threads are called; those of the background have `-bg` behind it.
+    pub name: &'static str,
+    /// Threads of the foreground, at least one.
+    pub threads: usize,
+    /// Threads of the background, at least one.
+    pub background_threads: usize,
+}
 
-/// A fixed number of named threads that take jobs in the order they come.
+/// A fixed number of named threads for each priority, which take jobs in the order they come.
 ///
-/// The queue has no bound of its own: what is admitted to the service bounds it. Dropping the pool lets running
-/// jobs end, drops the waiting ones and joins the threads.
+/// The queues have no bound of their own: what is admitted to the service bounds them. Dropping the pool lets running
+/// jobs end, skips the waiting ones and joins the threads.
 pub struct CpuPool {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
+    foreground: Lane,
+    background: Lane,
 }
 
 impl CpuPool {
-    /// A pool of `threads` threads, at least one.
+    /// The pool of the requests, with `threads` threads for each priority, at least one.
     ///
     /// # Errors
     /// `internal` when the system refuses a thread.
     pub fn new(threads: usize) -> Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
-        let mut pool = Self { shared, threads: Vec::new() };
-        for number in 0..threads.max(1) {
-            let shared = Arc::clone(&pool.shared);
-            let thread = thread::Builder::new()
-                .name(format!("latentd-cpu-{number}"))
-                .spawn(move || shared.work())
-                .map_err(|error| Error::internal("start a thread of the cpu pool").with_source(error))?;
-            pool.threads.push(thread);
-        }
-        Ok(pool)
+        Self::with_options(PoolOptions { name: "latentd-cpu", threads, background_threads: threads })
     }
 
-    /// Runs `f` on one of the threads, inside the caller's tracing span.
+    /// A pool of any size.
+    ///
+    /// # Errors
+    /// `internal` when the system refuses a thread.
+    pub fn with_options(options: PoolOptions) -> Result<Self> {
+        let PoolOptions { name, threads, background_threads } = options;
+        Ok(Self {
+            foreground: Lane::new(name, threads, Priority::Foreground)?,
+            background: Lane::new(&format!("{name}-bg"), background_threads, Priority::Background)?,
+        })
+    }
+
+    /// Runs `f` on one of the threads of the foreground, inside the caller's tracing span.
     ///
     /// When this future is dropped before the job has begun, the job never runs.
     ///
@@ -66,103 +67,58 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let span = Span::current();
-        self.shared.push(Box::new(move || {
-            if reply.is_closed() {
-                return;
-            }
-            let result = span.in_scope(|| {
-                catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-                    let reason = panic_message(payload.as_ref());
-                    tracing::error!(reason, "a job of the cpu pool panicked");
-                    Error::internal(format!("a job of the cpu pool panicked: {reason}"))
-                })
-            });
-            // The receiver may have gone meanwhile; then nobody wants the result.
-            let _ = reply.send(result);
-        }));
-        answer.await.unwrap_or_else(|_| Err(Error::unavailable("the server is shutting down")))
+        self.run_with(Priority::Foreground, |_| f()).await
     }
 
-    /// How many threads there are.
+    /// As [`run`](Self::run), beside the requests.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn background<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.run_with(Priority::Background, |_| f()).await
+    }
+
+    /// As [`run`](Self::run), at any priority, for a job that looks between its steps whether it may stop: when this
+    /// future is dropped, the flag is set.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_with<T, F>(&self, priority: Priority, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Cancelled) -> T + Send + 'static,
+    {
+        self.lane(priority).run(f).await
+    }
+
+    fn lane(&self, priority: Priority) -> &Lane {
+        match priority {
+            Priority::Foreground => &self.foreground,
+            Priority::Background => &self.background,
+        }
+    }
+
+    /// How many threads the foreground has.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.threads.len()
+        self.foreground.threads()
     }
 
-    /// How many jobs wait for a thread.
+    /// How many jobs wait for a thread of the foreground.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.shared.lock().jobs.len()
-    }
-}
-
-impl Drop for CpuPool {
-    fn drop(&mut self) {
-        let abandoned = {
-            let mut queue = self.shared.lock();
-            queue.closed = true;
-            std::mem::take(&mut queue.jobs)
-        };
-        drop(abandoned);
-        self.shared.changed.notify_all();
-        for thread in self.threads.drain(..) {
-            // The last owner may be a job of the pool itself; a thread cannot wait for its own end.
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the cpu pool ended in a panic");
-            }
-        }
+        self.foreground.waiting.load(Ordering::Relaxed)
     }
 }
 
 impl fmt::Debug for CpuPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CpuPool").field("threads", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("CpuPool").field("threads", &self.threads()).finish_non_exhaustive()
     }
-}
-
-impl Shared {
-    /// Nothing that runs under this lock can panic half-way, so a poisoned queue is still a whole one.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, job: Job) {
-        let mut queue = self.lock();
-        if !queue.closed {
-            queue.jobs.push_back(job);
-            drop(queue);
-            self.changed.notify_one();
-        }
-    }
-
-    fn work(&self) {
-        let mut queue = self.lock();
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                drop(queue);
-                // The job catches the panics of the work itself; this one is for destructors of what it carried.
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("a job of the cpu pool panicked while it was dropped");
-                }
-                queue = self.lock();
-            } else if queue.closed {
-                return;
-            } else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-}
-
-/// The text of a panic, as far as it has one.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::{
 
 use super::{Context, Service, background::Computed, map::fitting};
 use crate::{
+    compute::CpuPool,
     domain::{CollectionName, Embedding, Metric, SpaceKey, TopK},
-    error::{Error, Result},
+    error::Result,
     index::{Collection, CollectionSpec, Query},
     statistics::{Moments, Spread, effective_rank},
     telemetry::{Metrics, metrics::HealthFigures},
@@ -105,7 +106,7 @@ impl Service {
         let collection = self.open_in_space(name, space_key).await?;
         let spec = collection.spec().clone();
         let version = collection.info().await?.version;
-        let health = self.healths.get(name.clone(), version, ctx.deadline, examine(collection)).await?;
+        let health = self.healths.get(name.clone(), version, ctx.deadline, examine(self.pool(), collection)).await?;
         let drift = self.drift(name, &health.value);
         publish(&self.metrics, name, &health.value, drift);
         Ok((spec, health, drift))
@@ -147,7 +148,7 @@ fn publish(metrics: &Metrics, name: &CollectionName, health: &Health, drift: Dri
     );
 }
 
-async fn examine(collection: Arc<dyn Collection>) -> Result<Health> {
+async fn examine(pool: Arc<CpuPool>, collection: Arc<dyn Collection>) -> Result<Health> {
     let spec = collection.spec().clone();
     let count = collection.info().await?.count;
     let items = collection.sample(fitting(HEALTH_SAMPLE, spec.dimension), false).await?;
@@ -164,9 +165,7 @@ async fn examine(collection: Arc<dyn Collection>) -> Result<Health> {
         mean_distance: distance(spec.metric, spread.mean),
     });
     let vectors = items.into_iter().map(|item| item.vector).collect();
-    tokio::task::spawn_blocking(move || figures(&spec, vectors, count, nearest))
-        .await
-        .map_err(|error| Error::internal("figures of a collection ended early").with_source(error))
+    pool.background(move || figures(&spec, vectors, count, nearest)).await
 }
 
 fn distance(metric: Metric, score: f64) -> Option<f64> {

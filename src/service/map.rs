@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::sync::oneshot;
-
 use super::{Context, Service, background::Computed};
 use crate::{
+    compute::{Cancelled, CpuPool, Priority},
     domain::{CollectionName, Condition, FieldPath, Filter, ItemId, MapMethod, Metadata, Scalar, SpaceKey, TopK},
     error::{Error, Result},
     index::{Collection, CollectionSpec, StoredItem},
@@ -75,9 +74,9 @@ impl Service {
         let version = collection.info().await?.version;
         let slot = (name.clone(), method, key.clone());
         let map = match method {
-            MapMethod::Pca => self.maps.get(slot, version, ctx.deadline, draw(collection, key)).await?,
+            MapMethod::Pca => self.maps.get(slot, version, ctx.deadline, draw(self.pool(), collection, key)).await?,
             MapMethod::Tsne => {
-                let work = lay_out(Arc::clone(&collection));
+                let work = lay_out(self.pool(), Arc::clone(&collection));
                 let layout = self.layouts.get(name.clone(), version, ctx.deadline, work).await?;
                 let (from, current) = (layout.version, layout.current);
                 let map = self.maps.get(slot, from, ctx.deadline, label(layout.value, collection, key)).await?;
@@ -88,7 +87,7 @@ impl Service {
     }
 }
 
-async fn draw(collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
+async fn draw(pool: Arc<CpuPool>, collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
     let count = collection.info().await?.count;
     let dimension = collection.spec().dimension;
     let most = fitting(MAP_POINTS, dimension);
@@ -104,9 +103,7 @@ async fn draw(collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result
         let points = items.iter().zip(plane.points).map(point).collect();
         CollectionMap { count, most, explained: Some(plane.explained), points }
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a projection ended early").with_source(error))
+    pool.background(work).await
 }
 
 /// How many vectors of this dimension are held at a time, `most` if they are not too long.
@@ -130,27 +127,22 @@ fn value(metadata: &Metadata, key: &FieldPath) -> Option<Scalar> {
     key.values(metadata).into_iter().next()
 }
 
-/// Ends soon after nobody waits for it any more.
-async fn lay_out(collection: Arc<dyn Collection>) -> Result<Layout> {
+/// The map of neighbours. Its work ends soon after this future is dropped.
+async fn lay_out(pool: Arc<CpuPool>, collection: Arc<dyn Collection>) -> Result<Layout> {
     let count = collection.info().await?.count;
     let dimension = collection.spec().dimension;
     let most = within(COMPARED_BYTES, MAP_POINTS, dimension);
     let items = collection.sample(most, false).await?;
-    let (reply, answer) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
+    let work = move |cancelled: &Cancelled| {
         let vectors = vectors(&items);
         let start = plane(&vectors, dimension).points;
-        let kept = keep_neighbours(&vectors, &start, || reply.is_closed());
-        let layout = |points: Vec<[f64; 2]>| {
-            let points = items.iter().map(|item| item.id.clone()).zip(points).collect();
-            Layout { count, most, points }
+        let Some(points) = keep_neighbours(&vectors, &start, || cancelled.is_set())? else {
+            return Err(Error::unavailable("nobody waits for the map any more"));
         };
-        if let Some(layout) = kept.map(|points| points.map(layout)).transpose() {
-            // whoever asked may be gone
-            let _ = reply.send(layout);
-        }
-    });
-    answer.await.map_err(|error| Error::internal("a map of neighbours ended early").with_source(error))?
+        let points = items.iter().map(|item| item.id.clone()).zip(points).collect();
+        Ok(Layout { count, most, points })
+    };
+    pool.run_with(Priority::Background, work).await?
 }
 
 /// Gives the points their values; what has been deleted since has none.

@@ -67,7 +67,7 @@ pub struct Service {
     models: Arc<Repository>,
     index: Arc<dyn IndexEngine>,
     store: Arc<ImageStore>,
-    pool: CpuPool,
+    pool: Arc<CpuPool>,
     cache: cache::VectorCache,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -102,7 +102,7 @@ impl Service {
             models,
             index,
             store,
-            pool,
+            pool: Arc::new(pool),
             cache: cache::VectorCache::new(cache_bytes, Arc::clone(&metrics)),
             limits,
             metrics,
@@ -114,6 +114,12 @@ impl Service {
             healths: Background::default(),
             queries: health::RecentQueries::default(),
         }
+    }
+
+    /// The threads for what takes processor time.
+    #[must_use]
+    pub fn pool(&self) -> Arc<CpuPool> {
+        Arc::clone(&self.pool)
     }
 
     #[must_use]

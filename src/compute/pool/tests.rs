@@ -1,6 +1,6 @@
-use std::sync::{
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    sync::{Arc, atomic::AtomicUsize, mpsc},
+    thread,
 };
 
 use super::*;
@@ -101,7 +101,60 @@ async fn dropping_the_pool_ends_its_threads_even_from_one_of_its_own_jobs() {
     .await
     .unwrap();
     is_done.recv().unwrap();
-    let weak = Arc::downgrade(&pool.shared);
     drop(pool);
-    assert_eq!(weak.strong_count(), 0);
+}
+
+#[tokio::test]
+async fn dropping_the_pool_waits_for_the_running_job_and_skips_the_waiting_ones() {
+    let pool = pool(1);
+    let (begun, has_begun) = mpsc::channel();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (first, second) = (Arc::clone(&ended), Arc::clone(&ended));
+    let mut running = Box::pin(pool.run_with(Priority::Foreground, move |cancelled| {
+        begun.send(()).unwrap();
+        while !cancelled.is_set() {
+            thread::yield_now();
+        }
+        first.fetch_add(1, Ordering::SeqCst);
+    }));
+    let mut waiting = Box::pin(pool.run(move || second.fetch_add(10, Ordering::SeqCst)));
+    assert!(futures_util::poll!(&mut running).is_pending());
+    has_begun.recv().unwrap();
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop((running, waiting));
+    drop(pool);
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_long_job_learns_that_its_caller_has_gone() {
+    let pool = pool(1);
+    let (begun, has_begun) = mpsc::channel();
+    let (stopped, has_stopped) = mpsc::channel();
+    let mut job = Box::pin(pool.run_with(Priority::Background, move |cancelled| {
+        begun.send(()).unwrap();
+        while !cancelled.is_set() {
+            thread::yield_now();
+        }
+        stopped.send(()).unwrap();
+    }));
+    assert!(futures_util::poll!(&mut job).is_pending());
+    has_begun.recv().unwrap();
+    drop(job);
+    has_stopped.recv().unwrap();
+}
+
+#[tokio::test]
+async fn work_of_the_background_holds_no_thread_of_the_foreground() {
+    let pool = pool(1);
+    let (release, blocked) = mpsc::channel::<()>();
+    let behind = pool.background(move || {
+        blocked.recv().unwrap();
+        thread::current().name().map(str::to_owned)
+    });
+    let (behind, ()) = tokio::join!(behind, async {
+        assert_eq!(pool.run(|| 5).await.unwrap(), 5);
+        release.send(()).unwrap();
+    });
+    assert_eq!(behind.unwrap().as_deref(), Some("latentd-cpu-bg-0"));
 }
