@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::AbortHandle};
 
 use crate::{
     batch::{RunPermits, Watchdog},
@@ -18,7 +18,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     http::{self, AppState},
     index::{
-        EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, Orphan, QdrantEngine, QdrantOptions, TransferReader,
+        EmbeddedEngine, EmbeddedOptions, GraphOptions, IndexEngine, OpeningEngine, Orphan, QdrantEngine, QdrantOptions,
+        TransferReader,
     },
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, CudaOptions, GraphLoader, Runtime},
@@ -35,20 +36,33 @@ pub struct App {
     models: Arc<Repository>,
     grace: Duration,
     health_every: Duration,
+    /// Whether the index could be opened; none once that was told.
+    opened: Option<oneshot::Receiver<Result<()>>>,
+    _following: AbortOnDrop,
+}
+
+/// Ends a task with its owner.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl App {
-    /// Opens index and store, loads the ONNX Runtime library and binds the port (0 takes a free one). The models
-    /// load in the background: until they are there, `/readyz` says so.
+    /// Loads the ONNX Runtime library and binds the port (0 takes a free one). The index is opened and the models load
+    /// in the background: until they are there, `/readyz` says so, and what needs them is `unavailable`.
     pub async fn build(config: Config) -> Result<Self> {
         let runtime = load_runtime(&config)?;
         runtime.check(config.runtime.device)?;
-        let parts = compose(&config, runtime)?;
         let listener = TcpListener::bind(config.general.listen)
             .await
             .map_err(|error| Error::unavailable(format!("cannot listen on {}: {error}", config.general.listen)))?;
         let addr = listener.local_addr().map_err(|error| Error::internal("no local address").with_source(error))?;
-        let models = Arc::clone(&parts.models);
+        let index = Arc::new(OpeningEngine::default());
+        let parts = compose(&config, runtime, Arc::clone(&index) as Arc<dyn IndexEngine>)?;
+        let (models, metrics) = (Arc::clone(&parts.models), Arc::clone(&parts.metrics));
         models.scan()?;
         let loading = Arc::clone(&models);
         std::thread::Builder::new()
@@ -60,18 +74,21 @@ impl App {
             })
             .map_err(|error| Error::internal("cannot start the model loader").with_source(error))?;
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
-        let service = Service::new(parts);
-        match service.collections().await {
-            Ok(collections) => tracing::info!(collections = collections.len(), "the index is open"),
-            // requests find it once it is there; until then readiness says that it is not
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
-                tracing::warn!(cause = error.chain(), "the index is not there yet");
-            }
-            Err(error) => return Err(error),
-        }
-        let state = AppState::new(Arc::new(service));
         let health_every = Duration::from_secs(config.index.health_every_s);
-        Ok(Self { listener, addr, state, models, grace, health_every })
+        let service = Arc::new(Service::new(parts));
+        let state = AppState::new(Arc::clone(&service));
+        let (tell, opened) = oneshot::channel();
+        let following = tokio::spawn(async move {
+            let outcome = open_behind(config, metrics, &index, &service).await;
+            let is_open = outcome.is_ok();
+            // whoever built the server may have gone
+            let _ = tell.send(outcome);
+            if is_open {
+                service.watch_readiness().await;
+            }
+        });
+        let following = AbortOnDrop(following.abort_handle());
+        Ok(Self { listener, addr, state, models, grace, health_every, opened: Some(opened), _following: following })
     }
 
     #[must_use]
@@ -84,19 +101,37 @@ impl App {
         http::router(self.state.clone())
     }
 
+    /// Comes when the index is open.
+    ///
+    /// # Errors
+    /// Why it could not be opened; told once.
+    pub async fn opened(&mut self) -> Result<()> {
+        match self.opened.take() {
+            Some(opened) => opened.await.unwrap_or_else(|_| Err(Error::internal("opening the index ended early"))),
+            None => Ok(()),
+        }
+    }
+
     /// Serves until `stop` comes, then finishes what was admitted within the grace period.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        tracing::info!(addr = %self.addr, "latentd serves");
+    ///
+    /// # Errors
+    /// Why the index could not be opened: the server ends at once then.
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        tracing::info!(addr = %self.addr, "latentd listens");
         let asked = Arc::new(OnceLock::new());
         let noted = Arc::clone(&asked);
         let stop = async move {
             stop.await;
             let _ = noted.set(Instant::now());
         };
-        let watching = self.state.watch_health(self.health_every);
-        let served = http::serve(self.listener, self.state, stop, self.grace).await;
-        watching.inspect(AbortHandle::abort);
-        served?;
+        let watching = self.state.watch_health(self.health_every).map(AbortOnDrop);
+        let opened = self.opened.take();
+        let serving = http::serve(self.listener, self.state, stop, self.grace);
+        tokio::select! {
+            served = serving => served?,
+            error = failed_to_open(opened, self.addr) => return Err(error),
+        }
+        drop(watching);
         let models = self.models;
         // the workers finish what is queued, on threads that may block
         let closing = tokio::task::spawn_blocking(move || models.shutdown());
@@ -109,6 +144,46 @@ impl App {
     }
 }
 
+/// Comes with the reason if the index cannot be opened, and never if it can.
+async fn failed_to_open(opened: Option<oneshot::Receiver<Result<()>>>, addr: SocketAddr) -> Error {
+    let outcome = match opened {
+        Some(opened) => opened.await.unwrap_or_else(|_| Err(Error::internal("opening the index ended early"))),
+        None => Ok(()),
+    };
+    match outcome {
+        Err(error) => error,
+        Ok(()) => {
+            tracing::info!(%addr, "latentd serves");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Opens the index on a thread of its own, since that blocks for as long as it takes to read it, and lets everybody
+/// find it.
+async fn open_behind(config: Config, metrics: Arc<Metrics>, index: &OpeningEngine, service: &Service) -> Result<()> {
+    let (tell, opened) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("index-opener".to_owned())
+        .spawn(move || {
+            let _runtime = runtime.enter();
+            // whoever waits for it may have stopped
+            let _ = tell.send(open_index(&config, metrics));
+        })
+        .map_err(|error| Error::internal("cannot start the thread that opens the index").with_source(error))?;
+    index.opened(opened.await.unwrap_or_else(|_| Err(Error::internal("opening the index ended early")))?);
+    match service.collections().await {
+        Ok(collections) => tracing::info!(collections = collections.len(), "the index is open"),
+        // requests find it once it is there; until then readiness says that it is not
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(cause = error.chain(), "the index is not there yet");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// Loads the ONNX Runtime library that the configuration names or the usual places hold.
 pub fn load_runtime(config: &Config) -> Result<Runtime> {
     let named = Some(config.general.onnxruntime.as_str()).filter(|path| !path.is_empty());
@@ -118,7 +193,7 @@ pub fn load_runtime(config: &Config) -> Result<Runtime> {
     Ok(runtime)
 }
 
-fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
+fn compose(config: &Config, runtime: Runtime, index: Arc<dyn IndexEngine>) -> Result<Parts> {
     let metrics = Arc::new(Metrics::default());
     let cores = runtime::cores();
     let or_cores = |count: usize| if count == 0 { cores } else { count };
@@ -145,7 +220,7 @@ fn compose(config: &Config, runtime: Runtime) -> Result<Parts> {
     });
     Ok(Parts {
         models: Arc::new(models),
-        index: open_index(config, cores, Arc::clone(&metrics))?,
+        index,
         store: Arc::new(open_store(config)?),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         cache_bytes: config.cache.bytes,
@@ -191,26 +266,27 @@ fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, ImageStore)> {
     let metrics = Arc::default();
     let engine: Arc<dyn IndexEngine> = match config.index.engine {
         config::IndexEngine::Embedded => {
-            let options = embedded_options(&config.index, runtime::cores(), metrics);
+            let options = embedded_options(config, metrics);
             Arc::new(EmbeddedEngine::open_untended(&index_folder(config), options)?)
         }
-        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(&config.qdrant, metrics))?),
+        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(config, metrics))?),
     };
     Ok((engine, open_store(config)?))
 }
 
 /// The index that the server works on.
-fn open_index(config: &Config, cores: usize, metrics: Arc<Metrics>) -> Result<Arc<dyn IndexEngine>> {
+fn open_index(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<dyn IndexEngine>> {
     Ok(match config.index.engine {
         config::IndexEngine::Embedded => {
-            let options = embedded_options(&config.index, cores, metrics);
+            let options = embedded_options(config, metrics);
             Arc::new(EmbeddedEngine::open(&index_folder(config), options)?)
         }
-        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(&config.qdrant, metrics))?),
+        config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(config, metrics))?),
     })
 }
 
-fn qdrant_options(qdrant: &config::Qdrant, metrics: Arc<Metrics>) -> QdrantOptions {
+fn qdrant_options(config: &Config, metrics: Arc<Metrics>) -> QdrantOptions {
+    let qdrant = &config.qdrant;
     QdrantOptions {
         nodes: qdrant.nodes(),
         api_key: qdrant.api_key.clone(),
@@ -222,6 +298,8 @@ fn qdrant_options(qdrant: &config::Qdrant, metrics: Arc<Metrics>) -> QdrantOptio
         request_timeout: Duration::from_millis(qdrant.request_timeout_ms),
         retries: qdrant.retries,
         put_aside: Duration::from_millis(qdrant.put_aside_ms),
+        max_reads: config.limits.index_reads as u64,
+        max_writes: config.limits.index_writes as u64,
         metrics,
     }
 }
@@ -282,11 +360,11 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
             Qdrant cluster, with index.engine = \"qdrant\"";
         return Err(Error::invalid_request(text));
     }
-    let engine = QdrantEngine::connect(qdrant_options(&config.qdrant, Arc::default()))?;
+    let engine = QdrantEngine::connect(qdrant_options(config, Arc::default()))?;
     let store = open_store(config)?;
     if drop_idle.is_some() {
         // what names the images goes first
-        store.ready().await?;
+        store.probe().await?;
     }
     let mut found = Vec::new();
     for orphan in engine.orphans().await? {
@@ -308,10 +386,13 @@ pub async fn orphans(config: &Config, drop_idle: Option<Duration>) -> Result<Vec
     Ok(found)
 }
 
-fn embedded_options(index: &config::Index, cores: usize, metrics: Arc<Metrics>) -> EmbeddedOptions {
+fn embedded_options(config: &Config, metrics: Arc<Metrics>) -> EmbeddedOptions {
+    let index = &config.index;
     EmbeddedOptions {
         cache_bytes: index.cache_bytes,
-        read_threads: if index.read_threads == 0 { cores } else { index.read_threads },
+        read_threads: if index.read_threads == 0 { runtime::cores() } else { index.read_threads },
+        max_reads: config.limits.index_reads as u64,
+        max_writes: config.limits.index_writes as u64,
         graph: GraphOptions {
             scan_items: index.scan_items,
             filter_scan_items: index.filter_scan_items,

@@ -19,7 +19,7 @@ const LEAVES: [&str; 10] =
 /// The rooms that a leaf may use all the same: each one's own ground.
 const LEAF_ARROWS: [(&str, &[&str]); 10] = [
     ("admission", &["error", "telemetry"]),
-    ("compute", &["error"]),
+    ("compute", &["error", "threads"]),
     ("config", &["domain", "error", "telemetry"]),
     ("domain", &["error"]),
     ("error", &[]),

@@ -53,6 +53,14 @@ section! {
         decoded_in_flight_bytes: u64 = 512 << 20,
         /// Items admitted to one model's graph and not yet finished; more are `overloaded`.
         queue_items: usize = 256,
+        /// Reads of the index admitted and not yet finished; more are `overloaded`, and so is a read that could not be done
+        /// before its deadline.
+        index_reads: usize = 4096,
+        /// Writes to the index admitted and not yet finished; more are `overloaded`, and so is a write whose turn could not
+        /// come before its deadline.
+        index_writes: usize = 1024,
+        /// Computations of one kind beside the requests (duplicates, maps, health) that run or wait; more are `overloaded`.
+        background_jobs: usize = 2,
         /// Milliseconds a request may take, unless the caller's `X-Request-Timeout-Ms` is shorter.
         deadline_ms: u64 = 30_000,
         /// Bytes of one item's metadata as JSON.
@@ -257,6 +265,9 @@ impl Config {
             ("limits.images", limits.images as u64),
             ("limits.image_pixels", limits.image_pixels),
             ("limits.queue_items", limits.queue_items as u64),
+            ("limits.index_reads", limits.index_reads as u64),
+            ("limits.index_writes", limits.index_writes as u64),
+            ("limits.background_jobs", limits.background_jobs as u64),
             ("limits.deadline_ms", limits.deadline_ms),
             ("limits.metadata_bytes", limits.metadata_bytes as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),

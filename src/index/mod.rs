@@ -1,8 +1,12 @@
 //! The latent index: stores vectors, not meanings. Engines stand behind [`IndexEngine`] and [`Collection`] and all
 //! pass the same conformance suite.
 
+mod bounds;
 mod embedded;
+mod opening;
 mod qdrant;
+mod readiness;
+mod reads;
 mod rules;
 mod terms;
 mod transfer;
@@ -14,8 +18,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use bounds::Bounds;
 pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
+pub use opening::OpeningEngine;
 pub use qdrant::{Orphan, QdrantEngine, QdrantOptions};
+pub use readiness::Readiness;
 pub use terms::check_indexable;
 pub use transfer::{TransferImage, TransferItem, TransferReader, TransferWriter};
 
@@ -179,8 +186,11 @@ pub trait IndexEngine: Send + Sync {
     /// Begins a new collection that nobody can open until it is finished, or `already_exists`.
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>>;
 
-    /// Whether the engine can answer now; the error says why not.
-    async fn ready(&self) -> Result<()>;
+    /// Whether the engine could answer when that was found out last; the error says why not. It waits for nothing.
+    fn readiness(&self) -> Result<(), String>;
+
+    /// Finds out whether the engine can answer now, and publishes it; the error says why not.
+    async fn probe(&self) -> Result<()>;
 }
 
 /// A collection that is being filled from elsewhere, and that only this import sees: it is there as a whole or not at
@@ -202,14 +212,23 @@ pub trait Collection: CollectionRead + CollectionWrite {}
 
 impl<T: CollectionRead + CollectionWrite> Collection for T {}
 
+/// Reads are admitted before they begin: one that cannot be done before the deadline of its handle's [`Bounds`] is
+/// `overloaded`, and one that is not done by then is `deadline_exceeded`.
 #[async_trait]
 pub trait CollectionRead: Send + Sync {
     fn spec(&self) -> &CollectionSpec;
 
     async fn info(&self) -> Result<CollectionInfo>;
 
+    /// Another handle of the same collection, whose work is bounded by these. A handle that an engine opens has no
+    /// deadline and belongs to the foreground.
+    fn bounded(&self, bounds: Bounds) -> Arc<dyn Collection>;
+
     /// Nearest items, best first.
     async fn search(&self, query: Query) -> Result<Vec<Hit>>;
+
+    /// Several searches side by side, admitted together; each has its own result, in their order.
+    async fn search_all(&self, queries: Vec<Query>) -> Result<Vec<Result<Vec<Hit>>>>;
 
     /// One item, or `item_not_found`.
     async fn get(&self, id: &ItemId) -> Result<StoredItem>;
@@ -230,7 +249,9 @@ pub trait CollectionRead: Send + Sync {
     async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>>;
 }
 
-/// Writes are durable when they return, visible to the next search, and run to their end even if the caller goes.
+/// Writes are durable when they return, visible to the next search, and run to their end even if the caller goes. One
+/// too many, or one whose turn cannot come before the deadline of its handle's [`Bounds`], is `overloaded` before
+/// anything of it is stored.
 ///
 /// A write that fails has changed nothing, with one exception: after `unavailable` it may have arrived all the same,
 /// as when the disk fails while it is written. Whatever the rows of the write may name has to be kept then.

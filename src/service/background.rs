@@ -9,17 +9,27 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
-use crate::error::{Error, Result};
+use super::Context;
+use crate::{
+    admission::{Limiter, LimiterOptions, Permit},
+    error::{Error, Result},
+    telemetry::Metrics,
+};
 
 /// Results kept at a time; the one that nobody has asked for the longest goes first.
 const KEPT: usize = 32;
 /// How long a request waits for a result, if its own deadline is not earlier.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// When to ask again for what is not there yet.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// When to ask again for a result that is not there yet.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// When to ask again, at the latest, for a result whose job found no place.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long a job goes on that nobody waits for. Who was told to ask again has to come back within this time, or the
+/// job is cancelled and its work is lost.
+const GRACE: Duration = Duration::from_secs(30);
 /// What is left of a request's time to write an answer.
 const SPARE: Duration = Duration::from_millis(50);
 
@@ -38,14 +48,22 @@ impl<T> Clone for Computed<T> {
     }
 }
 
-/// Results by what they are about; one is computed at a time.
+/// Until when a request waits for a result.
+pub(super) fn patience(ctx: &Context) -> Instant {
+    ctx.deadline.checked_sub(SPARE).unwrap_or(ctx.deadline).min(Instant::now() + PATIENCE)
+}
+
+/// Results of one kind, by what they are about. One is computed at a time, and a bounded number of others wait.
 pub(super) struct Background<K, T> {
     slots: Mutex<HashMap<K, Arc<Slot<T>>>>,
     turn: Arc<Semaphore>,
+    limiter: Arc<Limiter>,
+    grace: Duration,
 }
 
 struct Slot<T> {
     state: watch::Sender<State<T>>,
+    waiters: watch::Sender<usize>,
     asked: Mutex<Instant>,
     job: Mutex<Option<AbortHandle>>,
 }
@@ -56,38 +74,50 @@ struct State<T> {
     failed: Option<Error>,
 }
 
-impl<T> Default for State<T> {
-    fn default() -> Self {
-        Self { latest: None, running: false, failed: None }
-    }
-}
-
-impl<K, T> Default for Background<K, T> {
-    fn default() -> Self {
-        Self { slots: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
-    }
+/// What a job needs before it begins.
+struct Place {
+    /// Its place among the jobs that run or wait.
+    permit: Permit,
+    /// Whose turn it is to run.
+    turn: Arc<Semaphore>,
+    grace: Duration,
 }
 
 impl<K: Eq + Hash + Clone, T: Send + Sync + 'static> Background<K, T> {
-    /// The result as of this version of the collection. If there is none it is begun, or the one under way waited for,
-    /// until the deadline; a result of an earlier version is better than none then.
+    /// At most so many jobs that run or wait.
+    pub(super) fn new(jobs: usize, metrics: &Arc<Metrics>) -> Self {
+        let options = LimiterOptions {
+            noun: "background jobs",
+            key: "limits.background_jobs",
+            capacity: jobs as u64,
+            workers: 1,
+            work: "background",
+            model: String::new(),
+            depth: metrics.background_jobs.clone(),
+        };
+        let limiter = Limiter::new(options, Arc::clone(metrics));
+        Self { slots: Mutex::default(), turn: Arc::new(Semaphore::new(1)), limiter, grace: GRACE }
+    }
+
+    /// The result as of this version of the collection. If there is none it is begun, or the job under way waited for,
+    /// until then; a result of an earlier version is better than none.
     ///
     /// # Errors
-    /// What the work came to, and `unavailable` with a time to ask again while it goes on.
+    /// What the work came to, `unavailable` with a time to ask again while it goes on, and `overloaded` where there are
+    /// too many jobs before it.
     pub(super) async fn get(
         &self,
         key: K,
         version: u64,
-        deadline: Instant,
+        until: Instant,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Computed<T>> {
-        let slot = self.slot(key);
-        if let Some(latest) = slot.latest(version).filter(|latest| latest.current) {
-            return Ok(latest);
-        }
-        slot.begin(version, Arc::clone(&self.turn), work);
+        let slot = match self.find_or_begin(key, version, work)? {
+            Found::Result(result) => return Ok(result),
+            Found::Job(slot) => slot,
+        };
+        let _waiter = Waiter::new(&slot.waiters);
         let mut state = slot.state.subscribe();
-        let until = deadline.checked_sub(SPARE).unwrap_or(deadline).min(Instant::now() + PATIENCE);
         let ended = tokio::time::timeout_at(until.into(), state.wait_for(|state| !state.running)).await;
         if let Ok(Ok(state)) = ended
             && let Some(error) = &state.failed
@@ -114,28 +144,96 @@ impl<K: Eq + Hash + Clone, T: Send + Sync + 'static> Background<K, T> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, key: K) -> Arc<Slot<T>> {
+    /// The result if there is one of this version, else the job that computes it, which begins if there is a place for
+    /// it. A refused job leaves no slot behind, so that keys without results do not push out those with one.
+    fn find_or_begin(
+        &self,
+        key: K,
+        version: u64,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Found<T>> {
         let mut slots = self.slots();
-        if !slots.contains_key(&key) && slots.len() >= KEPT {
-            let idle = slots.iter().filter(|(_, slot)| !slot.state.borrow().running);
-            let oldest = idle.min_by_key(|(_, slot)| slot.last_asked()).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                slots.remove(&oldest);
+        let there = slots.get(&key).cloned();
+        if let Some(slot) = &there {
+            slot.touch();
+            if let Some(latest) = slot.latest(version).filter(|latest| latest.current) {
+                return Ok(Found::Result(latest));
+            }
+            if slot.is_running() {
+                return Ok(Found::Job(Arc::clone(slot)));
             }
         }
-        let slot = Arc::clone(slots.entry(key).or_insert_with(|| Arc::new(Slot::new())));
-        *slot.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        slot
+        let far = Instant::now() + LONGEST_RETRY;
+        let permit = match self.limiter.admit(1, far) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                let stale = there.and_then(|slot| slot.latest(version));
+                let retry = refused.retry_after().unwrap_or_default().clamp(ASK_AGAIN, LONGEST_RETRY);
+                return stale.map(Found::Result).ok_or_else(|| refused.with_retry_after(retry));
+            }
+        };
+        let slot = there.unwrap_or_else(|| {
+            drop_oldest(&mut slots);
+            let slot = Arc::new(Slot::new());
+            slots.insert(key, Arc::clone(&slot));
+            slot
+        });
+        slot.begin(version, Place { permit, turn: Arc::clone(&self.turn), grace: self.grace }, work);
+        Ok(Found::Job(slot))
+    }
+}
+
+/// Makes room for one more result.
+fn drop_oldest<K: Eq + Hash + Clone, T: Send + Sync + 'static>(slots: &mut HashMap<K, Arc<Slot<T>>>) {
+    if slots.len() >= KEPT {
+        let idle = slots.iter().filter(|(_, slot)| !slot.is_running());
+        let oldest = idle.min_by_key(|(_, slot)| slot.last_asked()).map(|(key, _)| key.clone());
+        oldest.map(|oldest| slots.remove(&oldest));
+    }
+}
+
+/// What there is for whoever asks.
+enum Found<T> {
+    Result(Computed<T>),
+    Job(Arc<Slot<T>>),
+}
+
+/// Counts somebody who waits for a job, for as long as it lives.
+struct Waiter<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiter<'a> {
+    fn new(waiters: &'a watch::Sender<usize>) -> Self {
+        waiters.send_modify(|count| *count += 1);
+        Self(waiters)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
 impl<T: Send + Sync + 'static> Slot<T> {
     fn new() -> Self {
-        Self { state: watch::Sender::new(State::default()), asked: Mutex::new(Instant::now()), job: Mutex::default() }
+        Self {
+            state: watch::Sender::new(State { latest: None, running: false, failed: None }),
+            waiters: watch::Sender::new(0),
+            asked: Mutex::new(Instant::now()),
+            job: Mutex::default(),
+        }
+    }
+
+    fn touch(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn last_asked(&self) -> Instant {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.borrow().running
     }
 
     fn latest(&self, version: u64) -> Option<Computed<T>> {
@@ -143,32 +241,20 @@ impl<T: Send + Sync + 'static> Slot<T> {
         Some(Computed { current: latest.version == version, ..latest })
     }
 
-    /// Begins the work unless it is under way already.
-    fn begin(
-        self: &Arc<Self>,
-        version: u64,
-        turn: Arc<Semaphore>,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) {
-        let begins = self.state.send_if_modified(|state| !std::mem::replace(&mut state.running, true));
-        if !begins {
-            return;
-        }
+    fn begin(self: &Arc<Self>, version: u64, place: Place, work: impl Future<Output = Result<T>> + Send + 'static) {
+        let Place { permit, turn, grace } = place;
+        self.state.send_modify(|state| state.running = true);
         let job = tokio::spawn(async move {
             // never closed
             let _turn = turn.acquire_owned().await;
-            work.await
+            let started = Instant::now();
+            let result = work.await;
+            (result, started.elapsed())
         });
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.abort_handle());
         let slot = Arc::clone(self);
         tokio::spawn(async move {
-            let result = job.await.unwrap_or_else(|error| {
-                Err(if error.is_cancelled() {
-                    Error::unavailable("what it was about has been dropped meanwhile").with_retry_after(ASK_AGAIN)
-                } else {
-                    Error::internal("work in the background ended early").with_source(error)
-                })
-            });
+            let result = slot.outcome(job, permit, grace).await;
             slot.state.send_modify(|state| {
                 state.running = false;
                 state.failed = None;
@@ -178,6 +264,41 @@ impl<T: Send + Sync + 'static> Slot<T> {
                 }
             });
         });
+    }
+
+    /// What the job comes to. It is cancelled when nobody has waited for it for the time of grace.
+    async fn outcome(&self, mut job: JoinHandle<(Result<T>, Duration)>, permit: Permit, grace: Duration) -> Result<T> {
+        let ended = tokio::select! {
+            ended = &mut job => ended,
+            () = self.abandoned(grace) => {
+                job.abort();
+                // Its place is given on only once it has stopped.
+                job.await
+            }
+        };
+        match ended {
+            Ok((result, took)) => {
+                permit.finish(took);
+                result
+            }
+            Err(error) if error.is_cancelled() => {
+                Err(Error::unavailable("the computation was cancelled; ask again").with_retry_after(ASK_AGAIN))
+            }
+            Err(error) => Err(Error::internal("work in the background ended early").with_source(error)),
+        }
+    }
+
+    /// Comes when nobody has waited for so long.
+    async fn abandoned(&self, grace: Duration) {
+        let mut waiters = self.waiters.subscribe();
+        loop {
+            // It would end early only with the sender, which is this slot's.
+            let _ = waiters.wait_for(|count| *count == 0).await;
+            let again = waiters.wait_for(|count| *count > 0);
+            if tokio::time::timeout(grace, again).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn abort(&self) {
@@ -197,13 +318,17 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    fn background<K: Eq + Hash + Clone, T: Send + Sync + 'static>() -> Background<K, T> {
+        Background::new(2, &Arc::default())
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(5)
     }
 
     #[tokio::test]
     async fn a_result_is_computed_once_for_each_version() {
-        let background = Background::<&str, usize>::default();
+        let background = background::<&str, usize>();
         let runs = Arc::new(AtomicUsize::new(0));
         let work = || {
             let runs = Arc::clone(&runs);
@@ -220,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_ask_wait_for_the_same_work() {
-        let background = Arc::new(Background::<u8, u8>::default());
+        let background = background::<u8, u8>();
         let (gate, opened) = tokio::sync::oneshot::channel::<()>();
         let first = background.get(1, 1, soon(), async move {
             opened.await.unwrap();
@@ -234,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_says_when_to_ask_again_or_gives_what_there_was() {
-        let background = Background::<u8, u8>::default();
+        let background = background::<u8, u8>();
         let now = Instant::now();
         let error = background.get(1, 1, now, pending()).await.unwrap_err();
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(ASK_AGAIN)));
@@ -246,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_told_and_tried_again() {
-        let background = Background::<u8, u8>::default();
+        let background = background::<u8, u8>();
         let failing = async { Err(Error::invalid_request("no")) };
         assert_eq!(background.get(1, 1, soon(), failing).await.unwrap_err().kind(), ErrorKind::InvalidRequest);
         let panicking = async { panic!("by script") };
@@ -256,11 +381,67 @@ mod tests {
 
     #[tokio::test]
     async fn the_results_kept_are_the_ones_asked_for_last() {
-        let background = Background::<usize, usize>::default();
+        let background = background::<usize, usize>();
         for key in 0..=KEPT {
             background.get(key, 1, soon(), async move { Ok(key) }).await.unwrap();
         }
         assert_eq!(background.slots().len(), KEPT);
         assert!(!background.slots().contains_key(&0));
+    }
+
+    /// A job that never ends, and what comes when it is dropped.
+    fn endless() -> (impl Future<Output = Result<u8>> + Send + 'static, tokio::sync::oneshot::Receiver<()>) {
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let work = async move {
+            let _alive = alive;
+            pending().await
+        };
+        (work, ended)
+    }
+
+    #[tokio::test]
+    async fn a_job_that_nobody_waits_for_any_more_is_cancelled_and_gives_its_place_on() {
+        let background = Background::<u8, u8> { grace: Duration::from_millis(1), ..background() };
+        for key in 0..10 {
+            let (work, ended) = endless();
+            let error = background.get(key, 1, Instant::now(), work).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(ended.await.is_err(), "dropped");
+        }
+        assert_eq!(*background.get(10, 1, soon(), async { Ok(5) }).await.unwrap().value, 5);
+    }
+
+    #[tokio::test]
+    async fn a_job_goes_on_while_somebody_waits_for_it() {
+        let background = Background::<u8, u8> { grace: Duration::ZERO, ..background() };
+        let (open, opened) = tokio::sync::oneshot::channel::<()>();
+        let waiting = background.get(1, 1, soon(), async move {
+            opened.await.unwrap();
+            Ok(7)
+        });
+        let (waiting, ()) = tokio::join!(waiting, async {
+            let impatient = background.get(1, 1, Instant::now(), async { panic!("it is under way already") }).await;
+            assert_eq!(impatient.unwrap_err().kind(), ErrorKind::Unavailable);
+            open.send(()).unwrap();
+        });
+        assert_eq!(*waiting.unwrap().value, 7);
+    }
+
+    #[tokio::test]
+    async fn one_job_too_many_is_refused_and_leaves_nothing_behind() {
+        let background = background::<u8, u8>();
+        background.get(1, 1, soon(), async { Ok(1) }).await.unwrap();
+        let (first, second) = (endless(), endless());
+        for (key, (work, _)) in [(2, first), (3, second)] {
+            let waiting = background.get(key, 1, Instant::now(), work).await;
+            assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+        let refused = background.get(4, 1, soon(), async { Ok(4) }).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Overloaded);
+        assert!(refused.retry_after().unwrap() >= ASK_AGAIN && refused.message().contains("limits.background_jobs"));
+        assert_eq!(background.slots().len(), 3);
+        let stale = background.get(1, 2, soon(), async { Ok(2) }).await.unwrap();
+        assert_eq!((*stale.value, stale.current), (1, false), "an old result is better than none");
+        background.forget(|key| *key > 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Service, embed::encoder, items::forget, models::PATIENCE, to_its_end};
+use super::{Context, Service, embed::encoder, items::forget, models::PATIENCE, to_its_end};
 use crate::{
     domain::{CollectionName, Metric, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
@@ -133,6 +133,16 @@ impl Service {
         let collection = self.index.open(name).await?;
         in_space(collection.spec(), space_key)?;
         Ok(collection)
+    }
+
+    /// Opens a collection for the work of a request, which ends with the request.
+    pub(super) async fn open_for(
+        &self,
+        ctx: &Context,
+        name: &CollectionName,
+        space_key: Option<&SpaceKey>,
+    ) -> Result<Arc<dyn Collection>> {
+        Ok(self.open_in_space(name, space_key).await?.bounded(ctx.bounds()))
     }
 
     /// The model that makes a collection's vectors, checked to be the one that the collection was made with.

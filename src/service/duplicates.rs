@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Context, Service, background::Computed};
+use super::{
+    Context, Service,
+    background::{Computed, patience},
+};
 use crate::{
+    compute::CpuPool,
     domain::{CollectionName, Embedding, ItemId, Metric, SpaceKey, TopK},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionSpec, Query},
+    index::{Bounds, Collection, CollectionSpec, Query},
     statistics::Groups,
 };
 
@@ -23,7 +27,8 @@ pub type DuplicateGroup = crate::statistics::Group<ItemId>;
 /// What of a collection's duplicates is asked for.
 #[derive(Debug)]
 pub struct DuplicatesRequest {
-    /// None: 0.95 where scores are cosines, else an error.
+    /// None: 0.95 where scores are cosines, else an error. It is rounded down, so that neighbouring values share one
+    /// result: of cosines to three decimals, of other scores to three significant digits.
     pub min_score: Option<f32>,
     pub space_key: Option<SpaceKey>,
 }
@@ -54,7 +59,7 @@ impl Service {
         let spec = collection.spec().clone();
         let min_score = match (request.min_score, spec.metric) {
             (Some(score), _) if !score.is_finite() => return Err(Error::invalid_request("min_score is not finite")),
-            (Some(score), _) => score,
+            (Some(score), metric) => rounded_down(score, metric),
             (None, Metric::Cosine) => COSINE,
             (None, metric) => {
                 let text =
@@ -64,12 +69,28 @@ impl Service {
         };
         let version = collection.info().await?.version;
         let key = (name.clone(), min_score.to_bits());
-        let found = self.duplicates.get(key, version, ctx.deadline, find(collection, min_score)).await?;
+        let work = find(self.pool(), collection.bounded(Bounds::BACKGROUND), min_score);
+        let found = self.duplicates.get(key, version, patience(ctx), work).await?;
         Ok((spec, found))
     }
 }
 
-async fn find(collection: Arc<dyn Collection>, min_score: f32) -> Result<Duplicates> {
+/// A score as results are kept by: not above the one asked for, and one of few, since each of them is minutes of work.
+fn rounded_down(score: f32, metric: Metric) -> f32 {
+    // from the decimal digits, of which 0.95 has two and its nearest binary number has many
+    let Ok(decimal) = score.to_string().parse::<f64>() else { return score };
+    let step = match metric {
+        Metric::Cosine => 0.001,
+        Metric::Dot | Metric::Euclid if decimal == 0.0 => return 0.0,
+        Metric::Dot | Metric::Euclid => 10_f64.powi(decimal.abs().log10().floor() as i32 - 2),
+    };
+    // what is a multiple of the step but for the error of the division stays what it is
+    let steps = (decimal / step + 1e-6).floor();
+    // a step below 1 is divided by its inverse, which is a whole number: 950 / 1000 is 0.95, 950 × 0.001 may not be
+    (if step < 1.0 { steps / (1.0 / step).round() } else { steps * step }) as f32
+}
+
+async fn find(pool: Arc<CpuPool>, collection: Arc<dyn Collection>, min_score: f32) -> Result<Duplicates> {
     let (page, neighbours) = (TopK::new(PAGE)?, TopK::new(NEIGHBOURS)?);
     let mut groups = Groups::default();
     let (mut count, mut cursor) = (0, None);
@@ -95,7 +116,36 @@ async fn find(collection: Arc<dyn Collection>, min_score: f32) -> Result<Duplica
         }
         cursor = items.cursor;
         if cursor.is_none() {
-            return Ok(Duplicates { min_score, count, groups: groups.into_groups() });
+            let groups = pool.background(move || groups.into_groups()).await?;
+            return Ok(Duplicates { min_score, count, groups });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_rounded_down_to_one_of_few() {
+        for (score, expected) in
+            [(0.95, 0.95), (0.9509, 0.95), (0.001, 0.001), (1.0, 1.0), (-0.0005, -0.001), (0.0, 0.0), (0.57, 0.57)]
+        {
+            assert_eq!(rounded_down(score, Metric::Cosine), expected, "{score}");
+        }
+        for (score, expected) in [
+            (-1.0, -1.0),
+            (-1.001, -1.01),
+            (12345.0, 12300.0),
+            (0.012_345, 0.0123),
+            (0.0, 0.0),
+            (-0.5, -0.5),
+            (f32::MAX, 3.4e38),
+        ] {
+            let rounded = rounded_down(score, Metric::Euclid);
+            assert!((rounded - expected).abs() <= expected.abs() * 1e-6, "{score}: {rounded}");
+            assert!(rounded <= score && rounded_down(rounded, Metric::Euclid) == rounded, "{score}: {rounded}");
+        }
+        assert!(rounded_down(f32::MIN_POSITIVE / 8.0, Metric::Dot).is_finite());
     }
 }

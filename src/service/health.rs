@@ -6,12 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Context, Service, background::Computed, map::fitting};
+use super::{
+    Context, Service,
+    background::{Computed, patience},
+    map::fitting,
+};
 use crate::{
     compute::CpuPool,
     domain::{CollectionName, Embedding, Metric, SpaceKey, TopK},
     error::Result,
-    index::{Collection, CollectionSpec, Query},
+    index::{Bounds, Collection, CollectionSpec, Query},
     statistics::{Moments, Spread, effective_rank},
     telemetry::{Metrics, metrics::HealthFigures},
 };
@@ -105,11 +109,19 @@ impl Service {
     ) -> Result<(CollectionSpec, Computed<Health>, Drift)> {
         let collection = self.open_in_space(name, space_key).await?;
         let spec = collection.spec().clone();
-        let version = collection.info().await?.version;
-        let health = self.healths.get(name.clone(), version, ctx.deadline, examine(self.pool(), collection)).await?;
-        let drift = self.drift(name, &health.value);
-        publish(&self.metrics, name, &health.value, drift);
+        let (health, drift) = self.examined(collection, patience(ctx)).await?;
         Ok((spec, health, drift))
+    }
+
+    /// The figures and the drift, waited for until then.
+    async fn examined(&self, collection: Arc<dyn Collection>, until: Instant) -> Result<(Computed<Health>, Drift)> {
+        let name = collection.spec().name.clone();
+        let version = collection.info().await?.version;
+        let work = examine(self.pool(), collection.bounded(Bounds::BACKGROUND));
+        let health = self.healths.get(name.clone(), version, until, work).await?;
+        let drift = self.drift(&name, &health.value);
+        publish(&self.metrics, &name, &health.value, drift);
+        Ok((health, drift))
     }
 
     fn drift(&self, name: &CollectionName, health: &Health) -> Drift {
@@ -125,9 +137,11 @@ impl Service {
             tokio::time::sleep(every).await;
             let Ok(all) = self.index.list().await else { continue };
             for info in all {
-                let ctx = Context::new(Instant::now() + every);
-                if let Err(error) = self.health(&ctx, &info.spec.name, None).await {
-                    tracing::debug!(collection = %info.spec.name, reason = %error.chain(), "no figures of its health yet");
+                let name = info.spec.name;
+                // It waits until the figures are there: a job that nobody waits for is cancelled.
+                let examined = async { self.examined(self.index.open(&name).await?, Instant::now() + every).await };
+                if let Err(error) = examined.await {
+                    tracing::debug!(collection = %name, reason = %error.chain(), "no figures of its health yet");
                 }
             }
         }

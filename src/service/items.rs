@@ -45,6 +45,32 @@ pub struct Added {
     pub created: bool,
 }
 
+/// Which page of a collection is asked for.
+#[derive(Debug)]
+pub struct PageRequest {
+    pub limit: TopK,
+    /// The cursor of the page before.
+    pub cursor: Option<String>,
+    pub filter: Option<Filter>,
+    pub space_key: Option<SpaceKey>,
+}
+
+/// What is to be changed of an item's metadata.
+#[derive(Debug)]
+pub struct PatchRequest {
+    pub patch: Metadata,
+    pub space_key: Option<SpaceKey>,
+}
+
+/// Which values are to be counted.
+#[derive(Debug)]
+pub struct FacetsRequest {
+    pub key: FieldPath,
+    pub limit: TopK,
+    pub filter: Option<Filter>,
+    pub space_key: Option<SpaceKey>,
+}
+
 /// An entry with its vector, ready to be written.
 struct Ready {
     item: NewItem,
@@ -66,7 +92,7 @@ impl Service {
         (space_key, strict): (Option<SpaceKey>, bool),
     ) -> Result<Items<Added>> {
         self.check_count(entries.len(), "items")?;
-        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         let ready = self.make_ready(ctx, collection.spec(), entries).await?;
         let Items { good, errors } = self.sort(ready).settle(strict)?;
         let (places, ready): (Vec<usize>, Vec<Ready>) = good.into_iter().unzip();
@@ -135,36 +161,44 @@ impl Service {
     }
 
     /// One item, or `item_not_found`.
-    pub async fn item(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<StoredItem> {
-        self.open_in_space(name, space_key.as_ref()).await?.get(id).await
+    pub async fn item(
+        &self,
+        ctx: &Context,
+        name: &CollectionName,
+        id: &ItemId,
+        space_key: Option<SpaceKey>,
+    ) -> Result<StoredItem> {
+        self.open_for(ctx, name, space_key.as_ref()).await?.get(id).await
     }
 
     /// A page of items.
-    pub async fn items(
-        &self,
-        name: &CollectionName,
-        limit: TopK,
-        cursor: Option<String>,
-        (filter, space_key): (Option<Filter>, Option<SpaceKey>),
-    ) -> Result<Page> {
-        self.open_in_space(name, space_key.as_ref()).await?.page(limit, cursor, filter).await
+    pub async fn items(&self, ctx: &Context, name: &CollectionName, request: PageRequest) -> Result<Page> {
+        let PageRequest { limit, cursor, filter, space_key } = request;
+        self.open_for(ctx, name, space_key.as_ref()).await?.page(limit, cursor, filter).await
     }
 
     /// Merges into an item's metadata; a null removes its key.
     pub async fn patch_item(
         &self,
+        ctx: &Context,
         name: &CollectionName,
         id: &ItemId,
-        patch: Metadata,
-        space_key: Option<SpaceKey>,
+        request: PatchRequest,
     ) -> Result<Metadata> {
-        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let PatchRequest { patch, space_key } = request;
+        let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         collection.patch(id, patch, self.limits.metadata_bytes).await
     }
 
     /// Deletes one item, or `item_not_found`.
-    pub async fn delete_item(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<()> {
-        match self.delete_items(name, vec![id.clone()], space_key).await? {
+    pub async fn delete_item(
+        &self,
+        ctx: &Context,
+        name: &CollectionName,
+        id: &ItemId,
+        space_key: Option<SpaceKey>,
+    ) -> Result<()> {
+        match self.delete_items(ctx, name, vec![id.clone()], space_key).await? {
             0 => Err(Error::new(ErrorKind::ItemNotFound, format!("the collection {name} has no item {id}"))),
             _ => Ok(()),
         }
@@ -173,17 +207,19 @@ impl Service {
     /// Deletes what is there of these ids and tells how many there were.
     pub async fn delete_items(
         &self,
+        ctx: &Context,
         name: &CollectionName,
         ids: Vec<ItemId>,
         space_key: Option<SpaceKey>,
     ) -> Result<u64> {
-        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         self.deletion(collection, async move |collection| collection.delete(ids).await).await
     }
 
     /// Deletes every item that passes the filter and tells how many there were.
     pub async fn delete_matching(
         &self,
+        ctx: &Context,
         name: &CollectionName,
         filter: Filter,
         space_key: Option<SpaceKey>,
@@ -193,7 +229,7 @@ impl Service {
                 "an empty filter would delete every item: name ids or conditions, or drop the collection",
             ));
         }
-        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         self.deletion(collection, async move |collection| collection.delete_matching(filter).await).await
     }
 
@@ -217,36 +253,33 @@ impl Service {
     /// How many items pass the filter.
     pub async fn count(
         &self,
+        ctx: &Context,
         name: &CollectionName,
         filter: Option<Filter>,
         space_key: Option<SpaceKey>,
     ) -> Result<u64> {
-        self.open_in_space(name, space_key.as_ref()).await?.count(filter).await
+        self.open_for(ctx, name, space_key.as_ref()).await?.count(filter).await
     }
 
     /// The values at a key of the items that pass the filter, with how many have each, the most frequent first.
-    pub async fn facets(
-        &self,
-        name: &CollectionName,
-        key: &FieldPath,
-        limit: TopK,
-        (filter, space_key): (Option<Filter>, Option<SpaceKey>),
-    ) -> Result<Vec<Facet>> {
-        self.open_in_space(name, space_key.as_ref()).await?.facets(key, filter, limit).await
+    pub async fn facets(&self, ctx: &Context, name: &CollectionName, request: FacetsRequest) -> Result<Vec<Facet>> {
+        let FacetsRequest { key, limit, filter, space_key } = request;
+        self.open_for(ctx, name, space_key.as_ref()).await?.facets(&key, filter, limit).await
     }
 
     /// The stored image of an item and its media type, or `item_not_found`.
     pub async fn item_image(
         &self,
+        ctx: &Context,
         name: &CollectionName,
         id: &ItemId,
         space_key: Option<SpaceKey>,
     ) -> Result<(Bytes, String)> {
-        let image = self.image_of(name, id, space_key.clone()).await?;
+        let image = self.image_of(ctx, name, id, space_key.clone()).await?;
         match self.store.get(&image).await {
             // the item may have been replaced since its row was read: then it names another image now
             Err(error) if error.kind() == ErrorKind::ItemNotFound => {
-                let now = self.image_of(name, id, space_key).await?;
+                let now = self.image_of(ctx, name, id, space_key).await?;
                 if now == image {
                     return Err(error);
                 }
@@ -256,8 +289,14 @@ impl Service {
         }
     }
 
-    async fn image_of(&self, name: &CollectionName, id: &ItemId, space_key: Option<SpaceKey>) -> Result<ImageRef> {
-        let item = self.item(name, id, space_key).await?;
+    async fn image_of(
+        &self,
+        ctx: &Context,
+        name: &CollectionName,
+        id: &ItemId,
+        space_key: Option<SpaceKey>,
+    ) -> Result<ImageRef> {
+        let item = self.item(ctx, name, id, space_key).await?;
         item.image.ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no image is stored with the item {id}")))
     }
 }

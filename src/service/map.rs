@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Context, Service, background::Computed};
+use super::{
+    Context, Service,
+    background::{Computed, patience},
+};
 use crate::{
     compute::{Cancelled, CpuPool, Priority},
     domain::{CollectionName, Condition, FieldPath, Filter, ItemId, MapMethod, Metadata, Scalar, SpaceKey, TopK},
     error::{Error, Result},
-    index::{Collection, CollectionSpec, StoredItem},
+    index::{Bounds, Collection, CollectionSpec, StoredItem},
     statistics::{Moments, Plane, keep_neighbours, project},
 };
 
@@ -73,13 +76,14 @@ impl Service {
         let spec = collection.spec().clone();
         let version = collection.info().await?.version;
         let slot = (name.clone(), method, key.clone());
+        let collection = collection.bounded(Bounds::BACKGROUND);
         let map = match method {
-            MapMethod::Pca => self.maps.get(slot, version, ctx.deadline, draw(self.pool(), collection, key)).await?,
+            MapMethod::Pca => self.maps.get(slot, version, patience(ctx), draw(self.pool(), collection, key)).await?,
             MapMethod::Tsne => {
                 let work = lay_out(self.pool(), Arc::clone(&collection));
-                let layout = self.layouts.get(name.clone(), version, ctx.deadline, work).await?;
+                let layout = self.layouts.get(name.clone(), version, patience(ctx), work).await?;
                 let (from, current) = (layout.version, layout.current);
-                let map = self.maps.get(slot, from, ctx.deadline, label(layout.value, collection, key)).await?;
+                let map = self.maps.get(slot, from, patience(ctx), label(layout.value, collection, key)).await?;
                 Computed { current: current && map.current, ..map }
             }
         };

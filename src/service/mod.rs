@@ -39,7 +39,7 @@ pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use images::Image;
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
-pub use items::{Added, Entry, EntrySource, forget as forget_images};
+pub use items::{Added, Entry, EntrySource, FacetsRequest, PageRequest, PatchRequest, forget as forget_images};
 pub use map::{CollectionMap, MapPoint, MapRequest};
 pub use models::ModelSummary;
 pub use preprocess::Preprocessed;
@@ -98,20 +98,21 @@ impl Service {
         let Parts { models, index, store, pool, cache_bytes, limits, metrics } = parts;
         let decoded = images::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
         let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
+        let jobs = limits.background_jobs;
         Self {
             models,
             index,
             store,
             pool: Arc::new(pool),
             cache: cache::VectorCache::new(cache_bytes, Arc::clone(&metrics)),
+            duplicates: Background::new(jobs, &metrics),
+            maps: Background::new(jobs, &metrics),
+            layouts: Background::new(jobs, &metrics),
+            healths: Background::new(jobs, &metrics),
             limits,
             metrics,
             decoded,
             decoding,
-            duplicates: Background::default(),
-            maps: Background::default(),
-            layouts: Background::default(),
-            healths: Background::default(),
             queries: health::RecentQueries::default(),
         }
     }

@@ -15,6 +15,9 @@ use crate::{
 /// How long a request waits for a model that is being loaded: a server that has just started is not a broken one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often index and store are asked whether they answer.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+
 /// A model of the repository, whatever became of it.
 #[derive(Clone)]
 pub struct ModelSummary {
@@ -58,16 +61,34 @@ impl Service {
         self.models.loaded(name, deadline.min(Instant::now() + PATIENCE)).await
     }
 
-    /// Whether requests can be served now; every reason why not.
-    pub async fn readiness(&self) -> Result<(), Vec<String>> {
+    /// Whether requests can be served now; every reason why not. It waits for nothing: models, index and store publish
+    /// their states.
+    ///
+    /// # Errors
+    /// The reasons.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
         let mut reasons = self.models.readiness().err().unwrap_or_default();
-        if let Err(error) = self.index.ready().await {
-            reasons.push(format!("the index is not ready: {error}"));
+        if let Err(reason) = self.index.readiness() {
+            reasons.push(format!("the index is not ready: {reason}"));
         }
-        if let Err(error) = self.store.ready().await {
-            tracing::warn!(cause = error.chain(), "the image store is not ready");
-            reasons.push(error.message().to_owned());
-        }
+        reasons.extend(self.store.readiness().err());
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Asks index and store again and again whether they answer, for [`readiness`](Self::readiness) to tell. Ends never.
+    pub async fn watch_readiness(&self) {
+        let mut was_ready = (true, true);
+        loop {
+            let (index, store) = tokio::join!(self.index.probe(), self.store.probe());
+            for (what, outcome, was_ready) in
+                [("index", &index, &mut was_ready.0), ("image store", &store, &mut was_ready.1)]
+            {
+                if let Some(error) = outcome.as_ref().err().filter(|_| *was_ready) {
+                    tracing::warn!(what, cause = error.chain(), "what the server stands on is not ready");
+                }
+                *was_ready = outcome.is_ok();
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Nearest items.
 
-use std::{sync::Arc, time::Instant};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
 use super::{Context, Examples, Image, Service, Stage, collections::in_space, images::note};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     index::{Collection, CollectionSpec, Hit, Query, StoreMode},
     model::VectorOptions,
     telemetry::metrics::CollectionLabels,
@@ -49,14 +49,17 @@ pub struct Found {
 impl Service {
     /// The items nearest to an image, a vector or another item.
     pub async fn search(&self, ctx: &Context, name: &CollectionName, mut request: SearchRequest) -> Result<Found> {
-        let collection = self.open_in_space(name, request.space_key.as_ref()).await?;
+        let collection = self.open_for(ctx, name, request.space_key.as_ref()).await?;
         self.embed_queries(ctx, collection.spec(), vec![&mut request]).await?;
-        let hits = self.search_in(ctx, &collection, request).await?;
+        let query = self.query_of(collection.as_ref(), request).await?;
+        let started = Instant::now();
+        let hits = collection.search(query).await?;
+        self.note_searches(ctx, collection.spec(), 1, started.elapsed());
         Ok(Found { spec: collection.spec().clone(), hits })
     }
 
     /// Several searches side by side; each has its own result or error, in their order. Their images are admitted
-    /// together, all of them or none.
+    /// together, all of them or none, and so are they themselves.
     pub async fn search_batch(
         &self,
         ctx: &Context,
@@ -65,7 +68,7 @@ impl Service {
         space_key: Option<SpaceKey>,
     ) -> Result<(CollectionSpec, Vec<Result<Vec<Hit>>>)> {
         self.check_count(requests.len(), "queries")?;
-        let collection = self.open_in_space(name, space_key.as_ref()).await?;
+        let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         let spec = collection.spec();
         let in_space = |request: Result<SearchRequest>| {
             let request = request?;
@@ -74,8 +77,25 @@ impl Service {
         };
         let mut requests: Vec<Result<SearchRequest>> = requests.into_iter().map(in_space).collect();
         self.embed_queries(ctx, spec, requests.iter_mut().flatten().collect()).await?;
-        let searches = requests.into_iter().map(async |request| self.search_in(ctx, &collection, request?).await);
-        let results = join_all(searches).await;
+        let queries = requests.into_iter().map(async |request| self.query_of(collection.as_ref(), request?).await);
+        let mut results: Vec<Result<Vec<Hit>>> = Vec::new();
+        let (mut places, mut good) = (Vec::new(), Vec::new());
+        for (place, query) in join_all(queries).await.into_iter().enumerate() {
+            match query {
+                // of an index that has too much to do, whichever of the queries found out
+                Err(error) if error.kind() == ErrorKind::Overloaded => return Err(error),
+                Err(error) => results.push(Err(error)),
+                Ok(query) => {
+                    places.push(place);
+                    good.push(query);
+                    results.push(Ok(Vec::new()));
+                }
+            }
+        }
+        let (started, count) = (Instant::now(), good.len());
+        let found = collection.search_all(good).await?;
+        self.note_searches(ctx, spec, count, started.elapsed());
+        places.into_iter().zip(found).for_each(|(place, found)| results[place] = found);
         Ok((spec.clone(), results))
     }
 
@@ -109,12 +129,8 @@ impl Service {
         Ok(())
     }
 
-    pub(super) async fn search_in(
-        &self,
-        ctx: &Context,
-        collection: &Arc<dyn Collection>,
-        request: SearchRequest,
-    ) -> Result<Vec<Hit>> {
+    /// The search that a request asks for; an item or examples that it names are read for it.
+    async fn query_of(&self, collection: &dyn Collection, request: SearchRequest) -> Result<Query> {
         let spec = collection.spec();
         let SearchRequest { mut filter, limit, min_score, exact, .. } = request;
         let mut exclude = None;
@@ -133,7 +149,7 @@ impl Service {
             }
             QueryBy::Examples(examples) => {
                 filter = examples.excluded_by(filter);
-                self.average(collection.as_ref(), examples).await?
+                self.average(collection, examples).await?
             }
         };
         if min_score.is_some_and(|score| !score.is_finite()) {
@@ -152,13 +168,14 @@ impl Service {
         if foreign {
             self.queries.note(spec, &query.vector);
         }
-        let started = Instant::now();
-        let hits = tokio::time::timeout_at(ctx.deadline.into(), collection.search(query))
-            .await
-            .map_err(|_| Error::deadline_exceeded("the deadline passed before the index had answered"))??;
-        note(ctx, &self.metrics, Stage::Index, started.elapsed());
+        Ok(query)
+    }
+
+    /// Notes the time of searches that went side by side.
+    fn note_searches(&self, ctx: &Context, spec: &CollectionSpec, count: usize, took: Duration) {
+        note(ctx, &self.metrics, Stage::Index, took);
         let labels = CollectionLabels { collection: spec.name.to_string() };
-        self.metrics.index_search_seconds.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
-        Ok(hits)
+        let seconds = self.metrics.index_search_seconds.get_or_create(&labels);
+        (0..count).for_each(|_| seconds.observe(took.as_secs_f64()));
     }
 }

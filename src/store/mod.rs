@@ -18,7 +18,7 @@ use crate::{
     config,
     domain::{CollectionName, ItemId},
     error::{Error, ErrorKind, Result},
-    index::ImageRef,
+    index::{ImageRef, Readiness},
 };
 
 /// Keeps the bytes of images under keys of its own making; the caller's ids never become paths.
@@ -30,13 +30,14 @@ pub struct ImageStore {
     objects: Arc<dyn ObjectStore>,
     /// The address of a bucket; none of a folder.
     address: Option<String>,
-    /// When the store was found to answer last.
+    /// When a probe found that the store answers last.
     answered: Arc<Mutex<Option<Instant>>>,
+    readiness: Arc<Readiness>,
 }
 
 /// How long a store that answered is taken to be there.
 const TRUSTED: Duration = Duration::from_secs(5);
-/// How long readiness waits for one that may not be.
+/// How long a probe waits for a store that may not be there.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// No image lies there.
 const NO_IMAGE: &str = "images/none";
@@ -47,7 +48,12 @@ impl ImageStore {
         if settings.url.is_empty() {
             return Self::open(folder);
         }
-        Ok(Self { objects: remote::open(settings)?, address: Some(settings.url.clone()), answered: Arc::default() })
+        Ok(Self {
+            objects: remote::open(settings)?,
+            address: Some(settings.url.clone()),
+            answered: Arc::default(),
+            readiness: Arc::new(Readiness::unknown("the image store has not answered yet")),
+        })
     }
 
     /// A store in a folder, which is made if it is missing. Blocks for a moment.
@@ -58,7 +64,12 @@ impl ImageStore {
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
         // Written to a file of another name, synced, renamed, and the folder synced: whole or not there at all.
-        Ok(Self { objects: Arc::new(objects.with_fsync(true)), address: None, answered: Arc::default() })
+        Ok(Self {
+            objects: Arc::new(objects.with_fsync(true)),
+            address: None,
+            answered: Arc::default(),
+            readiness: Arc::default(),
+        })
     }
 
     /// Stores an image; it is on the disk when this returns.
@@ -101,22 +112,28 @@ impl ImageStore {
         }
     }
 
-    /// Whether the store answers now; the error says why not. A folder does.
-    pub async fn ready(&self) -> Result<()> {
+    /// Whether the store answered when that was found out last; the error says why not. It waits for nothing. A folder
+    /// is taken to answer.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.readiness.get()
+    }
+
+    /// Finds out whether the store answers now, and publishes it; the error says why not.
+    pub async fn probe(&self) -> Result<()> {
         if self.address.is_none() {
             return Ok(());
         }
         let mut answered = self.answered.lock().await;
-        if answered.is_some_and(|when| when.elapsed() < TRUSTED) {
+        if self.readiness.get().is_ok() && answered.is_some_and(|when| when.elapsed() < TRUSTED) {
             return Ok(());
         }
-        *answered = None;
         let asked = tokio::time::timeout(PATIENCE, self.objects.get(&path(NO_IMAGE)?)).await;
         let late = || self.unavailable("it does not answer in time");
         if let Err(error) = asked.map_err(|_| late())? {
             self.out_of_reach(error).map_or(Ok(()), Err)?;
         }
         *answered = Some(Instant::now());
+        self.readiness.set(Ok(()));
         Ok(())
     }
 
@@ -129,9 +146,12 @@ impl ImageStore {
         Ok(self.unavailable(remote::reason(&error)).with_source(remote::causes(&error)))
     }
 
+    /// The error of a store that is out of reach, which its readiness shows from now on.
     fn unavailable(&self, reason: &str) -> Error {
         let address = self.address.as_deref().unwrap_or("of this machine");
-        Error::unavailable(format!("the image store {address} is out of reach: {reason}"))
+        let text = format!("the image store {address} is out of reach: {reason}");
+        self.readiness.set(Err(text.clone()));
+        Error::unavailable(text)
     }
 }
 

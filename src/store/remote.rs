@@ -109,7 +109,9 @@ mod tests {
             ..Store::default()
         };
         let store = super::super::ImageStore::connect(std::path::Path::new("unused"), &settings).unwrap();
-        let error = store.ready().await.unwrap_err();
+        assert!(store.readiness().unwrap_err().contains("not answered yet"));
+        let error = store.probe().await.unwrap_err();
+        assert_eq!(store.readiness().unwrap_err(), error.message());
         assert_eq!(error.kind(), crate::error::ErrorKind::Unavailable);
         assert!(error.message().contains("s3://images/shop"), "{error}");
         assert!(!error.chain().contains("secret"));

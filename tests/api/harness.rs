@@ -27,7 +27,38 @@ const LOAD_TIME: Duration = Duration::from_secs(60);
 pub struct Server {
     router: Router,
     _app: App,
-    folder: TempDir,
+    home: Home,
+}
+
+/// Where a server has its models and its data.
+pub struct Home(TempDir);
+
+impl Home {
+    /// With these models of `tests/data/models` (or `tests/data/broken`).
+    pub fn with(models: &[&str]) -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        let repository = home.0.path().join("models");
+        std::fs::create_dir(&repository).unwrap();
+        models.iter().for_each(|name| copy_model(name, &repository));
+        home
+    }
+
+    /// The settings of a server that lives here.
+    pub fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.general.listen = "127.0.0.1:0".parse().unwrap();
+        config.general.models = self.0.path().join("models").display().to_string();
+        config.general.data = self.data().display().to_string();
+        config.general.onnxruntime = library().display().to_string();
+        config.runtime.sessions = 1;
+        config.runtime.decode_threads = 1;
+        config
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
 }
 
 impl Server {
@@ -38,20 +69,12 @@ impl Server {
 
     /// These models of `tests/data/models` (or `tests/data/broken`), with changed settings.
     pub async fn with(models: &[&str], change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = folder.path().join("models");
-        std::fs::create_dir(&repository).unwrap();
-        models.iter().for_each(|name| copy_model(name, &repository));
-        let mut config = Config::default();
-        config.general.listen = "127.0.0.1:0".parse().unwrap();
-        config.general.models = repository.display().to_string();
-        config.general.data = folder.path().join("data").display().to_string();
-        config.general.onnxruntime = library().display().to_string();
-        config.runtime.sessions = 1;
-        config.runtime.decode_threads = 1;
+        let home = Home::with(models);
+        let mut config = home.config();
         change(&mut config);
-        let app = App::build(config).await.unwrap();
-        let server = Self { router: app.router(), _app: app, folder };
+        let mut app = App::build(config).await.unwrap();
+        app.opened().await.unwrap();
+        let server = Self { router: app.router(), _app: app, home };
         server.loaded().await;
         server
     }
@@ -67,7 +90,7 @@ impl Server {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.home.data()
     }
 
     pub fn router(&self) -> Router {

@@ -25,6 +25,7 @@ mod load;
 mod memory;
 mod models;
 mod openai;
+mod overload;
 mod preprocess;
 mod reconstruct;
 mod retrieval;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    http::{HeaderName, Request, StatusCode},
+    http::{HeaderName, Method, Request, StatusCode},
 };
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,9 +27,13 @@ impl StalledStore {
         let (tell, came) = mpsc::unbounded_channel();
         let go_on = Arc::new(Semaphore::new(0));
         let gate = Arc::clone(&go_on);
-        let take = move || {
+        let take = move |method: Method| {
             let (tell, gate) = (tell.clone(), Arc::clone(&gate));
             async move {
+                // a probe whether the store answers, which has no image for it
+                if method == Method::GET {
+                    return (StatusCode::NOT_FOUND, [(HeaderName::from_static("etag"), "")]);
+                }
                 tell.send(()).unwrap();
                 gate.acquire().await.unwrap().forget();
                 (StatusCode::OK, [(HeaderName::from_static("etag"), "\"1\"")])

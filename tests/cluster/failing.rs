@@ -22,7 +22,7 @@ fn engine(nodes: &[String]) -> QdrantEngine {
 async fn failure(engine: &QdrantEngine) -> Error {
     let error = engine.open(&"c".parse().unwrap()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
-    assert_eq!(engine.ready().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(engine.probe().await.unwrap_err().kind(), ErrorKind::Unavailable);
     error
 }
 

@@ -1,6 +1,6 @@
 //! How many items there are, and which values their metadata have.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use crate::{
         schema::FilterSchema,
     },
     index::Facet,
+    service::{Context, FacetsRequest},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,10 +39,11 @@ pub struct Count {
     params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
 pub(in crate::http) async fn count(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought(collection): Sought<CollectionName>,
     OptionsRequest(CountOptions { filter, space_key }): OptionsRequest<CountOptions>,
 ) -> Result<Json<Count>, Failure> {
-    Ok(Json(Count { count: state.service.count(&collection, filter, space_key).await? }))
+    Ok(Json(Count { count: state.service.count(&context, &collection, filter, space_key).await? }))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -80,11 +82,13 @@ pub struct FacetEntry {
     params(("collection" = String, Path)), request_body = FacetOptions, responses((status = 200, body = FacetList)))]
 pub(in crate::http) async fn facets(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought(collection): Sought<CollectionName>,
     OptionsRequest(FacetOptions { key, filter, limit, space_key }): OptionsRequest<FacetOptions>,
 ) -> Result<Json<FacetList>, Failure> {
     let limit = TopK::new(limit.unwrap_or(LIMIT))?;
-    let facets = state.service.facets(&collection, &key, limit, (filter, space_key)).await?;
+    let request = FacetsRequest { key: key.clone(), limit, filter, space_key };
+    let facets = state.service.facets(&context, &collection, request).await?;
     let entry = |Facet { value, count }| FacetEntry { value: value.to_value(), count };
     Ok(Json(FacetList { key: key.into(), data: facets.into_iter().map(entry).collect() }))
 }

@@ -23,11 +23,11 @@ pub(in crate::http) async fn livez() -> Json<Status> {
     Json(Status { status: "live" })
 }
 
-/// Whether requests can be served: not while a required model is not ready, while no model is, or while the server
-/// drains; the answer lists every reason.
+/// Whether requests can be served: not until the index is open, while a required model is not ready, while no model is,
+/// or while the server drains; the answer lists every reason. It tells what is known and waits for nothing.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Status)))]
 pub(in crate::http) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, Failure> {
-    let mut reasons = state.service.readiness().await.err().unwrap_or_default();
+    let mut reasons = state.service.readiness().err().unwrap_or_default();
     if state.is_draining() {
         reasons.insert(0, "the server is shutting down".to_owned());
     }

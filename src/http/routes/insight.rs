@@ -45,7 +45,8 @@ impl About {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DuplicatesOptions {
-    /// From which score on two items are duplicates. 0.95 for cosines; to be given for other metrics.
+    /// The score from which on two items are duplicates: 0.95 for cosines, to be given for other metrics. It is rounded
+    /// down, of cosines to three decimals, of other scores to three significant digits.
     min_score: Option<f32>,
     /// Groups in the answer: 1 to 1,000; 100 unless given.
     limit: Option<usize>,
@@ -92,7 +93,8 @@ impl DuplicatesAnswer {
 }
 
 /// Groups of items that are joined by scores of at least `min_score`, directly or by others between them. While a
-/// larger collection is looked through, the answer is `unavailable` with `Retry-After`.
+/// larger collection is looked through, the answer is `unavailable` with `Retry-After`. A job that nobody asks for during
+/// 30 seconds is cancelled.
 #[utoipa::path(get, path = "/v1/collections/{collection}/duplicates", tag = "search", operation_id = "duplicates",
     params(("collection" = String, Path), DuplicatesOptions), responses((status = 200, body = DuplicatesAnswer)))]
 pub(in crate::http) async fn duplicates(

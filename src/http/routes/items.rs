@@ -14,7 +14,7 @@ use crate::{
         extract::{ImageSchema, ItemsRequest, OptionsRequest, QueryOptions, Sought, SpaceOptions},
         schema::{File, FilterSchema, FormItems, JsonItems},
     },
-    service::Context,
+    service::{Context, PageRequest, PatchRequest},
 };
 
 /// Items on a page unless the caller says otherwise.
@@ -120,11 +120,12 @@ pub struct ItemEntry {
     params(("collection" = String, Path), PageOptions), responses((status = 200, body = ItemPage)))]
 pub(in crate::http) async fn page(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought(collection): Sought<CollectionName>,
     QueryOptions(PageOptions { limit, cursor, filter, space_key }): QueryOptions<PageOptions>,
 ) -> Result<Json<ItemPage>, Failure> {
     let limit = TopK::new(limit.unwrap_or(PAGE))?;
-    let page = state.service.items(&collection, limit, cursor, (filter, space_key)).await?;
+    let page = state.service.items(&context, &collection, PageRequest { limit, cursor, filter, space_key }).await?;
     let data = page.items.into_iter().map(|item| ItemEntry { id: item.id.into(), metadata: item.metadata }).collect();
     Ok(Json(ItemPage { data, cursor: page.cursor }))
 }
@@ -161,10 +162,11 @@ pub struct ItemDescription {
     responses((status = 200, body = ItemDescription)))]
 pub(in crate::http) async fn read(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought((collection, id)): Sought<(CollectionName, ItemId)>,
     QueryOptions(ReadOptions { with_vector, space_key }): QueryOptions<ReadOptions>,
 ) -> Result<Json<ItemDescription>, Failure> {
-    let item = state.service.item(&collection, &id, space_key).await?;
+    let item = state.service.item(&context, &collection, &id, space_key).await?;
     let space_key = if with_vector { state.service.collection(&collection, None).await?.spec.space_key } else { None };
     Ok(Json(ItemDescription {
         id: item.id.into(),
@@ -191,10 +193,12 @@ pub struct PatchOptions {
     responses((status = 200, body = ItemEntry)))]
 pub(in crate::http) async fn patch(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought((collection, id)): Sought<(CollectionName, ItemId)>,
     OptionsRequest(PatchOptions { metadata, space_key }): OptionsRequest<PatchOptions>,
 ) -> Result<Json<ItemEntry>, Failure> {
-    let metadata = state.service.patch_item(&collection, &id, metadata, space_key).await?;
+    let request = PatchRequest { patch: metadata, space_key };
+    let metadata = state.service.patch_item(&context, &collection, &id, request).await?;
     Ok(Json(ItemEntry { id: id.into(), metadata }))
 }
 
@@ -204,10 +208,11 @@ pub(in crate::http) async fn patch(
     responses((status = 204, description = "deleted")))]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought((collection, id)): Sought<(CollectionName, ItemId)>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<StatusCode, Failure> {
-    state.service.delete_item(&collection, &id, space_key).await?;
+    state.service.delete_item(&context, &collection, &id, space_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -217,10 +222,11 @@ pub(in crate::http) async fn remove(
     responses((status = 200, body = File, content_type = "image/*")))]
 pub(in crate::http) async fn image(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought((collection, id)): Sought<(CollectionName, ItemId)>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Response, Failure> {
-    let (bytes, media_type) = state.service.item_image(&collection, &id, space_key).await?;
+    let (bytes, media_type) = state.service.item_image(&context, &collection, &id, space_key).await?;
     Ok(bare(&media_type, bytes, None)?)
 }
 
@@ -259,6 +265,7 @@ pub struct DeletedCount {
     responses((status = 200, body = DeletedCount)))]
 pub(in crate::http) async fn remove_many(
     State(state): State<AppState>,
+    Extension(context): Extension<Context>,
     Sought(collection): Sought<CollectionName>,
     OptionsRequest(options): OptionsRequest<DeleteOptions>,
 ) -> Result<Json<DeletedCount>, Failure> {
@@ -266,9 +273,9 @@ pub(in crate::http) async fn remove_many(
     let deleted = match (ids, filter) {
         (Some(ids), None) => {
             check_ids(ids.len())?;
-            state.service.delete_items(&collection, ids, space_key).await?
+            state.service.delete_items(&context, &collection, ids, space_key).await?
         }
-        (None, Some(filter)) => state.service.delete_matching(&collection, filter, space_key).await?,
+        (None, Some(filter)) => state.service.delete_matching(&context, &collection, filter, space_key).await?,
         _ => return Err(Error::invalid_request("items are deleted either by `ids` or by `filter`").into()),
     };
     Ok(Json(DeletedCount { deleted }))

@@ -10,7 +10,8 @@ pub(crate) async fn creating_is_idempotent_and_refuses_other_settings(home: &dyn
     }
     assert_eq!(engine.open(&name("c")).await.unwrap().spec(), &spec("c", 4, Metric::Cosine));
     assert_eq!(engine.open(&name("d")).await.err().unwrap().kind(), ErrorKind::CollectionNotFound);
-    engine.ready().await.unwrap();
+    engine.probe().await.unwrap();
+    assert_eq!(engine.readiness(), Ok(()));
 }
 
 pub(crate) async fn dropping_forgets_the_items_and_returns_their_images(home: &dyn Home) {

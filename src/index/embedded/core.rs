@@ -21,10 +21,12 @@ use super::{
     tasks::Shared,
 };
 use crate::{
+    compute::Cancelled,
     domain::{Embedding, Filter, ItemId, TopK},
     error::Result,
     index::{
         CollectionInfo, CollectionSpec, Hit, Page, PageItem, Query, StoredItem,
+        reads::{ReadCost, ReadKind, ReadTimes},
         rules::{admit, item_not_found, not_found},
         terms::terms,
     },
@@ -42,6 +44,8 @@ pub(super) struct Core {
     form: ArcSwap<Form>,
     /// The operation after which the log is kept; `u64::MAX` for no log.
     pub(super) log_kept_after: AtomicU64,
+    /// How long reads of this collection take.
+    pub(super) read_times: ReadTimes,
     /// Vectors that were searched for last, for the check of the graph.
     recent: Mutex<VecDeque<Embedding>>,
 }
@@ -148,6 +152,7 @@ impl Core {
             size,
             form: ArcSwap::from_pointee(Form::Scan),
             log_kept_after: AtomicU64::new(u64::MAX),
+            read_times: ReadTimes::default(),
             recent: Mutex::default(),
         }
     }
@@ -267,11 +272,43 @@ impl Core {
         Ok(Page { items: items.collect(), cursor })
     }
 
-    pub(super) fn search(&self, query: Query) -> Result<Vec<Hit>> {
+    /// The cost of a search, as far as it can be told without a look at the filter.
+    pub(super) fn search_cost(&self, query: &Query) -> ReadCost {
+        if query.exact {
+            ReadCost::through(ReadKind::Exact, self.items())
+        } else if query.filter.is_some() {
+            ReadCost::through(ReadKind::FilteredSearch, self.items())
+        } else if matches!(**self.form.load(), Form::Graph { .. }) {
+            ReadCost::of(ReadKind::Graph)
+        } else {
+            ReadCost::through(ReadKind::Scan, self.items())
+        }
+    }
+
+    /// The cost of a read that goes through the items if there is a filter.
+    pub(super) fn filtered_cost(&self, filter: Option<&Filter>, plain: ReadCost, filtered: ReadKind) -> ReadCost {
+        if filter.is_some() { ReadCost::through(filtered, self.items()) } else { plain }
+    }
+
+    /// The cost of counting values.
+    pub(super) fn facets_cost(&self) -> ReadCost {
+        ReadCost::through(ReadKind::Facets, self.items())
+    }
+
+    fn items(&self) -> u64 {
+        self.size.load().as_ref().map_or(0, |size| size.count)
+    }
+
+    pub(super) fn search(&self, query: Query, cancelled: &Cancelled) -> Result<Vec<Hit>> {
         let vector = admit(&self.spec, query.vector)?;
         let view = self.view(query.filter.as_ref())?;
         let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
-        let ask = Ask { min_score: query.min_score, excluded, ..Ask::new(self.spec.metric, vector, query.limit) };
+        let ask = Ask {
+            min_score: query.min_score,
+            excluded,
+            cancelled: cancelled.clone(),
+            ..Ask::new(self.spec.metric, vector, query.limit)
+        };
         let plan = if query.exact { Plan::Exact } else { plan::choose(&view, &self.shared.graph) };
         let (plan, found) = plan::answer(&view, &ask, plan)?;
         self.shared.metrics.count_search(self.spec.name.as_str(), plan.name());

@@ -88,9 +88,13 @@ impl Database {
         open.as_ref().ok().and_then(|open| open.snapshot.clone()).ok_or_else(closed)
     }
 
+    /// Whether the file is open, which it is unless a write has failed and opening it anew has failed too.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).is_ok()
+    }
+
     fn ensure_open(&self) -> Result<()> {
-        let is_open = self.open.read().unwrap_or_else(PoisonError::into_inner).is_ok();
-        if is_open { Ok(()) } else { self.reopen() }
+        if self.is_open() { Ok(()) } else { self.reopen() }
     }
 
     /// Runs one transaction to the disk. The caller makes sure that there is one at a time, lets memory follow, and

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result,
     index::{
-        Collection, CollectionSpec, ImageRef, Import,
+        Bounds, Collection, CollectionSpec, ImageRef, Import,
         rules::{check_dimension, in_use},
     },
 };
@@ -35,7 +35,7 @@ pub(super) async fn begin(engine: &EmbeddedEngine, spec: CollectionSpec) -> Resu
     let (shared, collections) = (Arc::clone(&engine.shared), Arc::clone(&engine.collections));
     engine
         .shared
-        .write(move || {
+        .write(Bounds::default(), move || {
             if collections.find(&spec.name).is_some() {
                 return Err(in_use(&spec.name));
             }
@@ -53,13 +53,13 @@ pub(super) async fn begin(engine: &EmbeddedEngine, spec: CollectionSpec) -> Resu
 #[async_trait]
 impl Import for Unfinished {
     fn collection(&self) -> Arc<dyn Collection> {
-        Arc::new(EmbeddedCollection { core: Arc::clone(&self.core) })
+        Arc::new(EmbeddedCollection { core: Arc::clone(&self.core), bounds: Bounds::default() })
     }
 
     async fn finish(self: Box<Self>) -> Result<()> {
         let shared = Arc::clone(&self.core.shared);
         shared
-            .write(move || {
+            .write(Bounds::default(), move || {
                 let finish = |transaction: &_| rows::finish(transaction, &self.core.spec).map(Outcome::Commit);
                 let written = self.core.shared.database.write(finish)?;
                 if let Some(snapshot) = written.snapshot {
@@ -73,7 +73,7 @@ impl Import for Unfinished {
 
     async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>> {
         let shared = Arc::clone(&self.core.shared);
-        shared.write(move || super::drop_core(&self.core)).await
+        shared.write(Bounds::default(), move || super::drop_core(&self.core)).await
     }
 }
 

@@ -35,9 +35,11 @@ use std::{
     path::Path,
     sync::{Arc, PoisonError, RwLock},
     thread::available_parallelism,
+    time::Instant,
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 pub use self::graph::GraphOptions;
 use self::{
@@ -47,11 +49,14 @@ use self::{
     tasks::{Shared, Writing},
 };
 use super::{
-    Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, ImageRef, Import,
-    IndexEngine, NewItem, Page, Query, StoredItem, Written,
+    Bounds, Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, ImageRef,
+    Import, IndexEngine, NewItem, Page, Query, StoredItem, Written,
+    reads::{ReadCost, ReadKind, ReadPermit},
     rules::{check_dimension, not_found, taken},
 };
 use crate::{
+    compute::{Cancelled, Priority},
+    config::Limits,
     domain::{CollectionName, FieldPath, Filter, ItemId, Metadata, TopK},
     error::Result,
     telemetry::Metrics,
@@ -64,6 +69,10 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// Reads that may run at once; more wait.
     pub read_threads: usize,
+    /// Reads admitted and not yet finished, at most.
+    pub max_reads: u64,
+    /// Writes admitted and not yet finished, at most.
+    pub max_writes: u64,
     pub graph: GraphOptions,
     pub metrics: Arc<Metrics>,
 }
@@ -72,7 +81,15 @@ impl Default for EmbeddedOptions {
     /// 256 MiB of cache, one read for each core.
     fn default() -> Self {
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { cache_bytes: 256 << 20, read_threads: cores, graph: GraphOptions::default(), metrics: Arc::default() }
+        let limits = Limits::default();
+        Self {
+            cache_bytes: 256 << 20,
+            read_threads: cores,
+            max_reads: limits.index_reads as u64,
+            max_writes: limits.index_writes as u64,
+            graph: GraphOptions::default(),
+            metrics: Arc::default(),
+        }
     }
 }
 
@@ -187,12 +204,12 @@ impl IndexEngine for EmbeddedEngine {
     async fn create(&self, spec: CollectionSpec) -> Result<bool> {
         check_dimension(&spec)?;
         let (shared, collections) = (Arc::clone(&self.shared), Arc::clone(&self.collections));
-        self.shared.write(move || create(&shared, &collections, spec)).await
+        self.shared.write(Bounds::default(), move || create(&shared, &collections, spec)).await
     }
 
     async fn open(&self, name: &CollectionName) -> Result<Arc<dyn Collection>> {
         let core = self.collections.find(name).ok_or_else(|| not_found(name))?;
-        Ok(Arc::new(EmbeddedCollection { core }))
+        Ok(Arc::new(EmbeddedCollection { core, bounds: Bounds::default() }))
     }
 
     async fn list(&self) -> Result<Vec<CollectionInfo>> {
@@ -202,33 +219,61 @@ impl IndexEngine for EmbeddedEngine {
 
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>> {
         let (collections, name) = (Arc::clone(&self.collections), name.clone());
-        self.shared.write(move || drop_collection(&collections, &name)).await
+        self.shared.write(Bounds::default(), move || drop_collection(&collections, &name)).await
     }
 
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>> {
         Ok(Box::new(import::begin(self, spec).await?))
     }
 
-    async fn ready(&self) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        self.shared.read(move || shared.database.snapshot().map(drop)).await
+    fn readiness(&self) -> Result<(), String> {
+        self.shared.readiness.get()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.shared.probe().await
     }
 }
 
 /// A handle of a collection; once it is dropped, every operation is `collection_not_found`.
 struct EmbeddedCollection {
     core: Arc<Core>,
+    bounds: Bounds,
 }
 
 impl EmbeddedCollection {
-    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> Result<T> + Send + 'static) -> Result<T> {
-        let core = Arc::clone(&self.core);
-        self.core.shared.read(move || work(&core)).await
+    /// Does a read of this cost, if it can be done in time.
+    async fn read<T: Send + 'static>(
+        &self,
+        cost: ReadCost,
+        work: impl FnOnce(&Core, &Cancelled) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permits = self.core.shared.admit(&[self.core.read_times.predict(cost)], self.bounds)?;
+        self.admitted(cost, permits.into_iter().next().flatten(), work).await
+    }
+
+    /// Does a read that was admitted, and learns how long it takes unless other threads do the like.
+    async fn admitted<T: Send + 'static>(
+        &self,
+        cost: ReadCost,
+        permit: Option<ReadPermit>,
+        work: impl FnOnce(&Core, &Cancelled) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (core, foreground) = (Arc::clone(&self.core), self.bounds.priority == Priority::Foreground);
+        let timed = move |cancelled: &Cancelled| {
+            let started = Instant::now();
+            let outcome = work(&core, cancelled);
+            if foreground && outcome.is_ok() {
+                core.read_times.observe(cost, started.elapsed());
+            }
+            outcome
+        };
+        self.core.shared.read(self.bounds, permit, timed).await
     }
 
     async fn write<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> Result<T> + Send + 'static) -> Result<T> {
         let core = Arc::clone(&self.core);
-        self.core.shared.write(move || work(&core)).await
+        self.core.shared.write(self.bounds, move || work(&core)).await
     }
 }
 
@@ -242,30 +287,49 @@ impl CollectionRead for EmbeddedCollection {
         self.core.info()
     }
 
+    fn bounded(&self, bounds: Bounds) -> Arc<dyn Collection> {
+        Arc::new(Self { core: Arc::clone(&self.core), bounds })
+    }
+
     async fn search(&self, query: Query) -> Result<Vec<Hit>> {
-        self.read(move |core| core.search(query)).await
+        self.read(self.core.search_cost(&query), move |core, cancelled| core.search(query, cancelled)).await
+    }
+
+    async fn search_all(&self, queries: Vec<Query>) -> Result<Vec<Result<Vec<Hit>>>> {
+        let costs: Vec<ReadCost> = queries.iter().map(|query| self.core.search_cost(query)).collect();
+        let predicted: Vec<_> = costs.iter().map(|cost| self.core.read_times.predict(*cost)).collect();
+        let permits = self.core.shared.admit(&predicted, self.bounds)?;
+        let searches = queries.into_iter().zip(costs).zip(permits).map(|((query, cost), permit)| {
+            self.admitted(cost, permit, move |core, cancelled| core.search(query, cancelled))
+        });
+        Ok(join_all(searches).await)
     }
 
     async fn get(&self, id: &ItemId) -> Result<StoredItem> {
         let id = id.clone();
-        self.read(move |core| core.get(&id)).await
+        self.read(ReadCost::of(ReadKind::Get), move |core, _| core.get(&id)).await
     }
 
     async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page> {
-        self.read(move |core| core.page(limit, cursor.as_deref(), filter.as_ref())).await
+        let plain = ReadCost::returning(ReadKind::Page, limit.get());
+        let cost = self.core.filtered_cost(filter.as_ref(), plain, ReadKind::FilteredPage);
+        self.read(cost, move |core, _| core.page(limit, cursor.as_deref(), filter.as_ref())).await
     }
 
     async fn sample(&self, limit: usize, with_metadata: bool) -> Result<Vec<StoredItem>> {
-        self.read(move |core| core.sample(limit, with_metadata)).await
+        self.read(ReadCost::returning(ReadKind::Sample, limit), move |core, _| core.sample(limit, with_metadata)).await
     }
 
     async fn count(&self, filter: Option<Filter>) -> Result<u64> {
-        self.read(move |core| core.count(filter.as_ref())).await
+        let plain = ReadCost::of(ReadKind::Count);
+        let cost = self.core.filtered_cost(filter.as_ref(), plain, ReadKind::FilteredCount);
+        self.read(cost, move |core, _| core.count(filter.as_ref())).await
     }
 
     async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>> {
         let key = key.clone();
-        self.read(move |core| core.facets(&key, filter.as_ref(), limit)).await
+        let cost = self.core.facets_cost();
+        self.read(cost, move |core, _| core.facets(&key, filter.as_ref(), limit)).await
     }
 }
 

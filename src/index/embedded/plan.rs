@@ -9,8 +9,10 @@ use super::{
     scan::{self, Best, Ranked, Scope},
 };
 use crate::{
+    compute::Cancelled,
     domain::{Embedding, Metric, TopK},
     error::Result,
+    index::bounds::late,
 };
 
 /// Filters that at most one item in so many passes are answered by a scan of those items, however many they are:
@@ -52,13 +54,15 @@ pub(super) struct Ask {
     pub(super) limit: TopK,
     pub(super) min_score: Option<f32>,
     pub(super) excluded: Option<u64>,
+    /// Set when nobody waits for the answer any more.
+    pub(super) cancelled: Cancelled,
 }
 
 impl Ask {
     /// The nearest items to a vector of the collection's.
     pub(super) fn new(metric: Metric, vector: Embedding, limit: TopK) -> Self {
         let probe = Probe::new(metric, &vector);
-        Self { probe, vector, limit, min_score: None, excluded: None }
+        Self { probe, vector, limit, min_score: None, excluded: None, cancelled: Cancelled::default() }
     }
 }
 
@@ -79,7 +83,7 @@ pub(super) fn answer(view: &View, ask: &Ask, plan: Plan) -> Result<(Plan, Vec<Ra
     let best = Best::new(ask.limit.get(), ask.min_score);
     let by_codes = |scope, best| scan::scan(scope, &ask.probe, best, |key| view.score(key, &ask.probe));
     match plan {
-        Plan::Exact => Ok((plan, exact(view, scope, &ask.probe, best)?)),
+        Plan::Exact => Ok((plan, exact(view, scope, ask, best)?)),
         Plan::Scan | Plan::FilterScan | Plan::GraphThenScan => Ok((plan, by_codes(scope, best)?)),
         Plan::Graph => match candidates(view, ask) {
             Some(allowed) => Ok((plan, by_codes(Scope { allowed: Some(&allowed), ..scope }, best)?)),
@@ -106,18 +110,29 @@ fn candidates(view: &View, ask: &Ask) -> Option<RoaringBitmap> {
     (usable as u64 >= all.min(ask.limit.get() as u64)).then_some(found)
 }
 
+/// Vectors that the plain scan compares before it looks again whether anybody waits for it.
+const BLOCK: usize = 256;
+
 /// The plain scan: the score of every vector of the scope.
-fn exact(view: &View, scope: Scope<'_>, probe: &Probe, mut best: Best) -> Result<Vec<Ranked>> {
+fn exact(view: &View, scope: Scope<'_>, ask: &Ask, mut best: Best) -> Result<Vec<Ranked>> {
+    let probe = &ask.probe;
+    let mut compared = 0_usize;
+    let mut go_on = || {
+        compared += 1;
+        if compared.is_multiple_of(BLOCK) && ask.cancelled.is_set() { Err(late()) } else { Ok(()) }
+    };
     if scope.allowed.is_some() {
         let mut keys = scope.keys();
         keys.sort_unstable();
         for key in keys {
+            go_on()?;
             if let Some(score) = view.score(key, probe)? {
                 best.offer(Ranked { score, key });
             }
         }
     } else {
         view.reader.for_each_vector(|key, row| {
+            go_on()?;
             if Some(key) != scope.excluded {
                 best.offer(Ranked { score: probe.score(row), key });
             }

@@ -7,13 +7,10 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Mutex as Turn, Semaphore, oneshot},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex as Turn, oneshot};
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -22,7 +19,14 @@ use super::{
     graph::{GraphOptions, keeper::Signal},
 };
 use crate::{
-    error::{Error, Result},
+    admission::{Limiter, Permit},
+    compute::{Cancelled, CpuPool, PoolOptions, Priority},
+    error::{Error, ErrorKind, Result},
+    index::{
+        bounds::{Bounds, late},
+        readiness::Readiness,
+        reads::{ReadAdmission, ReadLimits, ReadPermit, write_limiter},
+    },
     telemetry::Metrics,
     threads::run_behind_requests,
 };
@@ -34,14 +38,21 @@ pub(super) struct Shared {
     /// side, where a stopping server ends them before they begin.
     turn: Arc<Turn<()>>,
     writes: mpsc::Sender<Order>,
-    /// One permit for each read that may run at once.
-    reads: Arc<Semaphore>,
+    write_limiter: Arc<Limiter>,
+    /// The threads of the reads: no others, so that what waits for them is what was admitted to them.
+    reads: CpuPool,
+    read_admission: ReadAdmission,
+    /// Reads that run at once, those of the background included.
     pub(super) read_threads: usize,
+    pub(super) readiness: Readiness,
     pub(super) graph: GraphOptions,
     pub(super) metrics: Arc<Metrics>,
     /// Tells the keeper of the graphs that something was written.
     pub(super) signal: Arc<Signal>,
 }
+
+/// Threads for reads of background priority. One is enough for work that nobody waits for.
+const BACKGROUND_READS: usize = 1;
 
 /// A write with all that is around it.
 type Job = Box<dyn FnOnce() + Send>;
@@ -95,7 +106,7 @@ impl Drop for Writing {
 }
 
 impl Shared {
-    /// With the thread that its writes run on.
+    /// The shared state and the thread that its writes run on.
     pub(super) fn new(database: Database, options: EmbeddedOptions) -> Result<(Self, Writing)> {
         let read_threads = options.read_threads.max(1);
         let writing = Writing::start()?;
@@ -103,8 +114,19 @@ impl Shared {
             database,
             turn: Arc::default(),
             writes: writing.orders.clone(),
-            reads: Arc::new(Semaphore::new(read_threads)),
-            read_threads,
+            write_limiter: write_limiter(options.max_writes, 1, &options.metrics),
+            reads: CpuPool::with_options(PoolOptions {
+                name: "latentd-read",
+                threads: read_threads,
+                background_threads: BACKGROUND_READS,
+            })?,
+            read_admission: ReadAdmission::new(ReadLimits {
+                capacity: options.max_reads,
+                workers: read_threads as u64,
+                metrics: Arc::clone(&options.metrics),
+            }),
+            read_threads: read_threads + BACKGROUND_READS,
+            readiness: Readiness::default(),
             graph: options.graph,
             metrics: options.metrics,
             signal: Arc::default(),
@@ -112,33 +134,64 @@ impl Shared {
         Ok((shared, writing))
     }
 
-    /// Runs a read on a blocking thread. A caller that goes while it waits costs nothing.
-    pub(super) async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let permit = permit.map_err(|error| Error::unavailable("the index is closing").with_source(error))?;
-        let span = Span::current();
-        let run = move || {
-            let _permit = permit;
-            span.in_scope(work)
+    /// A permit for each of the reads, whose times are predicted; none for any in the background, where reads take no
+    /// place from others.
+    pub(super) fn admit(&self, predicted: &[Duration], bounds: Bounds) -> Result<Vec<Option<ReadPermit>>> {
+        if bounds.priority == Priority::Background {
+            return Ok(predicted.iter().map(|_| None).collect());
+        }
+        let permits = self.read_admission.admit(predicted, bounds.latest())?;
+        Ok(permits.into_iter().map(Some).collect())
+    }
+
+    /// Runs a read that was admitted. It never begins once its caller has gone or its deadline has passed; if that is
+    /// while it runs, it learns so.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        bounds: Bounds,
+        permit: Option<ReadPermit>,
+        work: impl FnOnce(&Cancelled) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // The permit ends with the caller or with the work, whichever is later: a read that waits for a caller that has
+        // gone takes no place, and one that runs keeps its place although its caller may have gone.
+        let permit = Arc::new(permit);
+        let (held, shared) = (Arc::downgrade(&permit), Arc::clone(self));
+        let run = move |cancelled: &Cancelled| {
+            let _held = held.upgrade().filter(|_| !bounds.are_over()).ok_or_else(late)?;
+            let outcome = work(cancelled);
+            shared.note(&outcome);
+            outcome
         };
-        spawn_blocking(run).await.map_err(ended)?
+        bounds.limit(async { self.reads.run_with(bounds.priority, run).await? }).await
+    }
+
+    /// Whether a write has a place in the queue, which its permit then holds.
+    fn admit_write(&self, bounds: Bounds) -> Result<Permit> {
+        self.write_limiter.admit(1, bounds.latest())
     }
 
     /// Runs a write on its thread when its turn comes; to its end, even if the caller goes.
     pub(super) async fn write<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
+        bounds: Bounds,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (turn, writes) = (Arc::clone(&self.turn), self.writes.clone());
+        let permit = self.admit_write(bounds)?;
+        let (turn, writes, shared) = (Arc::clone(&self.turn), self.writes.clone(), Arc::clone(self));
         let task = async move {
             let turn = turn.lock_owned().await;
             let span = Span::current();
             let (answer, answered) = oneshot::channel();
             let run = move || {
+                let started = Instant::now();
                 let outcome = span.in_scope(work);
-                // first, so that whoever has the answer finds the turn free
+                shared.note(&outcome);
+                // Before the answer too: whoever has it may drop the engine, and is to find the database closed then.
+                drop(shared);
+                permit.finish(started.elapsed());
+                // Before the answer: who has it may write again, and is to find the turn free.
                 drop(turn);
-                // a caller that has gone does not want to know
+                // A caller that has gone does not want to know.
                 let _ = answer.send(outcome);
             };
             writes
@@ -148,13 +201,40 @@ impl Shared {
         };
         tokio::spawn(task.in_current_span()).await.map_err(unknown)?
     }
+
+    /// Lets readiness follow at once where a read or a write has found the database broken, or whole again.
+    fn note<T>(&self, outcome: &Result<T>) {
+        let suspect = |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal);
+        if outcome.as_ref().is_err_and(suspect) || self.readiness.get().is_err() {
+            self.publish_readiness();
+        }
+    }
+
+    /// Publishes whether the database is open, as it was left by whoever used it last.
+    fn publish_readiness(&self) {
+        self.readiness.set(if self.database.is_open() { Ok(()) } else { Err(CLOSED.to_owned()) });
+    }
+
+    /// Opens the database again if a failed write has closed it, on a thread of the background, and publishes how that
+    /// went.
+    pub(super) async fn probe(self: &Arc<Self>) -> Result<()> {
+        let shared = Arc::clone(self);
+        let probe = move || {
+            let opened = shared.database.snapshot().map(drop);
+            shared.readiness.set(opened.as_ref().map(drop).map_err(|error| format!("{CLOSED}: {error}")));
+            opened
+        };
+        self.reads.background(probe).await?
+    }
 }
 
-fn ended(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::internal("an index task did not end").with_source(error)
-}
+/// Why an embedded index is not ready.
+const CLOSED: &str = "the index database is closed after a failed write";
 
-/// Of a write that did not end: it may be on the disk.
+/// The error of a write that did not end: it may be on the disk.
 fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::unavailable("whether the write has arrived is not known; read to find out").with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,12 @@
 //! A collection as requests see it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use qdrant_client::qdrant::GetPoints;
 use tonic::{Response, Status};
 
@@ -16,11 +20,14 @@ use super::{
     request::{only, point, uuid_of, vectors},
 };
 use crate::{
+    admission::Permit,
+    compute::Priority,
     domain::{FieldPath, Filter, ItemId, Metadata, TopK},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     index::{
-        CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, NewItem, Page, Query,
-        StoredItem, Written,
+        Bounds, Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit,
+        NewItem, Page, Query, StoredItem, Written,
+        reads::ReadKind,
         rules::{item_not_found, not_found},
     },
 };
@@ -40,12 +47,55 @@ pub(super) struct QdrantCollection {
     pub(super) shared: Arc<Shared>,
     pub(super) entry: Entry,
     pub(super) known: Arc<Known>,
+    pub(super) bounds: Bounds,
 }
 
 impl QdrantCollection {
     pub(super) fn new(shared: Arc<Shared>, entry: Entry) -> Self {
         let known = shared.known.of(&entry.physical);
-        Self { shared, entry, known }
+        Self { shared, entry, known, bounds: Bounds::default() }
+    }
+
+    /// Does a read, if answers to reads of its kind come in time.
+    async fn read<T>(&self, kind: ReadKind, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.bounds.priority == Priority::Background {
+            return self.bounds.limit(work).await;
+        }
+        let permit = self.shared.reads.admit(kind, 1, self.bounds.latest())?;
+        self.admitted(permit, work).await
+    }
+
+    /// Does a read that was admitted, and learns how long the answer takes.
+    async fn admitted<T>(&self, permit: Permit, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let started = Instant::now();
+        let outcome = self.bounds.limit(work).await;
+        // a read that was given up would have taken as long at least
+        if outcome.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DeadlineExceeded) {
+            permit.finish(started.elapsed());
+        }
+        outcome
+    }
+
+    async fn get_item(&self, id: &ItemId) -> Result<StoredItem> {
+        let request = GetPoints {
+            collection_name: self.physical(),
+            ids: vec![point(uuid_of(id))],
+            with_payload: only(&[ID, METADATA, IMAGE, MEDIA_TYPE]),
+            with_vectors: vectors(true),
+            ..GetPoints::default()
+        };
+        let answer = self.call(|node| {
+            let request = request.clone();
+            async move { node.points().get(request).await }
+        });
+        let found = answer.await?.result.into_iter().next();
+        let point = found.ok_or_else(|| item_not_found(&self.entry.spec.name, id))?;
+        Ok(StoredItem {
+            id: id_of(&point.payload)?,
+            metadata: metadata_of(&point.payload)?,
+            image: image_of(&point.payload),
+            vector: vector_of(point.vectors)?,
+        })
     }
 
     /// The name of the Qdrant collection.
@@ -100,46 +150,56 @@ impl CollectionRead for QdrantCollection {
         self.describe().await
     }
 
+    fn bounded(&self, bounds: Bounds) -> Arc<dyn Collection> {
+        Arc::new(Self { bounds, ..self.clone() })
+    }
+
     async fn search(&self, query: Query) -> Result<Vec<Hit>> {
-        self.nearest(query).await
+        self.read(search_kind(&query), self.nearest(query)).await
+    }
+
+    async fn search_all(&self, queries: Vec<Query>) -> Result<Vec<Result<Vec<Hit>>>> {
+        if self.bounds.priority == Priority::Background {
+            return Ok(join_all(queries.into_iter().map(|query| self.search(query))).await);
+        }
+        let latest = self.bounds.latest();
+        let admit = |query: Query| Ok((self.shared.reads.admit(search_kind(&query), 1, latest)?, query));
+        let admitted = queries.into_iter().map(admit).collect::<Result<Vec<_>>>()?;
+        let searches = admitted.into_iter().map(|(permit, query)| self.admitted(permit, self.nearest(query)));
+        Ok(join_all(searches).await)
     }
 
     async fn get(&self, id: &ItemId) -> Result<StoredItem> {
-        let request = GetPoints {
-            collection_name: self.physical(),
-            ids: vec![point(uuid_of(id))],
-            with_payload: only(&[ID, METADATA, IMAGE, MEDIA_TYPE]),
-            with_vectors: vectors(true),
-            ..GetPoints::default()
-        };
-        let answer = self.call(|node| {
-            let request = request.clone();
-            async move { node.points().get(request).await }
-        });
-        let found = answer.await?.result.into_iter().next();
-        let point = found.ok_or_else(|| item_not_found(&self.entry.spec.name, id))?;
-        Ok(StoredItem {
-            id: id_of(&point.payload)?,
-            metadata: metadata_of(&point.payload)?,
-            image: image_of(&point.payload),
-            vector: vector_of(point.vectors)?,
-        })
+        self.read(ReadKind::Get, self.get_item(id)).await
     }
 
     async fn page(&self, limit: TopK, cursor: Option<String>, filter: Option<Filter>) -> Result<Page> {
-        self.page_after(limit, cursor, filter).await
+        let kind = if filter.is_some() { ReadKind::FilteredPage } else { ReadKind::Page };
+        self.read(kind, self.page_after(limit, cursor, filter)).await
     }
 
     async fn sample(&self, limit: usize, with_metadata: bool) -> Result<Vec<StoredItem>> {
-        self.draw(limit, with_metadata).await
+        self.read(ReadKind::Sample, self.draw(limit, with_metadata)).await
     }
 
     async fn count(&self, filter: Option<Filter>) -> Result<u64> {
-        self.count_passing(filter.as_ref()).await
+        let kind = if filter.is_some() { ReadKind::FilteredCount } else { ReadKind::Count };
+        self.read(kind, self.count_passing(filter.as_ref())).await
     }
 
     async fn facets(&self, key: &FieldPath, filter: Option<Filter>, limit: TopK) -> Result<Vec<Facet>> {
-        self.count_values(key, filter, limit).await
+        self.read(ReadKind::Facets, self.count_values(key, filter, limit)).await
+    }
+}
+
+/// What kind of read a search is for Qdrant, which decides by itself between a scan and its graphs.
+fn search_kind(query: &Query) -> ReadKind {
+    if query.exact {
+        ReadKind::Exact
+    } else if query.filter.is_some() {
+        ReadKind::FilteredSearch
+    } else {
+        ReadKind::Graph
     }
 }
 

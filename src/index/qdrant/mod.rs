@@ -42,10 +42,12 @@ pub use self::orphans::Orphan;
 use self::{catalogue::Entry, clock::Clock, collection::QdrantCollection, known::AllKnown, nodes::Nodes};
 use super::{
     Collection, CollectionInfo, CollectionRead as _, CollectionSpec, ImageRef, Import, IndexEngine,
+    reads::{RemoteReadAdmission, write_limiter},
     rules::{check_dimension, not_found, taken},
 };
 use crate::{
-    config::Secret,
+    admission::Limiter,
+    config::{Limits, Secret},
     domain::CollectionName,
     error::{ErrorKind, Result},
     telemetry::Metrics,
@@ -76,6 +78,10 @@ pub struct QdrantOptions {
     pub retries: u32,
     /// How long a node that failed is asked only if no other is left.
     pub put_aside: Duration,
+    /// Reads of one kind that are not answered yet, at most.
+    pub max_reads: u64,
+    /// Writes that are not finished, at most.
+    pub max_writes: u64,
     pub metrics: Arc<Metrics>,
 }
 
@@ -92,6 +98,8 @@ impl Default for QdrantOptions {
             request_timeout: Duration::from_secs(10),
             retries: 3,
             put_aside: Duration::from_secs(5),
+            max_reads: Limits::default().index_reads as u64,
+            max_writes: Limits::default().index_writes as u64,
             metrics: Arc::default(),
         }
     }
@@ -107,6 +115,8 @@ struct Shared {
     nodes: Nodes,
     clock: Clock,
     known: AllKnown,
+    reads: RemoteReadAdmission,
+    writes: Arc<Limiter>,
     options: QdrantOptions,
 }
 
@@ -118,7 +128,17 @@ impl QdrantEngine {
     /// `invalid_request` for an address that is none.
     pub fn connect(options: QdrantOptions) -> Result<Self> {
         let nodes = Nodes::new(&options)?;
-        Ok(Self { shared: Arc::new(Shared { nodes, clock: Clock::default(), known: AllKnown::default(), options }) })
+        let QdrantOptions { max_reads, max_writes, metrics, .. } = &options;
+        let shared = Shared {
+            nodes,
+            clock: Clock::default(),
+            known: AllKnown::default(),
+            reads: RemoteReadAdmission::new(*max_reads, metrics),
+            // writes to different collections go on at the same time, as many as there are
+            writes: write_limiter(*max_writes, *max_writes, metrics),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     async fn entry(&self, name: &CollectionName) -> Result<Entry> {
@@ -181,7 +201,16 @@ impl IndexEngine for QdrantEngine {
         Ok(Box::new(import::begin(&self.shared, spec).await?))
     }
 
-    async fn ready(&self) -> Result<()> {
-        catalogue::probe(&self.shared).await
+    fn readiness(&self) -> Result<(), String> {
+        self.shared.nodes.readiness.get()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let outcome = catalogue::probe(&self.shared).await;
+        self.shared
+            .nodes
+            .readiness
+            .set(outcome.as_ref().map_or_else(|error| Err(error.message().to_owned()), |()| Ok(())));
+        outcome
     }
 }

@@ -43,7 +43,10 @@ use super::{
     QdrantOptions,
     failure::{Blame, Failure, blame},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    index::Readiness,
+};
 
 /// The first wait before a request is made again; the next ones are twice as long each, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -114,6 +117,8 @@ pub(super) struct Nodes {
     request_timeout: Duration,
     retries: u32,
     put_aside: Duration,
+    /// Whether the cluster answers: a request that no node answers takes that back at once, a probe finds out anew.
+    pub(super) readiness: Readiness,
 }
 
 impl Nodes {
@@ -137,6 +142,7 @@ impl Nodes {
             request_timeout: options.request_timeout,
             retries: options.retries,
             put_aside: options.put_aside,
+            readiness: Readiness::unknown("the index has not answered yet"),
         })
     }
 
@@ -191,6 +197,7 @@ impl Nodes {
             tracing::debug!(node = node.address, attempt, reason, "a request to the index failed");
         }
         let text = format!("the index at {} is out of reach: {reason}", self.addresses());
+        self.readiness.set(Err(text.clone()));
         Err(Failure::Other(Error::unavailable(text)))
     }
 

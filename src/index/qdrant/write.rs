@@ -75,9 +75,11 @@ impl QdrantCollection {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let permit = self.shared.writes.admit(1, self.bounds.latest())?;
         let mut turn = Box::pin(std::sync::Arc::clone(&self.known.turns).lock_owned());
         let first = poll!(&mut turn);
         to_its_end(async move {
+            let _permit = permit;
             let _turn = match first {
                 std::task::Poll::Ready(turn) => turn,
                 std::task::Poll::Pending => turn.await,
