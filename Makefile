@@ -122,11 +122,11 @@ test-clients: tools onnxruntime $(CLIENTS)/installed
 	cargo test --no-run --quiet --locked
 	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider bench/tests
-	$(TRAINED_BY)/bin/python -m pytest -p no:cacheprovider -rs training/tests
+	LATENTD_BIN='$(LATENTD_BIN)' $(TRAINED_BY)/bin/python -m pytest -p no:cacheprovider -rs training/tests
 
 # All of them, those that need PyTorch too: a minute, after an environment of several gigabytes.
 test-training: $(TRAINING)/installed
-	$(TRAINING)/bin/python -m pytest -p no:cacheprovider -rs training/tests
+	$(if $(wildcard $(LATENTD_BIN)),LATENTD_BIN='$(LATENTD_BIN)') $(TRAINING)/bin/python -m pytest -p no:cacheprovider -rs training/tests
 
 $(CLIENTS)/installed: tests/clients/requirements.txt | python
 	$(PYTHON) -m venv --clear $(CLIENTS)

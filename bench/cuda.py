@@ -63,8 +63,8 @@ metric = "cosine"
 """
 
 
-class Refused(Exception):
-    """What is missing, in one line."""
+class Unavailable(Exception):
+    """The measurement cannot be made; the text names what is missing."""
 
 
 def arguments() -> argparse.Namespace:
@@ -97,27 +97,27 @@ def positive(text: str) -> float:
 def check(options: argparse.Namespace) -> str:
     """Refuses, before anything takes time, what cannot be measured; returns the GPU's name and driver."""
     if not options.server.is_file():
-        raise Refused(f"there is no server at {options.server}; cargo build --release makes it")
+        raise Unavailable(f"there is no server at {options.server}; cargo build --release makes it")
     if not options.onnxruntime.is_file():
-        raise Refused(f"there is no library at {options.onnxruntime}; make onnxruntime DEVICE=cuda fetches it")
+        raise Unavailable(f"there is no library at {options.onnxruntime}; make onnxruntime DEVICE=cuda fetches it")
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        raise Refused("libcuda.so.1 is not there: this machine has no NVIDIA driver") from None
+        raise Unavailable("libcuda.so.1 is not there: this machine has no NVIDIA driver") from None
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        raise Refused("the NVIDIA driver finds no GPU")
+        raise Unavailable("the NVIDIA driver finds no GPU")
     if options.device not in range(count.value):
-        raise Refused(f"there is no GPU {options.device}: this machine has {count.value}, counted from 0")
+        raise Unavailable(f"there is no GPU {options.device}: this machine has {count.value}, counted from 0")
     for module in ("numpy", "onnx", "onnxruntime", "PIL"):
         try:
             __import__(module)
         except ImportError as error:
-            raise Refused(f"{error}; pip install -r bench/cuda-requirements.txt") from None
+            raise Unavailable(f"{error}; pip install -r bench/cuda-requirements.txt") from None
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise Refused("this Python's onnxruntime is built without CUDA: uninstall onnxruntime, leave onnxruntime-gpu")
+        raise Unavailable("this Python's onnxruntime is built without CUDA: uninstall onnxruntime, leave onnxruntime-gpu")
     name = ctypes.create_string_buffer(256)
     driver.cuDeviceGetName(name, len(name), options.device)
     version = pathlib.Path("/proc/driver/nvidia/version")
@@ -222,7 +222,7 @@ class OnnxRuntime:
         self.device = options.device
         self.session = onnxruntime.InferenceSession(file, providers=[("CUDAExecutionProvider", provider)])
         if self.session.get_providers()[0] != "CUDAExecutionProvider":
-            raise Refused("this Python's onnxruntime fell back to the CPU; its words are above")
+            raise Unavailable("this Python's onnxruntime fell back to the CPU; its words are above")
 
     def measure(self, size: int, seconds: float) -> float:
         import numpy
@@ -310,20 +310,20 @@ class Latentd:
         until = time.monotonic() + 300
         while time.monotonic() < until:
             if process.poll() is not None:
-                raise Refused(f"latentd ended: {log.read_text().strip().splitlines()[-1]}")
+                raise Unavailable(f"latentd ended: {log.read_text().strip().splitlines()[-1]}")
             try:
                 models = json.loads(self.get("/v1/models")[1])["data"]
             except (OSError, ValueError):
                 models = []
             for model in models:
                 if model["state"] == "failed":
-                    raise Refused(f"latentd cannot serve the model: {model['reason']}")
+                    raise Unavailable(f"latentd cannot serve the model: {model['reason']}")
                 if model["state"] == "ready":
                     if model["device"] != f"cuda:{self.options.device}":
-                        raise Refused(f"latentd runs on {model['device']}")
+                        raise Unavailable(f"latentd runs on {model['device']}")
                     return
             time.sleep(0.2)
-        raise Refused(f"latentd was not ready after 300 s; its log is {log}")
+        raise Unavailable(f"latentd was not ready after 300 s; its log is {log}")
 
     def batches(self) -> tuple[float, float]:
         """Images and runs so far."""
@@ -344,7 +344,7 @@ class Latentd:
             answer = local.connection.getresponse()
             text = answer.read()
             if answer.status != 200 or len(text) != 4 * WIDTH * self.size:
-                raise Refused(f"latentd answered {answer.status}: {text[:300]!r}")
+                raise Unavailable(f"latentd answered {answer.status}: {text[:300]!r}")
             return self.size
 
         def ask_for(duration: float) -> float:
@@ -397,7 +397,7 @@ def main() -> None:
     options = arguments()
     try:
         measure(options, check(options))
-    except Refused as reason:
+    except Unavailable as reason:
         sys.exit(f"bench/cuda.py: {reason}")
 
 

@@ -59,7 +59,7 @@ def image(seed: int, width: int, height: int) -> Image.Image:
 
 
 def write(folder: pathlib.Path) -> None:
-    """Those that are not there yet."""
+    """Draws the images that the folder does not hold yet."""
     for size, (name, width, height, count) in enumerate(SIZES):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):

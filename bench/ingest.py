@@ -22,7 +22,7 @@ import tarfile
 import time
 
 from bench.measure import Times, run
-from bench.processes import Look, Running
+from bench.processes import Running, Usage
 from bench.servers import ROOT
 
 PORT = 18111
@@ -117,9 +117,9 @@ def ingest(options: argparse.Namespace, server: Running, expected: tuple[int, in
     """Runs `latentd ingest` to its end; `expected` are the numbers of what is added and of what is there."""
     command = [str(options.latentd), "ingest", "--url", f"http://127.0.0.1:{PORT}", "--collection", COLLECTION]
     command += ["--model", options.model, "--store", options.store, str(options.folder / "images.tar")]
-    before, own = Look.now(server.pid, 0), os.times()
+    before, own = Usage.now(server.pid, 0), os.times()
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    after, now = Look.now(server.pid, 0), os.times()
+    after, now = Usage.now(server.pid, 0), os.times()
     server.check()
     summary = SUMMARY.search(done.stdout)
     if done.returncode != 0 or summary is None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.models import Encoder
-from bench.processes import Look, Running, proportional_mib, tree
+from bench.processes import Running, Usage, proportional_mib, tree
 from bench.servers import BATCH, LATENTD, Place, Server, cosine
 
 # Below, two servers do not give the same vector; above, two images do not give different ones.
@@ -46,7 +46,7 @@ def bodies(place: Place, server: Server, size: str) -> Iterator[pathlib.Path]:
 
 
 class References:
-    """What latentd gives for a few images, to compare the others with."""
+    """The vectors that latentd gives for a few images, with which those of the other servers are compared."""
 
     def __init__(self, place: Place):
         self.place = place
@@ -74,25 +74,25 @@ class References:
 def run(command: list[str], server: Running | None) -> dict:
     """Runs a load against a server, or a limit, which is its own server; returns what it printed and what it cost."""
     measured = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    looks, memory, result = [], [], None
+    usages, memory, result = [], [], None
     try:
         for line in measured.stdout:
             printed = json.loads(line)
             if "event" not in printed:
                 result = printed
             elif server is None:
-                looks.append(Look.now(measured.pid, 0))
+                usages.append(Usage.now(measured.pid, 0))
             else:
-                looks.append(Look.now(server.pid, measured.pid))
+                usages.append(Usage.now(server.pid, measured.pid))
                 memory.append(proportional_mib(tree(server.pid)))
-        if measured.wait() != 0 or result is None or len(looks) != 2:
+        if measured.wait() != 0 or result is None or len(usages) != 2:
             raise RuntimeError(f"failed: {' '.join(command)}")
     finally:
         if measured.poll() is None:
             measured.kill()
             measured.wait()
-    cost = looks[0].until(looks[1])
-    done = result["images_per_second"] * (looks[1].at - looks[0].at)
+    cost = usages[0].until(usages[1])
+    done = result["images_per_second"] * (usages[1].at - usages[0].at)
     if not done:
         raise RuntimeError(f"not one image in {result['seconds']} s")
     cost["cpu_us_per_image"] = cost.pop("server_cpu_seconds") / done * 1e6
@@ -110,7 +110,7 @@ def limit(place: Place, encoder: Encoder, what: str, size: str, times: Times, ba
 
 @dataclass(frozen=True)
 class Load:
-    """How a server is asked."""
+    """A load: the images, how many requests at a time or a second, and what each of them says."""
 
     size: str
     connections: int

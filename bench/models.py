@@ -19,7 +19,7 @@ HALF = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
 
 @dataclass(frozen=True)
 class Encoder:
-    """What a user would know about a model: its graph, and how its images are prepared."""
+    """An encoder as its user knows it: its graph, and how its images are prepared."""
 
     name: str
     description: str

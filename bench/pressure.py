@@ -1,4 +1,4 @@
-"""What becomes of a server that is asked for more than it can do: searches at four times their peak, and large bodies
+"""Loads beyond what a server can do: searches at four times their peak, and large bodies
 against a store that does not answer. Both run against latentd alone."""
 
 import contextlib
@@ -128,7 +128,7 @@ def fill(items: int = ITEMS) -> dict:
 
 @dataclass(frozen=True)
 class Searches:
-    """How exact searches are asked for; the queries are files of a folder."""
+    """Exact searches of the collection; the queries are files of a folder."""
 
     place: Place
     running: Running
@@ -297,7 +297,7 @@ def bodies(place: Place, seconds: float) -> dict:
 
 
 def budget_bytes(place: Place) -> int:
-    """The default of `limits.bodies_in_flight_bytes`, as the program itself tells it."""
-    told = subprocess.run([str(place.latentd), "config"], check=True, capture_output=True, text=True).stdout
-    (line,) = (line for line in told.splitlines() if line.startswith("| `bodies_in_flight_bytes` |"))
+    """The default of `limits.bodies_in_flight_bytes`, as the program's own reference has it."""
+    reference = subprocess.run([str(place.latentd), "config"], check=True, capture_output=True, text=True).stdout
+    (line,) = (line for line in reference.splitlines() if line.startswith("| `bodies_in_flight_bytes` |"))
     return int(line.split("|")[2].strip(" `"))

@@ -1,4 +1,4 @@
-"""What processes cost, from /proc: processor time, memory, and who else used the cores."""
+"""The cost of processes, read from /proc: processor time, memory, and who else used the cores."""
 
 import os
 import pathlib
@@ -64,7 +64,7 @@ def machine_seconds() -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Look:
+class Usage:
     """The processor time of everything at one moment."""
 
     at: float
@@ -75,14 +75,14 @@ class Look:
     harness: float
 
     @classmethod
-    def now(cls, server: int | None, load: int) -> "Look":
+    def now(cls, server: int | None, load: int) -> "Usage":
         machine, steal = machine_seconds()
         times = [cpu_seconds(tree(pid)) if pid else 0.0 for pid in (server, load)]
         own = os.times()
         return cls(time.monotonic(), machine, steal, *times, own.user + own.system)
 
-    def until(self, later: "Look") -> dict:
-        """Processor seconds of the server between two looks, and the cores that others had meanwhile."""
+    def until(self, later: "Usage") -> dict:
+        """Processor seconds of the server between two moments, and the cores that others had meanwhile."""
         passed = later.at - self.at
         server, load = later.server - self.server, later.load - self.load
         others = (later.machine - self.machine) - server - load - (later.harness - self.harness)

@@ -1,4 +1,4 @@
-"""What is measured, in which order. Each scenario returns plain data for the results file; `tables` reads it again.
+"""The scenarios, in the order in which they are measured. Each of them returns plain data for the results file; `tables` reads it again.
 
 Servers take turns: in each round every one of them is started, warmed up, measured and ended, in an order that moves on
 by one from round to round, so that a slow minute of the machine falls on all of them.
@@ -82,7 +82,7 @@ def brief(values: dict) -> str:
 
 
 def faster_fastapi(bench: Bench, encoder: Encoder) -> Server:
-    """With the work in the handler or on a thread: whichever answers more."""
+    """FastAPI with the work in the handler or on a thread, whichever of the two answers more."""
     answered = {}
     for server in (FASTAPI, FASTAPI_THREADS):
         with server.running(bench.place, encoder) as running:
@@ -108,7 +108,7 @@ def throughput(bench: Bench, name: str) -> dict:
         return cells
 
     def variants(running: Running) -> dict:
-        """The same server with other answers, and with other images."""
+        """Measures the server that is running with other answers, and with other images."""
         numbers = replace(how, query="&dimensions=768", headers=(("Accept", "application/json"),))
         cells = {"json-768": bench.load(encoder, LATENTD, running, numbers, times)}
         if encoder.dimension != 768:
@@ -146,7 +146,7 @@ def best_peer(found: dict) -> tuple[Server, float]:
 
 
 def latency(bench: Bench, name: str) -> dict:
-    """At four fifths of what the best peer can take, sent at a fixed rate."""
+    """Latencies at a fixed rate, four fifths of what the best peer can take."""
     if name not in bench.found:
         raise RuntimeError(f"the scenario {name} comes first: it tells the rate")
     encoder = BY_NAME[name]
@@ -204,7 +204,7 @@ def bodies(bench: Bench) -> dict:
 
 
 def start(bench: Bench) -> dict:
-    """From the start of the process to ready, with the models that ship."""
+    """The time from the start of the process to ready, with the models that ship."""
 
     def once() -> dict:
         command = [str(bench.place.latentd), "serve", "--listen", "127.0.0.1:18110", "--models", str(ROOT / "models")]

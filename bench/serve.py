@@ -26,7 +26,7 @@ FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "amx_tile")
 
 
 def machine(place: Place) -> dict:
-    """What the figures depend on."""
+    """The machine, the tools and the versions that the figures depend on."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     memory = pathlib.Path("/proc/meminfo").read_text().split()[1]

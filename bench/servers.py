@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Place:
-    """Where things are on this machine."""
+    """The files that a run needs on this machine, and how many cores it may use."""
 
     folder: pathlib.Path
     latentd: pathlib.Path
@@ -101,7 +101,7 @@ def latentd(place: Place, encoder: Encoder) -> tuple[list[str], dict[str, str]]:
 
 
 def peer(name: str, arguments: Callable[[Place, Encoder], list[str]], port: int):
-    """A peer in its own virtual environment, told in the environment what to serve."""
+    """A peer in its own virtual environment, which learns from its environment what to serve."""
 
     def start(place: Place, encoder: Encoder) -> tuple[list[str], dict[str, str]]:
         settings = {key: getattr(encoder, key) for key in ("side", "edge", "filter", "mean", "std")}

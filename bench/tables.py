@@ -62,7 +62,7 @@ def placed(document: str, text: str) -> str:
 
 
 def cut(value: float, up: bool = False, digits: int = 3) -> str:
-    """So many digits that count, cut off, or up where less is better."""
+    """A figure cut off to so many digits that count, or rounded up where less is better."""
     if not math.isfinite(value) or value == 0:
         return "–" if not math.isfinite(value) else "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
@@ -323,7 +323,7 @@ HEADINGS = {
 
 
 def markdown(scenarios: dict[str, dict]) -> str:
-    """Everything between the markers."""
+    """The text that stands between the markers."""
     if not scenarios:
         return "Not measured yet."
     parts = [conditions(scenarios)]

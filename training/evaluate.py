@@ -80,7 +80,7 @@ def measure_on_folder(asked, model, source, raw):
 
 
 def validation_images(model):
-    """How many the model's training kept for validation, where its recipe said so."""
+    """The size of the validation set of the model's training, where its recipe says it; None: a tenth."""
     path = model.folder / "training.json"
     return json.loads(path.read_text())["training"].get("validation_images") if path.exists() else None
 

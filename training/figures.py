@@ -1,4 +1,4 @@
-"""Figures of a model folder on a test set, family by family.
+"""The figures of a model folder on a test set, family by family.
 
 A set is (u8 images [n, channels, h, w], labels i64 [n]).
 """
@@ -91,7 +91,7 @@ def noisy_copy(data, sigma):
 
 
 def non_local_means(data, sigma):
-    """scikit-image's non-local means, told the true sigma (of 255)."""
+    """scikit-image's non-local means, given the true sigma (of 255)."""
     sigma = sigma / 255
     settings = {"patch_size": 5, "patch_distance": 6, "h": 0.8 * sigma, "sigma": sigma, "fast_mode": False}
     restored = [denoise_nl_means(p, channel_axis=-1, **settings) for p in unit(data).transpose(0, 2, 3, 1)]
@@ -111,7 +111,7 @@ def denoising_figures(model, data):
 
 
 def embedding_figures(model, test, train):
-    """What neighbours, a probe and clusters tell of the classes; where there is one class, the dimension alone."""
+    """The figures by which neighbours, a probe and clusters repeat the classes; with one class, the dimension alone."""
     (data, labels), (bank_data, bank_labels) = test, train
     vectors, bank = model.embed(data), model.embed(bank_data)
     dimension = {"embedding_dim": vectors.shape[1]}
@@ -143,7 +143,7 @@ def anomaly_figures(model, good, bad, bank):
 
 
 def raw_pixel_figures(test, train):
-    """What neighbours by plain pixels (Euclidean distance) reach, to compare with."""
+    """The same-class share of neighbours by plain pixels (Euclidean distance), to compare with."""
     (data, labels), (bank_data, bank_labels) = test, train
     flat = lambda d: torch.from_numpy(unit(d).reshape(len(d), -1))
     share = metrics.same_class_share(flat(data), labels, flat(bank_data), bank_labels, NEIGHBOURS, "euclid")

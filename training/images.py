@@ -37,7 +37,7 @@ def add_data_argument(parser):
 
 
 def source_of(folder, named):
-    """Where the images are: what a recipe names below the folder, or else the folder itself, where it holds images.
+    """The place of the images: what a recipe names below the folder, or else the folder itself, where it holds images.
     The second value says whether they are the recipe's own."""
     if named and (folder / named).exists():
         return folder / named, True
@@ -109,7 +109,7 @@ def planar(image):
 
 
 def validation_count(count, asked=None):
-    """How many of the images are the validation set: a tenth, but two at least, or what the recipe asks for."""
+    """The size of the validation set: a tenth of the images, but two at least, or what the recipe asks for."""
     if count < FEWEST:
         raise Unusable(f"{count} images are too few to train on: {FEWEST} at least are needed")
     wanted = asked if asked is not None else max(2, count // 10)

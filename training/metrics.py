@@ -74,7 +74,7 @@ def cluster_agreement(queries, labels, seed=0):
 
 
 def active_units(mean):
-    """How many units' means vary over data by more than 0.01 (arXiv 1509.00519, section 4)."""
+    """The number of units whose means vary over data by more than 0.01 (arXiv 1509.00519, section 4)."""
     return int((mean.var(0) > 0.01).sum())
 
 

@@ -1,4 +1,4 @@
-"""What momentum contrast keeps beside the network: its EMA, and a queue of old keys."""
+"""The state of momentum contrast beside the network: its EMA, and a queue of old keys."""
 
 import copy
 

@@ -10,7 +10,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # the authors': singular values end ne
 
 
 def orthogonalise(matrix, rounds=3):
-    """About the nearest matrix with orthonormal rows or columns, by their quintic Newton-Schulz iteration.
+    """Approximates the nearest matrix with orthonormal rows or columns, by the authors' quintic Newton-Schulz iteration.
     Takes [..., rows, columns]."""
     a, b, c = COEFFICIENTS
     x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -38,15 +38,15 @@ class Muon(torch.optim.Optimizer):
                 apply = self.apply_muon if group["orthogonal"] else self.apply_adam
                 apply(parameters, [p.grad for p in parameters], group)
 
-    def kept(self, parameters, name):
-        """What is kept of each parameter under that name; zeros at first."""
+    def states(self, parameters, name):
+        """The state of each parameter under that name; zeros at first."""
         for parameter in parameters:
             self.state[parameter].setdefault(name, torch.zeros_like(parameter))
         return [self.state[parameter][name] for parameter in parameters]
 
     def apply_muon(self, parameters, gradients, group):
         """A matrix taller than wide gets a longer step, by the root of the ratio."""
-        buffers = self.kept(parameters, "momentum")
+        buffers = self.states(parameters, "momentum")
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, gradients)
         ahead = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(step.view_as(parameter), alpha=-group["lr"] * scale)
 
     def apply_adam(self, parameters, gradients, group):
-        first, second = self.kept(parameters, "first"), self.kept(parameters, "second")
+        first, second = self.states(parameters, "first"), self.states(parameters, "second")
         for parameter in parameters:
             self.state[parameter]["steps"] = self.state[parameter].get("steps", 0) + 1
         steps, (fast, slow) = self.state[parameters[0]]["steps"], group["betas"]

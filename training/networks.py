@@ -52,9 +52,9 @@ class ResidualEncoder(nn.Module):
 
 
 class ResidualEmbedding(nn.Module):
-    """What a ResidualEncoder is exported as: its output, and beside it the means of the last stage before the
+    """A ResidualEncoder as it is exported: its output, and beside it the means of the last stage before the
     widening over a `grid` x `grid` of regions: 2 keeps some of where things are. The output has length 1,
-    what stands beside it `weight`.
+    the means beside it `weight`.
 
     Returns [batch, dim + grid ** 2 * channels].
     """

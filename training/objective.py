@@ -1,4 +1,4 @@
-"""What the training loop, the exporter and the objectives agree on."""
+"""The interface between the training loop, the exporter and the objectives."""
 
 import importlib
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Graph:
 
 
 class Objective(nn.Module):
-    """Everything trainable, and how. Images come as f32 [n, channels, h, w] in 0..1.
+    """An objective holds everything trainable and its loss. Images come as f32 [n, channels, h, w] in 0..1.
 
     `loss(images, generator)` takes every random number from the generator.
-    `enter(phase)` is told, before each epoch, what the phase of the schedule changes (schedule.py).
+    `enter(phase)` gets, before each epoch, what the phase of the schedule changes (schedule.py).
     `parts()` lists the modules worth compiling: those that training calls with few shapes.
     `monitor(validation, bank)` returns figures on the validation set; each set is (u8 images, labels).
     `graphs()` lists what is exported; a graph's input is what the one before it in the list wrote
@@ -47,7 +47,7 @@ class Objective(nn.Module):
 
 
 def channels_of(settings):
-    """How many channels the images of a recipe have."""
+    """The number of channels of a recipe's images."""
     return CHANNELS[settings["channels"]]
 
 

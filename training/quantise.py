@@ -46,7 +46,8 @@ def write(folder, settings):
 
 
 def figures(folder, data):
-    """For each variant: the cosine of its vectors to those of the f32 build, and how much faster it is in one thread."""
+    """The figures of each variant: the cosine of its vectors to those of the f32 build, and its speed beside it in one
+    thread."""
     found = {}
     for variant in tomllib.loads((folder / "model.toml").read_text()).get("variants", {}):
         whole, small = served.Model(folder, threads=1), served.Model(folder, variant, threads=1)

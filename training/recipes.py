@@ -22,7 +22,7 @@ class RecipeError(SystemExit):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be."""
+    """A rule says what a value must be."""
 
     kinds: tuple
     least: float | None = None
@@ -274,7 +274,7 @@ def completed(settings):
 
 
 def contradictions(settings):
-    """What no single key is to blame for: one line each."""
+    """Mismatches between several keys: one line each."""
     side, found = settings["side"], []
     if side % SIDES:
         found.append(f"side = {side} is not a multiple of {SIDES}")

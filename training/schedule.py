@@ -45,7 +45,7 @@ def learning_rate(training, epoch, share):
 
 
 def overrides(training, epoch):
-    """What the phase of this epoch tells the objective."""
+    """The settings of the objective that the phase of this epoch changes."""
     if not phases(training):
         return {}
     phase, _ = phase_at(training, epoch)

@@ -66,7 +66,7 @@ class Model:
         return torch.nn.functional.normalize(vectors, dim=1) if settings["normalize"] else vectors
 
     def reconstruct(self, data):
-        """What comes back from the latent (of a variational model, from its mean), or through the mask."""
+        """The reconstruction from the latent (of a variational model, from its mean), or through the mask."""
         if self.family == "masked-autoencoder":
             return self.reconstruct_by_masks(data)
         output = "mean" if self.family == "variational" else "latent"

@@ -83,7 +83,7 @@ rest.
 
 DENOISING_TEXT = """
 Gaussian noise, seeded; the noisy image is cut to 0…255 and rounded, as a client would send it. Non-local
-means is scikit-image's `denoise_nl_means` on the same images, told the true σ: patches of 5, distance 6,
+means is scikit-image's `denoise_nl_means` on the same images, given the true σ: patches of 5, distance 6,
 h = 0.8 σ, not the fast mode.
 """
 

@@ -174,7 +174,8 @@ class Run:
 
 
 def record_of(settings, curve, device):
-    """How weights came about: settings, machine, learning curve. Of a folder of one's own the name alone is told."""
+    """The record of how weights came about: settings, machine, learning curve. It has the name alone of a folder of
+    one's own."""
     where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
     data = Path(settings["data"])
     return {
@@ -195,7 +196,7 @@ def pick_device(asked):
 
 
 def changes_of(arguments):
-    """What the flags change of the recipe."""
+    """The changes of the recipe that the flags ask for."""
     changes = {key: getattr(arguments, key) for key in ("side", "channels") if getattr(arguments, key)}
     if arguments.epochs:
         changes["training"] = {"epochs": arguments.epochs, "phases": []}
@@ -204,7 +205,7 @@ def changes_of(arguments):
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: under which name its checkpoints are, by which settings, on which images."""
+    """A task of training: the name of its checkpoints, its settings, and its images."""
 
     run: str
     recipe: str

@@ -98,7 +98,7 @@ class MaskedTransformer(nn.Module):
         return self.norm(x)
 
     def encode_visible(self, images, mask, visible):
-        """The same without computing hidden patches; every row must show `visible` of them. Zeros stand in
+        """Encodes as `encode` does, without computing hidden patches; every row must show `visible` of them. Zeros stand in
         the places of the others."""
         index = mask.argsort(dim=1, stable=True)[:, :visible, None]
         x = self.enter_patches(self.patches(images))
@@ -112,7 +112,7 @@ class MaskedTransformer(nn.Module):
         return torch.cat([x[:, :1], full], dim=1)
 
     def decode(self, tokens, mask):
-        """What the two heads read, for every patch: [n, patches, decoder_dim]."""
+        """The decoder's output, which both heads read, for every patch: [n, patches, decoder_dim]."""
         x = self.narrow(tokens)
         shown = torch.where(mask[..., None] > 0.5, self.mask_token, x[:, 1:]) + self.decoder_places
         x = torch.cat([x[:, :1], shown], dim=1)

@@ -1,4 +1,4 @@
-"""What every peer does with an image: Pillow, NumPy and one session of ONNX Runtime with one thread.
+"""The encoder that every peer uses: Pillow, NumPy and one session of ONNX Runtime with one thread.
 
 The settings come in the environment, as to any service: `BENCH_GRAPH`, the ONNX file, and `BENCH_PREPROCESS`, JSON with
 `side`, `edge` (or null), `filter`, `mean` and `std`.

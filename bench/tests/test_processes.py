@@ -23,10 +23,10 @@ def test_the_work_and_the_memory_of_children_count(tmp_path):
             time.sleep(0.01)
         family = processes.tree(running.pid)
         assert len(family) == 2
-        before = processes.Look.now(running.pid, 0)
+        before = processes.Usage.now(running.pid, 0)
         while processes.cpu_seconds(family) < before.server + 0.1 and time.monotonic() < deadline:
             time.sleep(0.01)
-        cost = before.until(processes.Look.now(running.pid, 0))
+        cost = before.until(processes.Usage.now(running.pid, 0))
         assert cost["server_cpu_seconds"] >= 0.09
         assert processes.proportional_mib(family) > 1
     finally:

@@ -29,7 +29,7 @@ def bucket():
 
 
 def settings(url, address=f"s3://{BUCKET}/shop"):
-    """What latentd has to know of it."""
+    """The settings with which latentd uses the store at an address."""
     return {
         "LATENTD_STORE__URL": address,
         "LATENTD_STORE__ENDPOINT": url,

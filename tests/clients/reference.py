@@ -1,4 +1,4 @@
-"""What a model's answers must be, computed with Pillow, numpy and onnxruntime from its folder."""
+"""The answers that a model must give, computed with Pillow, numpy and onnxruntime from its folder."""
 
 import functools
 import tomllib
@@ -84,7 +84,7 @@ class Model:
         return np.asarray(image).reshape(self.height, self.width, self.channels)
 
     def tensor(self, image):
-        """What the graph is fed: 1 x channels x height x width, f32."""
+        """The tensor that the graph is given: 1 x channels x height x width, f32."""
         values = (self.pixels(image).astype(np.float32) * np.float32(self.rescale) - self.mean) / self.std
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
 
@@ -122,7 +122,7 @@ class Model:
         return (values[0].transpose(1, 2, 0) * self.std + self.mean) / (self.rescale * 255)
 
     def image(self, image):
-        """What a graph gave as an image: height x width x channels in 0..1."""
+        """The image that a graph gave: height x width x channels in 0..1."""
         normalized = self.manifest.get("reconstruction", {}).get("values", "unit") == "normalized"
         return np.clip(self.to_unit(image) if normalized else image[0].transpose(1, 2, 0), 0, 1)
 

@@ -12,7 +12,7 @@ from test_vectors import preprocessed
 
 
 def share(model):
-    """How many patches the model hides when nothing is said."""
+    """The number of patches that the model hides when the request does not say how many."""
     kept = int(model.patches * (1 - model.manifest["masked"].get("ratio", 0.75)))
     return model.patches - kept
 

@@ -1,4 +1,4 @@
-"""What a variational model draws and believes, against onnxruntime and numpy."""
+"""The samples and posteriors of a variational model, against onnxruntime and numpy."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,8 @@
 """The shortest way from a folder of images to a model folder, for every general recipe, in colour and grey."""
 
 import json
+import os
+import subprocess
 import tomllib
 
 import numpy as np
@@ -32,26 +34,46 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("channels", ["rgb", "gray"])
-@pytest.mark.parametrize("recipe", FAMILIES)
-def test_a_folder_of_images_becomes_a_model(recipe, channels, photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "RUNS", tmp_path / "runs")
-    torch.set_num_threads(1)
+@pytest.fixture(scope="module", params=[(recipe, channels) for recipe in FAMILIES for channels in ("rgb", "gray")], ids="-".join)
+def made(request, photos, tmp_path_factory):
+    """A model of those images: its recipe, its channels, its folder."""
+    recipe, channels = request.param
+    place = tmp_path_factory.mktemp("made")
     words = ["mine", "--recipe", recipe, "--data", str(photos), "--side", "64", "--channels", channels, "--epochs", "1"]
-    train.main([*words, "--models", str(tmp_path / "models"), "--license", "CC0"])
-    evaluate.main(["mine", "--data", str(photos), "--models", str(tmp_path / "models"), "--bad", str(photos)])
-    folder = tmp_path / "models" / "mine"
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "RUNS", place / "runs")
+        train.main([*words, "--models", str(place / "models"), "--license", "CC0"])
+    return recipe, channels, place / "models" / "mine"
+
+
+def test_a_folder_of_images_becomes_a_model(made, photos):
+    recipe, channels, folder = made
     manifest = tomllib.loads((folder / "model.toml").read_text())
     assert manifest["family"] == FAMILIES[recipe] and manifest["license"] == "CC0"
     assert manifest["description"].endswith(", trained on photos") and "CIFAR" not in manifest["description"]
     assert manifest["input"] == {"width": 64, "height": 64, "channels": channels}
     record = json.loads((folder / "training.json").read_text())
     assert record["data"] == "photos" and str(photos) not in json.dumps(record)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["evaluated_on"] == "photos, 2 validation images"
-    assert not [key for key in metrics["figures"] if "accuracy" in key or "raw_pixel" in key]
     model = served.Model(folder)
     data, _ = images.load(photos, 64, channels)
     given = model.denoise(data) if recipe == "dae" else model.embed(data).numpy()
     assert len(given) == 24 and np.isfinite(given).all()
+
+
+def test_such_a_model_is_measured_on_the_images_that_its_training_did_not_see(made, photos, tmp_path, capsys):
+    recipe, _, folder = made
+    contact = tmp_path / "sheets"
+    evaluate.main(["mine", "--data", str(photos), "--models", str(folder.parent), "--bad", str(photos), "--sheets", str(contact)])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["evaluated_on"] == "photos, 2 validation images"
+    assert not [key for key in metrics["figures"] if "accuracy" in key or "raw_pixel" in key]
+    assert recipe == "dae" or metrics["figures"]["anomaly_auroc_by_nearest"] <= 1
+    assert list(contact.glob("*.png"))
     assert "broken.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("LATENTD_BIN" not in os.environ, reason="LATENTD_BIN names no latentd")
+def test_the_server_takes_such_a_model_and_repeats_its_golden_outputs(made):
+    found = subprocess.run([os.environ["LATENTD_BIN"], "inspect", str(made[2])], capture_output=True, text=True, cwd=images.REPOSITORY)
+    assert found.returncode == 0 and "all within tolerance" in found.stdout, found.stdout + found.stderr
