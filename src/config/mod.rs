@@ -45,8 +45,10 @@ section! {
         body_bytes: u64 = 32 << 20,
         /// Bytes of all bodies held at a time; more is `overloaded`.
         bodies_in_flight_bytes: u64 = 256 << 20,
-        /// Images or items in one request.
+        /// Images in one request, and images that one request asks for.
         images: usize = 64,
+        /// Items and queries of one request that are vectors or ids.
+        vectors: usize = 1000,
         /// Pixels of one image, told from its header before it is decoded.
         image_pixels: u64 = 50_000_000,
         /// Bytes of all decoded images held at a time; decoding waits for room.

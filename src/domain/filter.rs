@@ -101,6 +101,21 @@ impl Filter {
         self.must.is_empty() && self.should.is_empty() && self.must_not.is_empty()
     }
 
+    /// Whether it passes every item by construction, whatever the items are.
+    #[must_use]
+    pub fn matches_everything(&self) -> bool {
+        self.must.iter().all(Condition::matches_everything)
+            && (self.should.is_empty() || self.should.iter().any(Condition::matches_everything))
+            && self.must_not.iter().all(Condition::matches_nothing)
+    }
+
+    /// Whether it passes no item by construction.
+    fn matches_nothing(&self) -> bool {
+        self.must.iter().any(Condition::matches_nothing)
+            || (!self.should.is_empty() && self.should.iter().all(Condition::matches_nothing))
+            || self.must_not.iter().any(Condition::matches_everything)
+    }
+
     /// Whether an item passes.
     #[must_use]
     pub fn matches(&self, id: &ItemId, metadata: &Metadata) -> bool {
@@ -138,6 +153,22 @@ impl Condition {
             ),
             Self::HasId(ids) => ids.contains(id),
             Self::Nested(filter) => filter.matches(id, metadata),
+        }
+    }
+
+    fn matches_everything(&self) -> bool {
+        match self {
+            Self::Match { .. } | Self::Any { .. } | Self::Range { .. } | Self::HasId(_) => false,
+            Self::Nested(filter) => filter.matches_everything(),
+        }
+    }
+
+    fn matches_nothing(&self) -> bool {
+        match self {
+            Self::Match { .. } | Self::Range { .. } => false,
+            Self::Any { values, .. } => values.is_empty(),
+            Self::HasId(ids) => ids.is_empty(),
+            Self::Nested(filter) => filter.matches_nothing(),
         }
     }
 
@@ -269,6 +300,31 @@ mod tests {
             (json!({"must": [{}]}), true),
         ] {
             assert_eq!(passes(filter.clone(), json!({"n": 1})), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_matches_everything_by_construction_is_told() {
+        let one = json!({"key": "n", "match": 1});
+        let none = json!({"has_id": []});
+        for (filter, everything) in [
+            (json!({}), true),
+            (json!({"must": [], "should": [], "must_not": []}), true),
+            (json!({"must": [{}]}), true),
+            (json!({"must": [{"must": [{"should": [{}]}]}]}), true),
+            (json!({"must": [{}, one]}), false),
+            (json!({"should": [one]}), false),
+            (json!({"should": [one, {}]}), true),
+            (json!({"should": [none]}), false),
+            (json!({"must_not": [one]}), false),
+            (json!({"must_not": [{}]}), false),
+            (json!({"must_not": [none]}), true),
+            (json!({"must_not": [{"key": "n", "any": []}]}), true),
+            (json!({"must_not": [{"must_not": [{}]}]}), true),
+            (json!({"must_not": [{"must": [none, one]}]}), true),
+            (json!({"must_not": [{"should": [none, one]}]}), false),
+        ] {
+            assert_eq!(Filter::try_from(filter.clone()).unwrap().matches_everything(), everything, "{filter}");
         }
     }
 

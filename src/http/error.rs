@@ -10,6 +10,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::extract::LOOKS_LIKE_JSON;
 use crate::error::{Error, ErrorKind};
 
 /// What a caller is told of an internal error; the cause is in the log under the request id.
@@ -138,6 +139,15 @@ impl Failure {
         Self { error: Arc::new(error), dialect: Dialect::OpenAi { status, param } }
     }
 
+    /// The failure of an image that is not whole, with what may have broken it; any other stays as it is.
+    pub(super) fn with_image_hint(self, hint: &str) -> Self {
+        if self.error.kind() != ErrorKind::InvalidImage || self.error.message() == LOOKS_LIKE_JSON {
+            return self;
+        }
+        let text = format!("{}; {hint}", self.error.message());
+        Self { error: Arc::new(Error::invalid_image(text)), dialect: self.dialect }
+    }
+
     fn status(&self) -> StatusCode {
         match self.dialect {
             Dialect::Problem { .. } => status(self.error.kind()),
@@ -226,9 +236,7 @@ pub(super) fn of_status(status: StatusCode) -> Option<Failure> {
     }
     Some(Failure::from(match status {
         StatusCode::NOT_FOUND => Error::new(ErrorKind::RouteNotFound, "there is no such route"),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Error::new(ErrorKind::MethodNotAllowed, "the route is not for this method; the allow header names those")
-        }
+        StatusCode::METHOD_NOT_ALLOWED => Error::new(ErrorKind::MethodNotAllowed, "the route is not for this method"),
         StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::PayloadTooLarge, "the body is too large"),
         status if status.is_server_error() => Error::internal(format!("the framework answered {status}")),
         status => Error::invalid_request(format!("the request could not be read ({status})")),
@@ -252,6 +260,14 @@ mod tests {
             assert!(status.is_client_error() || status.is_server_error(), "{kind:?}");
             assert!(!title.is_empty() && !title.ends_with('.'));
         }
+    }
+
+    #[test]
+    fn only_broken_images_get_a_hint() {
+        let hinted = |error: Error| Failure::from(error).with_image_hint("try again").error.message().to_owned();
+        assert_eq!(hinted(Error::invalid_image("cut off")), "cut off; try again");
+        assert_eq!(hinted(Error::invalid_request("no")), "no");
+        assert_eq!(hinted(Error::invalid_image(LOOKS_LIKE_JSON)), LOOKS_LIKE_JSON);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! | `middleware` | what happens to every request around its handler |
 //! | `extract` | requests as values |
 //! | `accept`, `answer`, `error` | the forms of answers: which one, results, errors |
-//! | `found` | searches as several routes take them, and found items |
+//! | `query` | queries as several routes take them, and hits |
+//! | `results` | what the routes share that make one result of each image |
 //! | `routes` | one file for each resource |
 //! | `compat` | dialects of existing clients |
 //! | `openapi`, `schema` | the OpenAPI document, collected from the routes |
@@ -16,9 +17,10 @@ mod answer;
 mod compat;
 mod error;
 mod extract;
-mod found;
 mod middleware;
 mod openapi;
+mod query;
+mod results;
 mod router;
 mod routes;
 mod schema;

@@ -10,6 +10,10 @@ use super::{
     router::documented,
 };
 
+/// What routes write for an image of any format.
+const ANY_IMAGE: &str = "image/*";
+const IMAGE_TYPES: [&str; 3] = ["image/jpeg", "image/png", "application/octet-stream"];
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -17,9 +21,10 @@ use super::{
         description = "Embeddings, reconstructions, denoising, anomaly scores and nearest-image search from \
             self-supervised image encoders.\n\nImages come in three ways with the same answer: as a raw body with \
             the options in the query, as `multipart/form-data`, or as JSON. Options may always stand in the query. \
-            Every answer carries `x-request-id` and `Server-Timing`; `X-Request-Timeout-Ms` limits the time of a \
+            Generated clients send JSON. Every answer carries `x-request-id` and `Server-Timing`; `X-Request-Timeout-Ms` limits the time of a \
             request."
     ),
+    servers((url = "/")),
     components(schemas(Problem, OpenAiProblem)),
     tags(
         (name = "health", description = "The server itself"),
@@ -60,6 +65,7 @@ fn complete(operation: &mut Operation) {
             answer.description = "done".to_owned();
         }
     }
+    name_image_types(operation);
     let of = |name: std::borrow::Cow<'static, str>| Content::new(Some(Ref::from_schema_name(name)));
     let mut problem = ResponseBuilder::new()
         .description("an error, by its code")
@@ -68,6 +74,22 @@ fn complete(operation: &mut Operation) {
         problem = problem.content("application/json", of(OpenAiProblem::name()));
     }
     operation.responses.responses.insert("default".to_owned(), problem.build().into());
+}
+
+/// Names the types that stand for any image, since generators of clients know no ranges of types.
+fn name_image_types(operation: &mut Operation) {
+    if let Some(RefOr::T(body)) = &mut operation.request_body
+        && let Some(image) = body.content.remove(ANY_IMAGE)
+    {
+        body.content.extend(IMAGE_TYPES.map(|media| (media.to_owned(), image.clone())));
+    }
+    for answer in operation.responses.responses.values_mut() {
+        if let RefOr::T(answer) = answer
+            && let Some(image) = answer.content.shift_remove(ANY_IMAGE)
+        {
+            answer.content.extend(IMAGE_TYPES.map(|media| (media.to_owned(), image.clone())));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +109,17 @@ mod tests {
             .collect();
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn what_generators_of_clients_stumble_over_is_not_there() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        assert_eq!(document["servers"][0]["url"], "/");
+        assert!(document["components"]["schemas"].get("File").is_none());
+        let text = document.to_string();
+        assert!(!text.contains("image/*") && text.contains("\"image/jpeg\""));
+        let filter = &document["components"]["schemas"]["SearchOptions"]["properties"]["filter"];
+        assert!(filter.to_string().contains("#/components/schemas/Filter"), "{filter}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The routes with their layers.
 
-use axum::{Router, middleware::from_fn_with_state};
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Router, extract::MatchedPath, middleware::from_fn_with_state, response::Redirect, routing::get};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -27,16 +30,39 @@ pub fn router(state: AppState) -> Router {
     let v1 = v1.layer(from_fn_with_state(state.clone(), gate));
     // the page asks nobody outside whether the document is valid
     let page = Config::new(["/openapi.json"]).validator_url("none");
-    let docs = SwaggerUi::new("/docs").url("/openapi.json", document(health_api, v1_api)).config(page);
+    let document = document(health_api, v1_api);
+    let methods = Arc::new(methods(&document));
+    let wrong_method = async move |path: MatchedPath| Failure::from(wrong_method(methods.get(path.as_str())));
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
     health
         .merge(v1)
         .merge(docs)
-        .method_not_allowed_fallback(async || Failure::from(Error::new(ErrorKind::MethodNotAllowed, WRONG_METHOD)))
+        .route("/", get(async || Redirect::temporary("/docs/")))
+        .method_not_allowed_fallback(wrong_method)
         .fallback(async || Failure::from(Error::new(ErrorKind::RouteNotFound, NO_ROUTE)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }
 
-const WRONG_METHOD: &str = "the route is not for this method; the allow header names those that are";
+/// The methods of each documented route. The header that names them is added by the framework after every layer.
+fn methods(document: &OpenApi) -> HashMap<String, Vec<&'static str>> {
+    let of = |item: &PathItem| {
+        let all = [("GET", &item.get), ("PUT", &item.put), ("POST", &item.post), ("PATCH", &item.patch)];
+        let all = all.into_iter().chain([("DELETE", &item.delete)]);
+        all.filter_map(|(name, operation)| operation.as_ref().map(|_| name)).collect()
+    };
+    let mut methods: HashMap<String, Vec<_>> =
+        document.paths.paths.iter().map(|(path, item)| (path.clone(), of(item))).collect();
+    // The item whose id is `delete` has the methods of every other beside those of this route.
+    let item = methods.get(routes::ITEM_PATH).cloned();
+    methods.entry(routes::DELETE_PATH.to_owned()).or_default().extend(item.unwrap_or_default());
+    methods
+}
+
+fn wrong_method(allowed: Option<&Vec<&str>>) -> Error {
+    let allowed = allowed.map_or_else(|| "the methods in the allow header".to_owned(), |allowed| allowed.join(", "));
+    Error::new(ErrorKind::MethodNotAllowed, format!("the route is not for this method; it is for {allowed}"))
+}
+
 const NO_ROUTE: &str = "there is no such route; /docs lists those that are";

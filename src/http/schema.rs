@@ -51,7 +51,7 @@ enum Inputs {
 #[derive(ToSchema)]
 pub(super) struct FormImages<O: ToSchema> {
     /// At least one; `limits.images` is how many at most.
-    image: Vec<File>,
+    image: Vec<BinaryFile>,
     #[serde(flatten)]
     options: O,
 }
@@ -72,9 +72,9 @@ pub(super) struct JsonInpaint {
 #[derive(ToSchema)]
 pub(super) struct FormInpaint {
     /// At least one; `limits.images` is how many at most.
-    image: Vec<File>,
+    image: Vec<BinaryFile>,
     /// Patches in which it is dark are hidden.
-    mask: Option<File>,
+    mask: Option<BinaryFile>,
     #[serde(flatten)]
     options: InpaintOptions,
 }
@@ -91,34 +91,21 @@ pub(super) struct JsonInterpolate {
 }
 
 /// An image's file: JPEG, PNG, WebP, GIF, BMP or TIFF.
-pub(super) struct File;
+pub(super) struct BinaryFile;
 
-impl PartialSchema for File {
+impl PartialSchema for BinaryFile {
     fn schema() -> RefOr<Schema> {
         let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
         ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
     }
 }
 
-impl ToSchema for File {}
-
-/// Conditions over id and metadata, the same for every engine.
-#[derive(ToSchema)]
-#[schema(title = "Filter")]
-pub(super) struct FilterSchema {
-    /// Every one of these holds: `{"key", "match"}`, `{"key", "any"}`, `{"key", "range": {"gte", "gt", "lte", "lt"}}`,
-    /// `{"has_id"}` or a filter.
-    must: Option<Vec<serde_json::Value>>,
-    /// At least one of these holds.
-    should: Option<Vec<serde_json::Value>>,
-    /// None of these holds.
-    must_not: Option<Vec<serde_json::Value>>,
-}
+impl ToSchema for BinaryFile {}
 
 /// Items in JSON, with the options beside them.
 #[derive(ToSchema)]
 pub(super) struct JsonItems {
-    /// At least one; `limits.images` is how many at most.
+    /// At least one; `limits.images` is how many images at most, `limits.vectors` how many vectors.
     items: Vec<NewItem>,
     #[serde(flatten)]
     options: AddOptions,
@@ -127,7 +114,7 @@ pub(super) struct JsonItems {
 /// Images as parts of a form, with their ids and metadata in the same order.
 #[derive(ToSchema)]
 pub(super) struct FormItems {
-    image: Vec<File>,
+    image: Vec<BinaryFile>,
     /// One for each image, or none.
     id: Option<Vec<String>>,
     /// A JSON object for each image, or one for all.
@@ -149,7 +136,7 @@ pub(super) struct JsonSearch {
 #[derive(ToSchema)]
 pub(super) struct FormSearch {
     /// None where `id` is given.
-    image: Option<File>,
+    image: Option<BinaryFile>,
     #[serde(flatten)]
     options: SearchOptions,
 }
@@ -167,7 +154,7 @@ pub(super) struct JsonClassify {
 #[derive(ToSchema)]
 pub(super) struct FormClassify {
     /// None where `id` is given.
-    image: Option<File>,
+    image: Option<BinaryFile>,
     #[serde(flatten)]
     options: ClassifyOptions,
 }
@@ -175,6 +162,7 @@ pub(super) struct FormClassify {
 /// Several searches.
 #[derive(ToSchema)]
 pub(super) struct JsonSearches {
+    /// At least one; `limits.images` is how many with images at most, `limits.vectors` how many others.
     queries: Vec<JsonSearch>,
     #[serde(flatten)]
     options: BatchOptions,

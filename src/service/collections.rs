@@ -42,7 +42,10 @@ impl Service {
         let same_but_space = CollectionSpec { space_key: there.space_key.clone(), ..wanted.clone() } == *there;
         match (same_but_space, &wanted.space_key, &there.space_key) {
             (true, Some(wanted), Some(key)) => mismatch(wanted, &format!("that of the collection is {key}")),
-            _ => error,
+            _ => {
+                let differences = differences(there, &wanted).join(", ");
+                Error::new(error.kind(), format!("{}: {differences}", error.message()))
+            }
         }
     }
 
@@ -165,6 +168,29 @@ impl Service {
             }
         }
     }
+}
+
+const fn stored(mode: StoreMode) -> &'static str {
+    match mode {
+        StoreMode::None => "none",
+        StoreMode::Thumbnail => "thumbnail",
+        StoreMode::Original => "original",
+    }
+}
+
+/// The settings in which an existing collection differs from a wanted one.
+fn differences(there: &CollectionSpec, wanted: &CollectionSpec) -> Vec<String> {
+    let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
+    let key = |spec: &CollectionSpec| text(spec.space_key.as_ref().map(SpaceKey::as_str));
+    let settings = [
+        ("model", text(there.model.as_deref()), text(wanted.model.as_deref())),
+        ("dimension", there.dimension.to_string(), wanted.dimension.to_string()),
+        ("metric", there.metric.as_str().to_owned(), wanted.metric.as_str().to_owned()),
+        ("store", stored(there.store).to_owned(), stored(wanted.store).to_owned()),
+        ("space_key", key(there), key(wanted)),
+    ];
+    let differ = settings.into_iter().filter(|(_, there, wanted)| there != wanted);
+    differ.map(|(name, there, wanted)| format!("its {name} is {there}, not {wanted}")).collect()
 }
 
 /// Refuses a request that is about another space than the collection's.

@@ -91,7 +91,8 @@ impl Service {
         entries: Vec<Result<Entry>>,
         (space_key, strict): (Option<SpaceKey>, bool),
     ) -> Result<Items<Added>> {
-        self.check_count(entries.len(), "items")?;
+        let images = entries.iter().flatten().filter(|entry| matches!(entry.source, EntrySource::Image(_))).count();
+        self.check_counts(images, entries.len() - images, "items")?;
         let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         let ready = self.make_ready(ctx, collection.spec(), entries).await?;
         let Items { good, errors } = self.sort(ready).settle(strict)?;
@@ -224,9 +225,9 @@ impl Service {
         filter: Filter,
         space_key: Option<SpaceKey>,
     ) -> Result<u64> {
-        if filter.is_empty() {
+        if filter.matches_everything() {
             return Err(Error::invalid_request(
-                "an empty filter would delete every item: name ids or conditions, or drop the collection",
+                "the filter would delete every item: name ids or conditions, or drop the collection",
             ));
         }
         let collection = self.open_for(ctx, name, space_key.as_ref()).await?;

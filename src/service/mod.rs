@@ -133,16 +133,29 @@ impl Service {
         &self.metrics
     }
 
-    /// Refuses a request with more images or items than the limit, and one with none.
+    /// Does work that takes the processor's time, off the async threads.
+    ///
+    /// # Errors
+    /// `internal` when the work panics, `unavailable` when the server shuts down.
+    pub async fn compute<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.pool.run(work).await
+    }
+
+    /// Refuses a request with more images than the limit, and one with none.
     fn check_count(&self, count: usize, what: &str) -> Result<()> {
-        if count == 0 {
-            return Err(Error::invalid_request(format!("the request has no {what}")));
-        }
-        if count > self.limits.images {
-            let text = format!("{count} {what} in one request: limits.images is {}", self.limits.images);
-            return Err(Error::new(crate::error::ErrorKind::PayloadTooLarge, text));
-        }
-        Ok(())
+        check_some(count, what)?;
+        check_limit(count, what, "limits.images", self.limits.images)
+    }
+
+    /// Refuses a request with more images, or with more vectors and ids, than the limit of each, and one with neither.
+    fn check_counts(&self, images: usize, vectors: usize, what: &str) -> Result<()> {
+        check_some(images + vectors, what)?;
+        check_limit(images, &format!("{what} with images"), "limits.images", self.limits.images)?;
+        check_limit(vectors, &format!("{what} without images"), "limits.vectors", self.limits.vectors)
     }
 
     /// Sorts results and counts the failed ones by their code.
@@ -156,6 +169,18 @@ impl Service {
         }
         items
     }
+}
+
+fn check_some(count: usize, what: &str) -> Result<()> {
+    if count == 0 { Err(Error::invalid_request(format!("the request has no {what}"))) } else { Ok(()) }
+}
+
+fn check_limit(count: usize, what: &str, key: &str, limit: usize) -> Result<()> {
+    if count > limit {
+        let text = format!("{count} {what} in one request: {key} is {limit}");
+        return Err(Error::new(crate::error::ErrorKind::PayloadTooLarge, text));
+    }
+    Ok(())
 }
 
 /// Does work in a task of its own: what was admitted runs to its end, whatever becomes of the request.

@@ -52,7 +52,7 @@ impl Service {
         if positive.is_empty() {
             return Err(Error::invalid_request("a recommendation needs at least one `positive` example"));
         }
-        self.check_count(positive.len() + negative.len(), "examples")?;
+        self.check_counts(0, positive.len() + negative.len(), "examples")?;
         let positive = mean(&vectors(collection, positive).await?);
         let Some(liked) = positive else { return Err(Error::internal("the mean of no examples")) };
         let Some(disliked) = mean(&vectors(collection, negative).await?) else { return Ok(single(&liked)) };

@@ -67,7 +67,8 @@ impl Service {
         requests: Vec<Result<SearchRequest>>,
         space_key: Option<SpaceKey>,
     ) -> Result<(CollectionSpec, Vec<Result<Vec<Hit>>>)> {
-        self.check_count(requests.len(), "queries")?;
+        let images = requests.iter().flatten().filter(|request| matches!(request.by, QueryBy::Image(_))).count();
+        self.check_counts(images, requests.len() - images, "queries")?;
         let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
         let spec = collection.spec();
         let in_space = |request: Result<SearchRequest>| {

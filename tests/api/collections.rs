@@ -32,7 +32,8 @@ async fn the_same_collection_again_is_200_and_another_of_its_name_is_taken() {
     assert_eq!(server.put("/v1/collections/c?metric=dot", json!({"model": CONTRASTIVE})).await.status, 200);
     let other = json!({"model": CONTRASTIVE, "metric": "cosine"});
     server.put("/v1/collections/c", other).await.refused(409, "already_exists");
-    server.put("/v1/collections/c", json!({"dimension": 3})).await.refused(409, "already_exists");
+    let detail = server.put("/v1/collections/c", json!({"dimension": 3})).await.refused(409, "already_exists");
+    assert!(detail.contains("its dimension is 16, not 3") && !detail.contains("its store"), "{detail}");
 }
 
 #[tokio::test]

@@ -61,12 +61,22 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("POST", "/v1/models", "GET"),
         ("DELETE", "/livez", "GET"),
         ("PATCH", "/v1/collections/c", "PUT"),
+        ("PUT", "/v1/collections/c/items/delete", "GET"),
+        ("PUT", "/v1/collections/c/items/delete", "POST"),
         ("FETCH", "/v1/collections/c", "DELETE"),
     ] {
         let answer = server.send(request(method, path, &[], Body::empty())).await;
-        answer.refused(405, "method_not_allowed");
+        let detail = answer.refused(405, "method_not_allowed");
         assert!(answer.header("allow").contains(allowed), "{method} {path}");
+        assert!(detail.contains(allowed), "{method} {path}: {detail}");
     }
+}
+
+#[tokio::test]
+async fn the_root_leads_to_the_documentation() {
+    let server = Server::with(&[], |_| ()).await;
+    let answer = server.get("/").await;
+    assert_eq!((answer.status, answer.header("location")), (307, "/docs/"));
 }
 
 #[tokio::test]

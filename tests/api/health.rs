@@ -5,7 +5,7 @@ use crate::harness::{CONTRASTIVE, Server};
 #[tokio::test]
 async fn a_server_with_a_model_lives_and_is_ready() {
     let server = Server::start().await;
-    assert_eq!(server.get("/livez").await.ok(), json!({"status": "live"}));
+    assert_eq!(server.get("/livez").await.ok(), json!({"status": "live", "version": env!("CARGO_PKG_VERSION")}));
     assert_eq!(server.get("/readyz").await.ok(), json!({"status": "ready"}));
 }
 

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_pur
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{AUTOENCODER, CONTRASTIVE, Server},
+    harness::{AUTOENCODER, CONTRASTIVE, DENOISER, Server},
     images::{data_uri, jpeg, png, truncated_jpeg, uri},
 };
 
@@ -190,4 +190,77 @@ async fn an_option_of_the_wrong_type_is_named() {
         let detail = server.post_raw(&path, "image/png", png(1)).await.refused(400, "invalid_request");
         assert!(detail.contains(query.split('=').next().unwrap()), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn values_are_taken_as_other_languages_write_them() {
+    let server = Server::start().await;
+    let expected =
+        server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": [uri(1)], "dimensions": 4})).await;
+    for query in ["strict=True&normalize=TRUE&dimensions=4", "strict=false&dimensions=4.0"] {
+        let path = format!("/v1/embeddings?model={CONTRASTIVE}&{query}");
+        assert_eq!(server.post_raw(&path, "image/png", png(1)).await.ok(), expected.ok(), "{query}");
+    }
+    let body = json!({"model": CONTRASTIVE, "images": [uri(1)], "dimensions": 4.0});
+    assert_eq!(server.post("/v1/embeddings", body.clone()).await.ok(), expected.ok());
+    let marked = format!("\u{feff}{body}");
+    assert_eq!(server.post_raw("/v1/embeddings", "application/json", marked).await.ok(), expected.ok());
+    let base64 = STANDARD.encode(png(1));
+    let (start, rest) = base64.split_at(21);
+    for spaced in
+        [format!("{start} {rest}"), format!(" {start}\r\n\t{rest}\n"), format!("data:image/png;base64,{start} {rest}")]
+    {
+        let body = json!({"model": CONTRASTIVE, "image": spaced, "dimensions": 4});
+        assert_eq!(server.post("/v1/embeddings", body).await.ok(), expected.ok(), "{spaced}");
+    }
+}
+
+#[tokio::test]
+async fn one_image_may_stand_in_image_and_unknown_fields_are_told_the_names_of_the_body() {
+    let server = Server::start().await;
+    for route in ["embeddings", "reconstruct", "denoise", "anomaly", "preprocess"] {
+        let model = if route == "denoise" { DENOISER } else { AUTOENCODER };
+        let path = format!("/v1/{route}");
+        let one = server.post(&path, json!({"model": model, "image": uri(1)})).await;
+        let list = server.post(&path, json!({"model": model, "images": [uri(1)]})).await;
+        assert_eq!((one.status, &one.body), (200, &list.body), "{route}: {}", one.text());
+        let detail =
+            server.post(&path, json!({"model": model, "picture": uri(1)})).await.refused(400, "invalid_request");
+        assert!(detail.contains("unknown option `picture`; known here: images, image"), "{detail}");
+    }
+    let detail = server.post("/v1/embeddings", json!({"picture": 1})).await.refused(400, "invalid_request");
+    assert!(detail.contains("images, image, input, model"), "{detail}");
+}
+
+#[tokio::test]
+async fn bodies_that_are_sent_in_the_wrong_way_are_told_the_right_one() {
+    let server = Server::start().await;
+    let path = format!("/v1/embeddings?model={CONTRASTIVE}");
+    let file = png(1);
+    let form = server.post_form(&path, &[("file", &file)]).await.refused(400, "invalid_request");
+    assert!(form.contains("the form has no part named `image`; it has `file`"), "{form}");
+    let json = json!({"model": CONTRASTIVE, "images": [uri(1)]}).to_string();
+    for media in ["", "text/plain", "application/x-www-form-urlencoded"] {
+        let detail = server.post_raw(&path, media, json.clone()).await.refused(422, "invalid_image");
+        assert!(detail.contains("content-type: application/json") && !detail.contains("curl"), "{detail}");
+    }
+    for broken in [jpeg(1), truncated_jpeg(), file] {
+        let stripped: Vec<u8> = broken.into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect();
+        let plain = server.post_raw(&path, "image/jpeg", stripped.clone()).await.refused(422, "invalid_image");
+        assert!(!plain.contains("--data-binary"), "{plain}");
+        let media = "application/x-www-form-urlencoded; charset=utf-8";
+        let detail = server.post_raw(&path, media, stripped).await.refused(422, "invalid_image");
+        assert!(detail.contains("--data-binary"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_form_is_read_as_a_small_one() {
+    let server = Server::start().await;
+    let noise = vec![0; 100_000];
+    let parts: &[(&str, &[u8])] = &[("image", &png(1)), ("image", &noise), ("model", CONTRASTIVE.as_bytes())];
+    let list = server.post_form("/v1/embeddings", parts).await.ok();
+    assert_eq!((&list["data"][0]["index"], &list["errors"][0]["index"]), (&json!(0), &json!(1)));
+    let images = json!([uri(1), data_uri(&noise)]);
+    assert_eq!(server.post("/v1/embeddings", json!({"model": CONTRASTIVE, "images": images})).await.ok(), list);
 }

@@ -117,6 +117,58 @@ async fn ids_of_any_text_are_reached_by_their_encoded_path() {
 }
 
 #[tokio::test]
+async fn an_item_called_delete_is_an_item_as_any_other() {
+    let server = Server::start().await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    for id in ["delete", "image", "search"] {
+        server.post_raw(&format!("{c}/items?id={id}"), "image/png", png(1)).await.ok();
+        let path = format!("{c}/items/{id}");
+        assert_eq!(server.get(&path).await.ok()["id"], id);
+        let patched = server.send_json("PATCH", &path, &[], json!({"metadata": {"n": 1}})).await.ok();
+        assert_eq!(patched, json!({"id": id, "metadata": {"n": 1}}));
+        assert_eq!(server.get(&format!("{path}/image")).await.body, png(1));
+        assert_eq!(server.delete(&path).await.status, 204);
+        server.get(&path).await.refused(404, "item_not_found");
+    }
+    server.post_raw(&format!("{c}/items?id=delete"), "image/png", png(1)).await.ok();
+    assert_eq!(server.get(&format!("{c}/items/%64elete")).await.ok()["id"], "delete");
+    assert_eq!(server.post(&format!("{c}/items/delete"), json!({"ids": ["delete"]})).await.ok(), json!({"deleted": 1}));
+    server.get("/v1/collections/UPPER/items/delete").await.refused(404, "collection_not_found");
+    assert!(server.get(&format!("{c}/items/delete?page=1")).await.refused(400, "invalid_request").contains("`page`"));
+}
+
+#[tokio::test]
+async fn vectors_have_a_limit_of_their_own() {
+    let server = Server::with(&[CONTRASTIVE], |config| {
+        config.limits.images = 2;
+        config.limits.vectors = 3;
+    })
+    .await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    let vector = |n: usize| json!({"id": format!("v{n}"), "vector": vec![1; 8]});
+    let image = |n: usize| json!({"id": format!("i{n}"), "image": uri(1)});
+    let items = |images: usize, vectors: usize| -> Value {
+        (0..images).map(image).chain((0..vectors).map(vector)).collect::<Vec<_>>().into()
+    };
+    server.post(&format!("{c}/items"), json!({"items": items(2, 3)})).await.ok();
+    let by_image = json!({"image": uri(1)});
+    let queries = |images: usize, others: usize| -> Value {
+        let others = (0..others).map(|n| if n == 0 { json!({"id": "v0"}) } else { json!({"vector": vec![1; 8]}) });
+        vec![by_image.clone(); images].into_iter().chain(others).collect::<Vec<_>>().into()
+    };
+    server.post(&format!("{c}/search/batch"), json!({"queries": queries(2, 3)})).await.ok();
+    for (images, others, key) in [(3, 0, "limits.images is 2"), (1, 4, "limits.vectors is 3")] {
+        for (path, body) in [
+            ("items", json!({"items": items(images, others)})),
+            ("search/batch", json!({"queries": queries(images, others)})),
+        ] {
+            let detail = server.post(&format!("{c}/{path}"), body).await.refused(413, "payload_too_large");
+            assert!(detail.contains(key), "{detail}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_items_stand_beside_the_good_ones_and_strict_stores_none() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;
@@ -160,7 +212,7 @@ async fn requests_that_add_nothing_are_refused() {
     let server = Server::start().await;
     let c = vectors(&server).await;
     let path = format!("{c}/items");
-    let many: Vec<Value> = (0..65).map(|n| json!({"id": n.to_string(), "vector": [1, 2, 3]})).collect();
+    let many: Vec<Value> = (0..1001).map(|n| json!({"id": n.to_string(), "vector": [1, 2, 3]})).collect();
     let heavy = json!({"text": "x".repeat(70_000)});
     for (body, status, code) in [
         (json!({}), 400, "invalid_request"),
@@ -259,9 +311,19 @@ async fn items_are_deleted_by_path_ids_or_filter() {
     assert_eq!(server.post(&format!("{c}/count"), json!({})).await.ok(), json!({"count": 5}));
     let filter = json!({"filter": {"should": [{"key": "n", "match": 3}, {"has_id": ["i4"]}]}});
     assert_eq!(server.post(&format!("{c}/count"), filter).await.ok(), json!({"count": 2}));
-    for bad in [json!({}), json!({"ids": ["a"], "filter": {}}), json!({"ids": "a"}), json!({"filter": {"may": []}})] {
+    for bad in [
+        json!({}),
+        json!({"ids": ["a"], "filter": {}}),
+        json!({"ids": "a"}),
+        json!({"filter": {"may": []}}),
+        json!({"filter": {}}),
+        json!({"filter": {"must": [{}]}}),
+        json!({"filter": {"must": [], "should": [{"must": [{}]}]}}),
+        json!({"filter": {"must_not": [{"has_id": []}]}}),
+    ] {
         server.post(&path, bad).await.refused(400, "invalid_request");
     }
+    assert_eq!(server.post(&format!("{c}/count"), json!({})).await.ok(), json!({"count": 5}));
 }
 
 #[tokio::test]

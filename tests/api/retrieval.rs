@@ -71,7 +71,7 @@ async fn recommendations_take_the_options_of_a_search() {
 
 #[tokio::test]
 async fn recommendations_that_make_no_sense_are_refused() {
-    let server = Server::with(&[CONTRASTIVE], |config| config.limits.images = 4).await;
+    let server = Server::with(&[CONTRASTIVE], |config| config.limits.vectors = 4).await;
     server.put("/v1/collections/v", json!({"dimension": 2})).await;
     let items = json!({"items": [{"id": "a", "vector": [1, 0]}, {"id": "b", "vector": [-1, 0]}]});
     server.post("/v1/collections/v/items", items).await.ok();
@@ -86,7 +86,7 @@ async fn recommendations_that_make_no_sense_are_refused() {
         (json!({"positive": ["a", "b"]}), 400, "invalid_request", "direction"),
         (json!({"positive": ["a"], "limit": 0}), 400, "invalid_request", "limit"),
         (json!({"positive": ["a"], "colour": 1}), 400, "invalid_request", "colour"),
-        (json!({"positive": ["a", "b", "a"], "negative": ["a", "b"]}), 413, "payload_too_large", "limits.images is 4"),
+        (json!({"positive": ["a", "b", "a"], "negative": ["a", "b"]}), 413, "payload_too_large", "limits.vectors is 4"),
         (json!({"positive": ["a"], "space_key": "m@0123456789ab"}), 409, "space_mismatch", "m@"),
     ] {
         let detail = server.post(path, body.clone()).await.refused(status, code);

@@ -16,7 +16,7 @@ use crate::{
         accept::{Media, negotiate},
         answer::EncodingFormat,
         error::Failure,
-        extract::{Fields, Name as _},
+        extract::{Fields, LookupName as _},
         routes::EmbeddingList,
     },
     model::{Pooling, VectorOptions},
@@ -38,23 +38,28 @@ pub struct InputOptions {
     _user: Option<String>,
 }
 
-impl InputOptions {
-    fn of(headers: &HeaderMap, fields: Result<Fields>) -> Result<(Self, ModelName, Vec<Image>)> {
-        let fields = fields?;
-        negotiate(headers, &[Media::Json])?;
-        if fields.images.is_some() {
+/// The inputs of a request and what stands beside them.
+pub(in crate::http) struct InputRequest {
+    model: ModelName,
+    inputs: Vec<Image>,
+    options: InputOptions,
+}
+
+impl InputRequest {
+    pub(in crate::http) fn of(fields: Fields<'_>) -> Result<Self> {
+        let both = fields.has_json("images") || fields.has_json("image");
+        let (content, options): (_, InputOptions) = fields.split()?;
+        if both {
             return Err(Error::invalid_request("`input` and `images` are given: they are different contracts"));
         }
-        let options: Self = fields.options.read()?;
         if options.modality.as_deref().is_some_and(|modality| modality != "image") {
             return Err(Error::invalid_request("modality is image: the models here take images"));
         }
-        let inputs = fields.inputs.unwrap_or_default();
+        let inputs = content.inputs()?;
         if inputs.is_empty() {
             return Err(Error::invalid_request("`input` is empty"));
         }
-        let model = ModelName::seek(&options.model)?;
-        Ok((options, model, inputs))
+        Ok(Self { model: ModelName::for_lookup(&options.model)?, inputs, options })
     }
 }
 
@@ -63,9 +68,10 @@ pub(in crate::http) async fn embeddings(
     state: &AppState,
     context: &Context,
     headers: &HeaderMap,
-    fields: Result<Fields>,
+    request: Result<InputRequest>,
 ) -> Result<Response, Failure> {
-    let (options, model, inputs) = InputOptions::of(headers, fields).map_err(Failure::open_ai)?;
+    let request = request.and_then(|request| negotiate(headers, &[Media::Json]).map(|_| request));
+    let InputRequest { model, inputs, options } = request.map_err(Failure::open_ai)?;
     let InputOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
     let made = state.service.embed(context, &model, inputs, vectors).await;

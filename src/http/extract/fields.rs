@@ -1,21 +1,20 @@
-//! A JSON body by its grammar.
+//! The fields of a request, whichever way they came: merged from query, parts and JSON, and read into a route's struct.
 //!
-//! Images are decoded where they stand, so that a body of many megabytes is never copied into a tree of values;
-//! every field that the grammar does not name is an option.
+//! Unknown names are checked here and not by `serde(deny_unknown_fields)`, because the message names all of them, and
+//! the known ones of the body and of the options together, which are two structs.
 
 use std::fmt;
 
+use axum::http::Uri;
 use serde::{
-    Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Deserializer as _, MapAccess, Visitor, value::MapDeserializer},
+    forward_to_deserialize_any,
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
-    image::{JsonImage, JsonImages, JsonInputs},
-    misfit::{MAX_ELEMENTS, misfits, too_many},
-    options::Options,
-    vector::{JsonVector, JsonVectors},
+    content::Content,
+    value::{FieldValue, TypeMismatch},
 };
 use crate::{
     admission::SharedPermit,
@@ -23,63 +22,47 @@ use crate::{
     service::Image,
 };
 
-/// What a named field of a body holds.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::http) enum Kind {
-    /// A list of images.
-    Images,
-    /// One image.
-    Image,
-    /// One image or a list of them, as in OpenAI's `input`.
-    Inputs,
-    /// An image whose dark patches are to be hidden; a part of a form too.
-    Mask,
-    /// A vector.
-    Vector,
-    /// A list of vectors.
-    Vectors,
-    /// A list of objects with fields of their own.
-    Elements(Grammar),
-}
+/// Fields of one JSON object: each costs a comparison with all others.
+const MAX_FIELDS: usize = 256;
 
-/// The fields of a body that are not options.
-pub(in crate::http) type Grammar = &'static [(&'static str, Kind)];
-
-/// What stands in a body, or in an element of one.
+/// Named values, and the first thing that is wrong with any of them.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Fields {
-    pub(in crate::http) images: Option<Vec<Image>>,
-    pub(in crate::http) inputs: Option<Vec<Image>>,
-    pub(in crate::http) mask: Option<Image>,
-    pub(in crate::http) vector: Option<Result<Vec<f32>>>,
-    pub(in crate::http) vectors: Option<Vec<Result<Vec<f32>>>>,
-    /// Each with what is wrong with it, which is its own error.
-    pub(in crate::http) elements: Option<Vec<Result<Fields>>>,
-    pub(in crate::http) options: Options,
+pub(in crate::http) struct Fields<'a> {
+    entries: Vec<(String, FieldValue<'a>)>,
+    /// The names that are no options where these fields came from: images, vectors, lists.
+    content: &'static [&'static str],
+    /// The images of a raw body or of a form.
+    pub(super) images: Option<Vec<Image>>,
+    /// The mask of a form.
+    pub(super) mask: Option<Image>,
+    /// What counts the bytes of the body: what is copied out of it is counted with it.
+    pub(super) share: Option<SharedPermit>,
+    fault: Option<Error>,
 }
 
-/// An object as far as it could be read: beside its fields, the first thing that is wrong with it.
-#[derive(Debug, Default)]
-pub(super) struct Object {
-    pub(super) fields: Fields,
-    pub(super) fault: Option<Error>,
-}
-
-impl Object {
-    /// Reads a JSON object.
-    pub(super) fn of_json(body: &[u8], grammar: Grammar) -> Self {
-        let mut object = Self::default();
-        let mut reader = serde_json::Deserializer::from_slice(body);
-        let seed = ObjectSeed { grammar, object: &mut object };
-        if let Err(error) = seed.deserialize(&mut reader).and_then(|()| reader.end()) {
-            object.fault = Some(Error::invalid_request(format!("malformed JSON: {error}")));
-        }
-        object
+impl<'a> Fields<'a> {
+    pub(super) fn new(content: &'static [&'static str]) -> Self {
+        Self { content, ..Self::default() }
     }
 
-    /// The fields, if nothing is wrong with them.
-    pub(super) fn whole(self) -> Result<Fields> {
-        self.fault.map_or(Ok(self.fields), Err)
+    /// The fields of a JSON object, whose values are not parsed yet. What was read before something malformed is there.
+    pub(super) fn of_json(json: &'a [u8], content: &'static [&'static str]) -> Self {
+        let mut fields = Self::new(content);
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        if let Err(error) = reader.deserialize_map(ObjectVisitor(&mut fields)).and_then(|()| reader.end()) {
+            fields.note(Err(Error::invalid_request(format!("malformed JSON: {error}"))));
+        }
+        fields
+    }
+
+    /// The options of a query; those named in `repeated` may come several times with different values.
+    pub(super) fn of_query(uri: &Uri, repeated: &[&str]) -> Self {
+        let mut fields = Self::default();
+        match axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri) {
+            Ok(pairs) => pairs.0.into_iter().for_each(|(name, text)| fields.add_text(name, text, repeated)),
+            Err(error) => fields.note(Err(Error::invalid_request(format!("the query is malformed: {error}")))),
+        }
+        fields
     }
 
     /// Notes what is wrong, unless something was before.
@@ -87,85 +70,89 @@ impl Object {
         self.fault = self.fault.take().or(outcome.err());
     }
 
-    /// Reads all fields; only what is not JSON at all ends it early.
-    fn fill<'de, A: MapAccess<'de>>(&mut self, grammar: Grammar, map: &mut A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            let outcome = match grammar.iter().find(|(name, _)| *name == key) {
-                Some((name, kind)) => self.fields.read(name, *kind, map)?,
-                None => {
-                    let value = map.next_value::<Value>()?;
-                    self.fields.options.add_json(key, value)
-                }
-            };
-            self.note(outcome);
+    pub(super) fn add_text(&mut self, name: String, text: String, repeated: &[&str]) {
+        if repeated.contains(&name.as_str()) {
+            self.entries.push((name, FieldValue::Text(text)));
+        } else {
+            self.add(name, FieldValue::Text(text));
         }
-        Ok(())
+    }
+
+    fn add(&mut self, name: String, value: FieldValue<'a>) {
+        let there = self.entries.iter().find(|(there, _)| *there == name).map(|(_, there)| there);
+        match (there, &value) {
+            (None, _) => self.entries.push((name, value)),
+            (Some(there), _) if there.agrees(&value) => {}
+            (Some(FieldValue::Json(_)), FieldValue::Json(_)) => {
+                self.note(Err(Error::invalid_request(format!("`{name}` is given twice"))));
+            }
+            _ => self.note(Err(differ(&name))),
+        }
+    }
+
+    /// Adds the options of a query. What may be repeated stands in one of the two places, or in both alike.
+    pub(super) fn merge_query(&mut self, mut query: Self, repeated: &[&str]) {
+        for name in repeated {
+            let (here, there) = (self.take_texts(name), query.take_texts(name));
+            if !here.is_empty() && !there.is_empty() && here != there {
+                self.note(Err(differ(name)));
+            }
+            let texts = if here.is_empty() { there } else { here };
+            self.entries.extend(texts.into_iter().map(|text| ((*name).to_owned(), FieldValue::Text(text))));
+        }
+        for (name, value) in query.entries {
+            if self.content.contains(&name.as_str()) {
+                self.note(Err(Error::invalid_request(format!("`{name}` stands in the body, not in the query"))));
+            } else if !repeated.contains(&name.as_str()) {
+                self.add(name, value);
+            }
+        }
+        self.note(query.fault.map_or(Ok(()), Err));
+    }
+
+    /// Takes out every text given under a name.
+    pub(super) fn take_texts(&mut self, name: &str) -> Vec<String> {
+        let texts =
+            |(there, value): &mut (String, FieldValue<'_>)| there == name && matches!(value, FieldValue::Text(_));
+        let taken = self.entries.extract_if(.., texts);
+        taken.filter_map(|(_, value)| if let FieldValue::Text(text) = value { Some(text) } else { None }).collect()
+    }
+
+    /// Whether a JSON body has a field of this name, whatever is wrong with it or with the rest.
+    pub(in crate::http) fn has_json(&self, name: &str) -> bool {
+        self.entries.iter().any(|(there, value)| there == name && matches!(value, FieldValue::Json(_)))
+    }
+
+    /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
+    /// request so far. Every unknown option is named, with the names that are known.
+    pub(in crate::http) fn split<O: DeserializeOwned>(self) -> Result<(Content<'a>, O)> {
+        let Self { entries, content, images, mask, share, fault } = self;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let (bodies, options): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(name, _)| content.contains(&name.as_str()));
+        let options = read(&options, content)?;
+        let json = bodies.into_iter().filter_map(|(name, value)| match value {
+            FieldValue::Json(raw) => Some((name, raw)),
+            FieldValue::Text(_) => None,
+        });
+        Ok((Content { json: json.collect(), images, mask, share }, options))
+    }
+
+    /// The struct of a route that takes options alone.
+    pub(in crate::http) fn options<O: DeserializeOwned>(self) -> Result<O> {
+        self.split().map(|(_, options)| options)
     }
 }
 
-impl Fields {
-    /// Has the images count as bytes of the body that they were copied out of.
-    pub(super) fn count_by(&mut self, share: &SharedPermit) {
-        let lists = self.images.iter_mut().chain(self.inputs.iter_mut()).flatten();
-        lists.chain(&mut self.mask).flatten().for_each(|image| image.count_by(share));
-        self.elements.iter_mut().flatten().flatten().for_each(|element| element.count_by(share));
-    }
-
-    /// Reads a named field; the inner result is what is wrong with it.
-    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, kind: Kind, map: &mut A) -> Result<Result<()>, A::Error> {
-        Ok(match kind {
-            Kind::Images => {
-                let images: Option<JsonImages> = map.next_value()?;
-                put(name, &mut self.images, images.map(|images| images.0))
-            }
-            Kind::Image => {
-                let image: Option<JsonImage> = map.next_value()?;
-                put(name, &mut self.images, image.map(|image| Ok(vec![image.0])))
-            }
-            Kind::Inputs => put(name, &mut self.inputs, Some(Ok(map.next_value::<JsonInputs>()?.0))),
-            Kind::Mask => {
-                let image: Option<JsonImage> = map.next_value()?;
-                put(name, &mut self.mask, image.map(|image| Ok(image.0)))
-            }
-            Kind::Vectors => {
-                let vectors: Option<JsonVectors> = map.next_value()?;
-                put(name, &mut self.vectors, vectors.map(|vectors| vectors.0))
-            }
-            Kind::Vector => {
-                let vector: Option<JsonVector> = map.next_value()?;
-                put(name, &mut self.vector, vector.map(|vector| Ok(vector.0)))
-            }
-            Kind::Elements(grammar) => {
-                put(name, &mut self.elements, map.next_value_seed(ElementsSeed(grammar))?.transpose())
-            }
-        })
-    }
+fn differ(name: &str) -> Error {
+    Error::invalid_request(format!("`{name}` is given twice with different values"))
 }
 
-/// Puts a value where there is none yet; a null puts nothing.
-fn put<T>(name: &str, place: &mut Option<T>, value: Option<Result<T>>) -> Result<()> {
-    let Some(value) = value else { return Ok(()) };
-    let value = value.map_err(|error| Error::invalid_request(format!("`{name}`: {}", error.message())))?;
-    if place.replace(value).is_some() {
-        return Err(Error::invalid_request(format!("`{name}` is given twice")));
-    }
-    Ok(())
-}
+struct ObjectVisitor<'f, 'a>(&'f mut Fields<'a>);
 
-struct ObjectSeed<'a> {
-    grammar: Grammar,
-    object: &'a mut Object,
-}
-
-impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ObjectSeed<'_> {
+impl<'de> Visitor<'de> for ObjectVisitor<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,171 +160,206 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.object.fill(self.grammar, &mut map)
-    }
-}
-
-/// A list of objects; the inner result is an error where it is no list, and none for a null.
-struct ElementsSeed(Grammar);
-
-type Elements = Result<Option<Vec<Result<Fields>>>>;
-
-impl ElementsSeed {
-    fn misfit(&self) -> Elements {
-        Err(Error::invalid_request("not a list of objects"))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ElementsSeed {
-    type Value = Elements;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Elements, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ElementsSeed {
-    type Value = Elements;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-
-    misfits!(numbers, text, object);
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Elements, E> {
-        Ok(self.misfit())
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Elements, E> {
-        Ok(Ok(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(fields) = list.next_element_seed(ElementSeed(self.0))? {
-            elements.push(fields);
-            if elements.len() > MAX_ELEMENTS {
-                return too_many(&mut list).map(Err);
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if self.0.entries.len() < MAX_FIELDS {
+                self.0.add(name, FieldValue::Json(value));
+            } else {
+                self.0.note(Err(Error::invalid_request(format!("more than {MAX_FIELDS} fields in one object"))));
             }
         }
-        Ok(Ok(Some(elements)))
+        Ok(())
     }
 }
 
-/// An element of a list, or what is wrong with it.
-struct ElementSeed(Grammar);
+fn read<O: DeserializeOwned>(entries: &[(String, FieldValue<'_>)], content: &[&str]) -> Result<O> {
+    serde_path_to_error::deserialize(OptionReader { entries, content }).map_err(|error| {
+        let path = error.path().to_string();
+        let TypeMismatch(text) = error.into_inner();
+        Error::invalid_request(if path == "." { text } else { format!("`{path}`: {text}") })
+    })
+}
 
-impl ElementSeed {
-    fn misfit(&self) -> Result<Fields> {
-        Err(Error::invalid_request("not an object"))
+struct OptionReader<'f, 'a> {
+    entries: &'f [(String, FieldValue<'a>)],
+    content: &'f [&'f str],
+}
+
+impl OptionReader<'_, '_> {
+    fn check_names(&self, options: &[&str]) -> Result<(), TypeMismatch> {
+        let mut unknown: Vec<String> = Vec::new();
+        for (name, _) in self.entries {
+            let name_of = format!("`{name}`");
+            if !options.contains(&name.as_str()) && !unknown.contains(&name_of) {
+                unknown.push(name_of);
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let known = [self.content, options].concat();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(TypeMismatch(format!("unknown option {}; known here: {known}", unknown.join(", "))))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ElementSeed {
-    type Value = Result<Fields>;
+impl<'de> serde::Deserializer<'de> for OptionReader<'de, '_> {
+    type Error = TypeMismatch;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ElementSeed {
-    type Value = Result<Fields>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeMismatch> {
+        self.check_names(fields)?;
+        self.deserialize_any(visitor)
     }
 
-    misfits!(scalars, numbers, text, list);
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
+        visitor.visit_map(MapDeserializer::new(self.entries.iter().map(|(name, value)| (name.as_str(), value))))
+    }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut object = Object::default();
-        object.fill(self.0, &mut map)?;
-        Ok(object.whole())
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+    use crate::domain::{Filter, Metric, ModelName};
 
-    const ELEMENT: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
-    const GRAMMAR: Grammar = &[("images", Kind::Images), ("input", Kind::Inputs), ("items", Kind::Elements(ELEMENT))];
-
-    fn object(json: &str) -> Object {
-        Object::of_json(json.as_bytes(), GRAMMAR)
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Example {
+        model: ModelName,
+        limit: Option<usize>,
+        score: Option<f32>,
+        #[serde(default)]
+        strict: bool,
+        metric: Option<Metric>,
+        filter: Option<Filter>,
+        patches: Option<Vec<u64>>,
     }
 
-    fn fields(json: &str) -> Result<Fields> {
-        object(json).whole()
+    fn query(text: &str, repeated: &[&str]) -> Fields<'static> {
+        Fields::of_query(&format!("/x?{text}").parse().unwrap(), repeated)
+    }
+
+    fn example(text: &str) -> Result<Example> {
+        query(text, &[]).options()
+    }
+
+    fn merged(body: &'static str, text: &str) -> Result<Example> {
+        let mut fields = Fields::of_json(body.as_bytes(), &["images"]);
+        fields.merge_query(query(text, &[]), &[]);
+        fields.options()
     }
 
     #[test]
-    fn named_fields_are_read_and_the_others_are_options() {
-        let fields =
-            fields(r#"{"images": ["AA", "%"], "limit": 3, "items": [{"vector": [1], "id": "a"}, {}]}"#).unwrap();
-        let images = fields.images.unwrap();
-        assert!(images[0].is_ok() && images[1].is_err());
-        let elements: Vec<Fields> = fields.elements.unwrap().into_iter().map(Result::unwrap).collect();
-        assert_eq!(elements[0].vector.as_ref().unwrap().as_ref().unwrap(), &[1.0]);
-        assert!(!elements[0].options.is_empty() && elements[1].options.is_empty());
-        assert!(!fields.options.is_empty());
+    fn texts_become_what_the_fields_need() {
+        let example =
+            example("model=5&limit=3&score=-0.5&strict=True&metric=dot&filter=%7B%22must%22%3A%5B%5D%7D").unwrap();
+        assert_eq!(example.model.as_str(), "5");
+        assert_eq!((example.limit, example.score, example.strict), (Some(3), Some(-0.5), true));
+        assert_eq!((example.metric, example.filter), (Some(Metric::Dot), Some(Filter::default())));
     }
 
     #[test]
-    fn inputs_are_one_or_many_texts_or_objects() {
-        for (json, count) in [
-            (r#""AA""#, 1),
-            (r#"["AA", "AA"]"#, 2),
-            (r#"{"image": "AA"}"#, 1),
-            (r#"[{"image": "AA"}, {"bytes": "AA"}, "AA"]"#, 3),
-            ("[]", 0),
+    fn refusals_name_the_option() {
+        for (text, part) in [
+            ("limit=1", "`model` is missing"),
+            ("model=m&limit=x", "`limit`: \"x\" is not"),
+            ("model=m&limit=-1", "`limit`"),
+            ("model=m&score=NaN", "`score`"),
+            ("model=m&score=1e39", "`score`"),
+            ("model=m&strict=yes", "`strict`"),
+            ("model=m&metric=far", "`metric`"),
+            ("model=m&filter=x", "`filter`"),
+            ("model=M", "`model`"),
+            ("modle=m", "unknown option `modle`; known here: model, limit"),
+            ("model=m&colour=red&size=1", "unknown option `colour`, `size`; known here: model, limit, score"),
+            ("model=m&model=n", "`model` is given twice with different values"),
         ] {
-            let inputs = fields(&format!("{{\"input\": {json}}}")).unwrap().inputs.unwrap();
-            assert_eq!(inputs.len(), count, "{json}");
-            assert!(inputs.iter().all(Result::is_ok));
+            let error = example(text).unwrap_err();
+            assert!(error.message().contains(part), "{text}: {error}");
         }
+        assert!(example("model=m&model=m").is_ok());
     }
 
     #[test]
-    fn a_null_is_nothing_but_an_input_is_there() {
-        let fields = fields(r#"{"images": null, "items": [{"image": null, "vector": null}], "input": null}"#).unwrap();
-        assert!(fields.images.is_none());
-        assert!(fields.elements.unwrap().remove(0).unwrap().vector.is_none());
-        assert!(fields.inputs.is_some_and(|inputs| inputs.is_empty()));
+    fn mistakes_inside_json_are_told_with_their_place() {
+        for (json, part) in [
+            (r#"{"model": "m", "patches": [0, -1]}"#, "`patches[1]`: invalid value: integer `-1`"),
+            (r#"{"model": "m", "patches": 5}"#, "`patches`: "),
+            (r#"{"model": 5}"#, "`model`: invalid type: integer `5`"),
+            (r#"{"model": "m", "limit": 10.5}"#, "`limit`: 10.5 is not a whole number in range"),
+            (r#"{"model": "m", "filter": {"must": [{"key": ""}]}}"#, "`filter`: filter.must[0]"),
+            (r#"{"model": "m", "colour": "red"}"#, "unknown option `colour`; known here: images, model"),
+            (r#"{"model": "m", "model": "m"}"#, "`model` is given twice"),
+        ] {
+            let error = merged(json, "").unwrap_err();
+            assert!(error.message().contains(part), "{json}: {error}");
+        }
+        let example = merged(r#"{"model": "m", "limit": 10.0, "score": null, "patches": [1]}"#, "").unwrap();
+        assert_eq!((example.limit, example.score, example.patches), (Some(10), None, Some(vec![1])));
     }
 
     #[test]
     fn what_is_no_json_object_is_refused_with_the_place() {
-        for bad in ["", "[]", "{", "{} {}", r#"{"items": [{"vector": [NaN]}]}"#] {
-            let error = fields(bad).unwrap_err();
-            assert!(error.message().starts_with("malformed JSON: "), "{error}");
+        for bad in ["", "[]", "{", "{} {}", r#"{"items": [{"vector": [NaN]}]}"#, "{\"a\": 1, \"b\" 2}"] {
+            let error = Fields::of_json(bad.as_bytes(), &[]).options::<Example>().unwrap_err();
+            assert!(error.message().starts_with("malformed JSON: ") && error.message().contains("line 1"), "{error}");
+        }
+        let many: Vec<String> = (0..=MAX_FIELDS).map(|n| format!("\"{n}\": 0")).collect();
+        let error =
+            Fields::of_json(format!("{{{}}}", many.join(",")).as_bytes(), &[]).options::<Example>().unwrap_err();
+        assert!(error.message().contains("more than 256 fields"), "{error}");
+    }
+
+    #[test]
+    fn fields_before_a_fault_are_there() {
+        assert!(Fields::of_json(br#"{"input": "AA", "#, &["input"]).has_json("input"));
+        assert!(!query("input=AA", &[]).has_json("input"));
+    }
+
+    #[test]
+    fn query_and_json_are_one_and_must_not_contradict() {
+        assert_eq!(merged(r#"{"model": "m", "limit": 3}"#, "limit=3&strict=true").unwrap().limit, Some(3));
+        for (text, part) in
+            [("limit=4", "`limit` is given twice with different values"), ("images=AA", "`images` stands in the body")]
+        {
+            let error = merged(r#"{"model": "m", "limit": 3}"#, text).unwrap_err();
+            assert!(error.message().contains(part), "{text}: {error}");
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_field_is_told_and_the_others_are_read() {
-        for (bad, part) in [
-            (r#""images": "AA""#, "`images`: not a list"),
-            (r#""images": {"b64": "AA"}"#, "`images`: not a list"),
-            (r#""images": ["AA"], "images": ["AA"]"#, "`images` is given twice"),
-            (r#""items": 5"#, "`items`: not a list"),
-            (r#""items": {"id": {}}"#, "`items`: not a list"),
-            (r#""a": 1, "a": 2"#, "`a` is given twice"),
+    fn repeated_options_keep_every_value() {
+        let mut options = query("id=a&id=b&id=a", &["id"]);
+        assert_eq!(options.take_texts("id"), ["a", "b", "a"]);
+        assert!(options.entries.is_empty());
+    }
+
+    #[test]
+    fn repeated_options_of_two_places_must_be_the_same() {
+        for (text, body, together) in [
+            ("id=a", "id=a", Some(&["a"][..])),
+            ("id=a&id=b", "id=a&id=b", Some(&["a", "b"])),
+            ("id=a", "", Some(&["a"])),
+            ("", "id=a&id=a", Some(&["a", "a"])),
+            ("id=a", "id=b", None),
+            ("id=a", "id=a&id=b", None),
+            ("id=b&id=a", "id=a&id=b", None),
         ] {
-            let object = object(&format!(r#"{{{bad}, "input": "AA"}}"#));
-            let fault = object.fault.unwrap();
-            assert!(fault.message().contains(part), "{bad}: {fault}");
-            assert_eq!(object.fields.inputs.unwrap().len(), 1, "{bad}");
+            let mut fields = query(body, &["id"]);
+            fields.merge_query(query(text, &["id"]), &["id"]);
+            assert_eq!(fields.fault.is_some(), together.is_none(), "{text} {body}");
+            if let Some(together) = together {
+                assert_eq!(fields.take_texts("id"), together, "{text} {body}");
+            }
         }
-    }
-
-    #[test]
-    fn what_is_wrong_with_an_element_is_its_own_error() {
-        let json = r#"{"items": [{"id": "a"}, 1, null, [{}], {"vector": [1], "vector": [1]}, {"id": 1, "id": 2}, {}]}"#;
-        let elements = fields(json).unwrap().elements.unwrap();
-        let good: Vec<bool> = elements.iter().map(Result::is_ok).collect();
-        assert_eq!(good, [true, false, false, false, false, false, true]);
     }
 }

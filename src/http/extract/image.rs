@@ -1,21 +1,17 @@
-//! An image P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`; and lists of them.
-
-use std::fmt;
+//! An image P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`.
 
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::misfit::{MAX_ELEMENTS, misfits, too_many};
 use crate::{
     error::{Error, ErrorKind, Result},
-    image::Encoded,
+    image::{Encoded, sniff::sniff},
     service::Image,
 };
 
@@ -29,7 +25,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 #[derive(ToSchema)]
 #[schema(title = "Image")]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it is read by a visitor and stands here for the documentation")]
+#[expect(dead_code, reason = "an image is read by its first character; this type describes it for the documentation")]
 pub enum ImageSchema {
     /// `data:image/png;base64,…` or the base64 alone, standard or URL-safe.
     Text(String),
@@ -37,235 +33,79 @@ pub enum ImageSchema {
         /// Base64 of the image's file.
         b64: String,
     },
-    Url {
-        /// Refused as `forbidden` while fetching of URLs is off.
-        url: String,
-    },
 }
 
-/// An image as it stands in a body; why it cannot be read is the item's error, not the request's.
-pub(super) struct JsonImage(pub(super) Image);
-
-impl<'de> Deserialize<'de> for JsonImage {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ImageVisitor { names: &["b64", "url"] }).map(Self)
-    }
+/// An image as an object. A `url` is known, so that its refusal can say why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageObject<'a> {
+    #[serde(borrow)]
+    b64: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
 }
 
-struct ImageVisitor {
-    names: &'static [&'static str],
+/// An element of OpenAI's `input` as an object: clients have more names for an image, and may send text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputObject<'a> {
+    #[serde(borrow)]
+    image: Option<&'a RawValue>,
+    #[serde(borrow)]
+    b64: Option<&'a RawValue>,
+    #[serde(borrow)]
+    bytes: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
 }
 
-impl ImageVisitor {
-    fn misfit(&self) -> Image {
-        Err(Error::invalid_request("not an image: that is a data URI, base64, {\"b64\": …} or {\"url\": …}"))
-    }
-
-    fn unknown(&self, key: &str) -> Error {
-        Error::invalid_request(format!("an image has no field `{key}`; known here: {}", self.names.join(", ")))
-    }
+/// The file of an image, from a body or from a part of a form.
+pub(super) fn of_bytes(bytes: Bytes) -> Image {
+    if bytes.is_empty() { Err(Error::invalid_request("the image is empty")) } else { Ok(Encoded::new(bytes)) }
 }
 
-impl<'de> Visitor<'de> for ImageVisitor {
-    type Value = Image;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an image")
-    }
-
-    misfits!(scalars, numbers, list);
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Image, E> {
-        Ok(of_text(text))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Image, A::Error> {
-        let (mut image, mut fault) = (None, None);
-        while let Some(key) = map.next_key::<String>()? {
-            let found = match key.as_str() {
-                name if !self.names.contains(&name) => {
-                    map.next_value::<IgnoredAny>()?;
-                    fault.get_or_insert_with(|| self.unknown(name));
-                    continue;
-                }
-                "url" => {
-                    map.next_value::<IgnoredAny>()?;
-                    Err(no_urls())
-                }
-                "text" => {
-                    map.next_value::<IgnoredAny>()?;
-                    Err(no_text())
-                }
-                _ => map.next_value::<JsonImage>()?.0,
-            };
-            if image.replace(found).is_some() {
-                fault.get_or_insert_with(|| Error::invalid_request("an image is given once: as b64 or as url"));
-            }
+/// An image from its JSON; why it cannot be read is the item's error, not the request's.
+pub(super) fn of_json(json: &str) -> Image {
+    match json.bytes().next() {
+        Some(b'"') => of_text(json),
+        Some(b'{') => {
+            let ImageObject { b64, url } = object(json)?;
+            only_one([b64.map(|b64| of_json(b64.get())), url.map(|_| Err(no_urls()))])
         }
-        Ok(fault.map_or_else(|| image.unwrap_or_else(|| self.misfit()), Err))
+        _ => Err(no_image()),
     }
 }
 
-/// A list of images, or why it is none.
-pub(super) struct JsonImages(pub(super) Result<Vec<Image>>);
-
-impl<'de> Deserialize<'de> for JsonImages {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ImagesVisitor).map(Self)
-    }
-}
-
-struct ImagesVisitor;
-
-impl ImagesVisitor {
-    fn misfit(&self) -> Result<Vec<Image>> {
-        Err(Error::invalid_request("not a list of images"))
-    }
-}
-
-impl<'de> Visitor<'de> for ImagesVisitor {
-    type Value = Result<Vec<Image>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of images")
-    }
-
-    misfits!(scalars, numbers, text, object);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut images = Vec::new();
-        while let Some(image) = list.next_element::<JsonImage>()? {
-            images.push(image.0);
-            if images.len() > MAX_ELEMENTS {
-                return too_many(&mut list).map(Err);
-            }
+/// An image from an element of OpenAI's `input`.
+pub(super) fn of_input(json: &str) -> Image {
+    match json.bytes().next() {
+        Some(b'"') => of_text(json),
+        Some(b'{') => {
+            let InputObject { image, b64, bytes, url, text } = object(json)?;
+            let [image, b64, bytes] = [image, b64, bytes].map(|named| named.map(|named| of_json(named.get())));
+            only_one([image, b64, bytes, url.map(|_| Err(no_urls())), text.map(|_| Err(no_text()))])
         }
-        Ok(Ok(images))
+        _ => Err(no_text()),
     }
 }
 
-/// OpenAI's `input`: one element or a list of them. A list of nothing but numbers is the tokens of one text.
-pub(super) struct JsonInputs(pub(super) Vec<Image>);
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::invalid_request(format!("the image: {error}")))
+}
 
-impl<'de> Deserialize<'de> for JsonInputs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InputsVisitor).map(Self)
+fn only_one(given: impl IntoIterator<Item = Option<Image>>) -> Image {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(image), None) => image,
+        (Some(_), Some(_)) => Err(Error::invalid_request("an image is given once: as b64 or as url")),
+        (None, _) => Err(no_image()),
     }
 }
 
-struct InputsVisitor;
-
-impl InputsVisitor {
-    fn misfit(&self) -> Vec<Image> {
-        vec![Err(no_text())]
-    }
-}
-
-impl<'de> Visitor<'de> for InputsVisitor {
-    type Value = Vec<Image>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an image or a list of images")
-    }
-
-    misfits!(numbers);
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<Image>, E> {
-        Ok(self.misfit())
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Vec<Image>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Image>, E> {
-        Ok(vec![of_text(text)])
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Image>, A::Error> {
-        InputVisitor.visit_map(map).map(|input| vec![input.image()])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Image>, A::Error> {
-        let mut images = Vec::new();
-        let mut tokens = true;
-        while let Some(input) = list.next_element::<JsonInput>()? {
-            tokens &= matches!(input, JsonInput::Number);
-            images.push(input.image());
-            if images.len() > MAX_ELEMENTS && !tokens {
-                return too_many(&mut list).map(|error| vec![Err(error)]);
-            }
-            // the tokens of one text are one input, however many they are
-            if tokens {
-                images.truncate(1);
-            }
-        }
-        if tokens {
-            images.truncate(1);
-        }
-        Ok(images)
-    }
-}
-
-/// An element of `input`, where clients have more names for an image, and may send text.
-enum JsonInput {
-    Image(Image),
-    /// A token of a text.
-    Number,
-}
-
-impl JsonInput {
-    fn image(self) -> Image {
-        match self {
-            Self::Image(image) => image,
-            Self::Number => Err(no_text()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonInput {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InputVisitor)
-    }
-}
-
-struct InputVisitor;
-
-impl InputVisitor {
-    fn misfit(&self) -> JsonInput {
-        JsonInput::Image(Err(no_text()))
-    }
-}
-
-impl<'de> Visitor<'de> for InputVisitor {
-    type Value = JsonInput;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an image")
-    }
-
-    misfits!(scalars, list);
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<JsonInput, E> {
-        Ok(JsonInput::Number)
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<JsonInput, E> {
-        Ok(JsonInput::Number)
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<JsonInput, E> {
-        Ok(JsonInput::Number)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonInput, E> {
-        Ok(JsonInput::Image(of_text(text)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JsonInput, A::Error> {
-        let names = &["image", "b64", "bytes", "url", "text"];
-        ImageVisitor { names }.visit_map(map).map(JsonInput::Image)
-    }
+fn no_image() -> Error {
+    Error::invalid_request("not an image: that is a data URI, base64, {\"b64\": …} or {\"url\": …}")
 }
 
 fn no_text() -> Error {
@@ -276,8 +116,17 @@ fn no_urls() -> Error {
     Error::new(ErrorKind::Forbidden, "images are not fetched from URLs here; send the bytes")
 }
 
-/// The bytes of a data URI or of base64.
-fn of_text(text: &str) -> Image {
+/// The image of a JSON text.
+fn of_text(json: &str) -> Image {
+    if let Ok(text) = serde_json::from_str::<&str>(json) {
+        return of_uri_or_base64(text);
+    }
+    // A text with escapes, such as `\/`, cannot be borrowed.
+    let text: String = object(json)?;
+    of_uri_or_base64(&text)
+}
+
+fn of_uri_or_base64(text: &str) -> Image {
     let has = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if has("http://") || has("https://") {
         return Err(no_urls());
@@ -287,46 +136,60 @@ fn of_text(text: &str) -> Image {
     }
     match text.split_once(',') {
         Some((head, data)) if head.len() >= 7 && head[head.len() - 7..].eq_ignore_ascii_case(";base64") => {
-            of_base64(data)
+            of_bytes(decode(data)?)
         }
         _ => Err(Error::invalid_request("the data URI is not a base64 one: data:image/png;base64,…")),
     }
 }
 
+/// Words are base64 too once their spaces are gone, so a text with spaces inside must become an image.
 fn of_base64(text: &str) -> Image {
-    let decoded = if text.contains(['\r', '\n']) { decode(&text.replace(['\r', '\n'], "")) } else { decode(text) };
-    match decoded {
-        Ok(bytes) if bytes.is_empty() => Err(Error::invalid_request("the image is empty")),
-        Ok(bytes) => Ok(Encoded::new(bytes.into())),
-        Err(error) => Err(Error::invalid_request(format!("the image is neither a data URI nor base64: {error}"))),
+    let image = of_bytes(decode(text)?)?;
+    let has_spaces = text.trim().contains([' ', '\t']);
+    if has_spaces && sniff(image.bytes()).is_err_and(|error| error.kind() == ErrorKind::InvalidImage) {
+        return Err(Error::invalid_request("the image is neither a data URI nor base64"));
     }
+    Ok(image)
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    if text.contains(['-', '_']) { URL_SAFE.decode(text) } else { STANDARD.decode(text) }
+/// Decodes base64, standard or URL-safe, padded or not, with white space anywhere.
+fn decode(text: &str) -> Result<Bytes> {
+    let strict = |text: &str| {
+        let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+        engine.decode(text)
+    };
+    let decoded = strict(text).or_else(|error| {
+        let packed: String = text.split_ascii_whitespace().collect();
+        if packed.len() < text.len() { strict(&packed) } else { Err(error) }
+    });
+    let refused = |error| Error::invalid_request(format!("the image is neither a data URI nor base64: {error}"));
+    decoded.map(Bytes::from).map_err(refused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn image(json: &str) -> Image {
-        serde_json::from_str::<JsonImage>(json).unwrap().0
-    }
+    /// The header of a GIF.
+    const GIF: &[u8] = b"GIF89a\xfb\xff\xbf\x01";
 
     #[test]
     fn an_image_is_read_from_every_form() {
         for json in [
-            r#""-_8""#,
-            r#""+/8=""#,
-            r#""+/8""#,
-            r#""+/\n8=""#,
-            r#""data:image/png;base64,+/8=""#,
-            r#""DATA:image/png;name=a;BASE64,-_8""#,
-            r#"{"b64": "+/8="}"#,
-            r#"{"b64": "data:;base64,+/8="}"#,
+            r#""R0lGODlh-_-_AQ""#,
+            r#""R0lGODlh+/+/AQ==""#,
+            r#""R0lGODlh+/+/AQ""#,
+            r#""R0lGODlh+\/+\/AQ""#,
+            r#""R0lGODlh+/+/\nAQ==""#,
+            r#"" R0lGOD lh+/+/\r\n\tAQ==\n""#,
+            r#""data:image/gif;base64,R0lGODlh+/+/AQ==""#,
+            r#""data:image/gif;base64, R0lGODlh +/+/AQ==""#,
+            r#""DATA:image/gif;name=a;BASE64,R0lGODlh-_-_AQ""#,
+            r#"{"b64": "R0lGODlh+/+/AQ=="}"#,
+            r#"{"b64": "data:;base64,R0lGODlh+/+/AQ==", "url": null}"#,
         ] {
-            assert_eq!(image(json).unwrap().bytes(), &[0xfb, 0xff][..], "{json}");
+            assert_eq!(of_json(json).unwrap().bytes(), GIF, "{json}");
+            assert_eq!(of_input(json).unwrap().bytes(), GIF, "{json}");
         }
     }
 
@@ -337,10 +200,11 @@ mod tests {
             (r#""a photo of a cat""#, ErrorKind::InvalidRequest),
             (r#""data:image/png,abc""#, ErrorKind::InvalidRequest),
             (r#""data:image/png;base64""#, ErrorKind::InvalidRequest),
+            (r#""\ud800""#, ErrorKind::InvalidRequest),
             (r#"{"url": "https://example.org/a.png"}"#, ErrorKind::Forbidden),
             (r#""https://example.org/a.png""#, ErrorKind::Forbidden),
         ] {
-            assert_eq!(image(json).unwrap_err().kind(), kind, "{json}");
+            assert_eq!(of_json(json).unwrap_err().kind(), kind, "{json}");
         }
     }
 
@@ -354,39 +218,28 @@ mod tests {
             "[\"AA\", {}]",
             "{}",
             r#"{"b64": "AA", "url": ""}"#,
+            r#"{"b64": "AA", "b64": "AA"}"#,
             r#"{"image": "AA"}"#,
             r#"{"b64": [1, {"a": 2}]}"#,
             r#"{"b64": "AA", "size": {"w": 1}}"#,
         ] {
-            assert_eq!(image(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
+            assert_eq!(of_json(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
         }
-        assert!(serde_json::from_str::<JsonImage>("[1").is_err());
+        let unknown = of_json(r#"{"size": 1}"#).unwrap_err();
+        assert!(unknown.message().contains("unknown field `size`, expected `b64` or `url`"), "{unknown}");
     }
 
     #[test]
     fn inputs_have_more_names_and_text_is_their_own_error() {
-        let inputs = |json: &str| serde_json::from_str::<JsonInputs>(json).unwrap().0;
         for json in [
-            r#""AA""#,
-            r#"["AA"]"#,
-            r#"{"image": "AA"}"#,
-            r#"[{"image": {"b64": "AA"}}]"#,
-            r#"[{"bytes": "AA"}, {"b64": "AA"}]"#,
+            r#"{"image": "R0lGODlh-_-_AQ"}"#,
+            r#"{"image": {"b64": "R0lGODlh-_-_AQ"}}"#,
+            r#"{"bytes": "R0lGODlh-_-_AQ"}"#,
         ] {
-            assert!(inputs(json).iter().all(Result::is_ok), "{json}");
+            assert_eq!(of_input(json).unwrap().bytes(), GIF, "{json}");
         }
-        for json in ["5", "true", "{}", "[null]", "[[1, 2]]", r#"{"text": "a cat"}"#, r#"[{"audio": "AA"}]"#] {
-            let [input] = &inputs(json)[..] else { panic!("{json} is not one input") };
-            assert_eq!(input.as_ref().unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
+        for json in ["5", "true", "{}", "null", "[1, 2]", r#"{"text": "a cat"}"#, r#"{"audio": "AA"}"#] {
+            assert_eq!(of_input(json).unwrap_err().kind(), ErrorKind::InvalidRequest, "{json}");
         }
-        assert!(inputs("null").is_empty() && inputs("[]").is_empty());
-    }
-
-    #[test]
-    fn tokens_are_one_input() {
-        let inputs = |json: &str| serde_json::from_str::<JsonInputs>(json).unwrap().0;
-        assert_eq!(inputs("[1, 2, 3]").len(), 1);
-        assert_eq!(inputs("[[1, 2], [3]]").len(), 2);
-        assert_eq!(inputs("[\"AA\", 2, 3]").len(), 3);
     }
 }

@@ -2,30 +2,33 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `image`, `vector` | an image, a list of images, a vector inside JSON |
-//! | `misfit` | what stands there instead, as the item's own error |
-//! | `fields` | a JSON body by its grammar: images and vectors are read in place, all else are options |
-//! | `options` | options of query, parts and JSON, merged and read into a route's struct |
-//! | `coerce` | texts of query and parts as the numbers, truth values and JSON that a field needs |
+//! | `body` | a body in any of the three ways, parsed on the CPU pool where it is large |
+//! | `fields` | the fields of query, parts and JSON, merged and read into a route's struct |
+//! | `value` | one value as the number, the truth value or the JSON that its field needs |
+//! | `content` | what is no option: images, vectors, lists of objects |
+//! | `image`, `vector` | an image and a vector inside JSON |
 //! | `examples` | examples of a recommendation, ids and vectors in one list |
-//! | `entries` | items to add, each with its image or vector |
-//! | `submission` | a body in any of the three ways |
+//! | `items` | items to add, each with its image or vector |
 //! | `path` | names in the path, and options of routes without a body |
 
-mod coerce;
-mod entries;
+mod body;
+mod content;
 mod examples;
 mod fields;
 mod image;
-mod misfit;
-mod options;
+mod items;
 mod path;
-mod submission;
+mod value;
 mod vector;
 
-pub(super) use entries::ItemsRequest;
+pub(super) use body::{
+    FormRules, FromFields, IMAGES, Images, ImagesRequest, LOOKS_LIKE_JSON, MaskedRequest, OPTIONS, OptionsRequest,
+    RequestBody,
+};
+pub(super) use content::Content;
 pub(super) use examples::{ExampleList, ExampleSchema};
-pub(super) use fields::{Fields, Grammar, Kind};
+pub(super) use fields::Fields;
 pub(super) use image::ImageSchema;
-pub(super) use path::{Name, NoOptions, QueryOptions, Segments, Sought, SpaceOptions, from_text};
-pub(super) use submission::{Form, Images, ImagesRequest, MaskedRequest, OptionsRequest, Submission};
+pub(super) use items::ItemsRequest;
+pub(super) use path::{LookupName, LookupParams, NoOptions, PathParams, QueryOptions, SpaceOptions};
+pub(super) use value::from_text;

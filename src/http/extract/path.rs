@@ -6,28 +6,25 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, DeserializeOwned},
-};
+use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::options::Options;
+use super::fields::Fields;
 use crate::{
     domain::{CollectionName, ItemId, ModelName, SpaceKey},
     error::{Error, ErrorKind},
     http::error::Failure,
 };
 
-/// The decoded segments of the path as domain types; what breaks their rules is refused as malformed.
-pub(in crate::http) struct Segments<T>(pub(in crate::http) T);
+/// The decoded parameters of the path as domain types; what breaks their rules is refused as malformed.
+pub(in crate::http) struct PathParams<T>(pub(in crate::http) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(segments)| Self(segments)).map_err(|rejection| {
+        path.map(|Path(params)| Self(params)).map_err(|rejection| {
             let text = rejection.body_text();
             malformed(text.strip_prefix("Invalid URL: ").unwrap_or(&text)).into()
         })
@@ -40,42 +37,48 @@ fn malformed(text: &str) -> Error {
 
 /// A name that something is looked up by. One that breaks the rule of names is the name of nothing: the caller is
 /// told that it is not found, as with any other.
-pub(in crate::http) trait Name: FromStr<Err = Error> {
-    /// What a lookup in vain is.
+pub(in crate::http) trait LookupName: FromStr<Err = Error> {
+    /// What a lookup that finds nothing is.
     const NOT_FOUND: ErrorKind;
 
-    fn seek(text: &str) -> Result<Self, Error> {
+    fn for_lookup(text: &str) -> Result<Self, Error> {
         text.parse().map_err(|error: Error| Error::new(Self::NOT_FOUND, format!("not found: {}", error.message())))
     }
 }
 
-impl Name for ModelName {
+impl LookupName for ModelName {
     const NOT_FOUND: ErrorKind = ErrorKind::ModelNotFound;
 }
 
-impl Name for CollectionName {
+impl LookupName for CollectionName {
     const NOT_FOUND: ErrorKind = ErrorKind::CollectionNotFound;
 }
 
-/// The names in the path of a route that looks them up.
-pub(in crate::http) struct Sought<T>(pub(in crate::http) T);
+/// The parameters of the path of a route that looks them up.
+pub(in crate::http) struct LookupParams<T>(pub(in crate::http) T);
 
-impl<S: Send + Sync, T: Name> FromRequestParts<S> for Sought<T> {
+impl<S: Send + Sync, T: LookupName> FromRequestParts<S> for LookupParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Segments(text) = Segments::<String>::from_request_parts(parts, state).await?;
-        Ok(Self(T::seek(&text)?))
+        let PathParams(text) = PathParams::<String>::from_request_parts(parts, state).await?;
+        Ok(Self(T::for_lookup(&text)?))
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Sought<(CollectionName, ItemId)> {
+/// A collection and the id of one of its items. The path `…/items/delete`, which is a route of its own, names the item
+/// `delete` with every method but that route's.
+impl<S: Send + Sync> FromRequestParts<S> for LookupParams<(CollectionName, ItemId)> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Segments((collection, id)) = Segments::<(String, String)>::from_request_parts(parts, state).await?;
+        let PathParams(mut params) = PathParams::<Vec<String>>::from_request_parts(parts, state).await?;
+        let (id, collection) = match params.len() {
+            1 => ("delete".to_owned(), params.remove(0)),
+            _ => (params.pop().unwrap_or_default(), params.pop().unwrap_or_default()),
+        };
         let id: Result<ItemId, Error> = id.parse();
-        Ok(Self((CollectionName::seek(&collection)?, id.map_err(|error| malformed(error.message()))?)))
+        Ok(Self((CollectionName::for_lookup(&collection)?, id.map_err(|error| malformed(error.message()))?)))
     }
 }
 
@@ -86,7 +89,7 @@ impl<S: Send + Sync, O: DeserializeOwned> FromRequestParts<S> for QueryOptions<O
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        Ok(Self(Options::of_query(&parts.uri, &[])?.read()?))
+        Ok(Self(Fields::of_query(&parts.uri, &[]).options()?))
     }
 }
 
@@ -101,14 +104,4 @@ pub(in crate::http) struct SpaceOptions {
     /// Refuse unless this is the collection's space.
     #[param(value_type = Option<String>)]
     pub(in crate::http) space_key: Option<SpaceKey>,
-}
-
-/// Reads a field that is written as text, by the type's own rule.
-pub(in crate::http) fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err = Error>,
-{
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse()).transpose().map_err(de::Error::custom)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -23,6 +23,9 @@ use crate::{
 const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// What the use cases get to answer a passed deadline by themselves, since they know what they waited for.
 const GRACE: Duration = Duration::from_millis(100);
+
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+const BINARY_HINT: &str = "curl's -d takes line breaks out of a file: send it with --data-binary";
 
 /// The place where a caller's key will be checked. There are no keys yet: every request passes.
 fn authorise(_request: &Request) -> Result<()> {
@@ -45,14 +48,24 @@ pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Re
     };
     let context = Context::new(Instant::now() + time);
     request.extensions_mut().insert(context.clone());
+    let called_a_form = is_called_a_form(request.headers());
     let end = tokio::time::Instant::from_std(context.deadline + GRACE);
     let mut response = tokio::time::timeout_at(end, receive(state, request, next)).await.unwrap_or_else(|_| {
         let text = format!("the request took longer than {} ms", time.as_millis());
         Failure::from(Error::deadline_exceeded(text)).into_response()
     });
-    // the outermost layer reads the stages' times from here
+    if called_a_form && let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        response.extensions_mut().insert(failure.with_image_hint(BINARY_HINT));
+    }
+    // The outermost layer reads the stages' times from the context.
     response.extensions_mut().insert(context);
     response
+}
+
+/// Whether a body comes under the type that `curl -d` gives to every body.
+fn is_called_a_form(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    media.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
 }
 
 fn refuse(state: &AppState, request: Request, error: Error) -> Response {

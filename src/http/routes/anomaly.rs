@@ -1,11 +1,6 @@
 //! How strange an image is to a model.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,11 +10,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     http::{
         AppState,
-        accept::{Media, negotiate},
-        answer::{ItemError, bare, data_uri, item_errors, only_one, with_shape},
+        accept::Media,
+        answer::{data_uri, with_shape},
         error::Failure,
-        extract::{ImagesRequest, Name as _, from_text},
-        schema::{File, FormImages, JsonImages},
+        extract::{ImagesRequest, LookupName as _, RequestBody, from_text},
+        results::{ResultEntry, ResultForm, ResultList},
+        schema::{BinaryFile, FormImages, JsonImages},
     },
     service::{Context, MapFormat, Scored},
 };
@@ -46,15 +42,7 @@ pub struct AnomalyOptions {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AnomalyList {
-    model: String,
-    space_key: String,
-    data: Vec<AnomalyEntry>,
-    errors: Vec<ItemError>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct AnomalyEntry {
+pub struct AnomalyEntry {
     /// The image's place in the request, from 0.
     index: usize,
     /// Grows with strangeness.
@@ -63,6 +51,12 @@ struct AnomalyEntry {
     /// Where the image is strange, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
+}
+
+type AnomalyList = ResultList<AnomalyEntry>;
+
+impl ResultEntry for AnomalyEntry {
+    const LIST: &'static str = "AnomalyList";
 }
 
 /// The type of a map's file; none for no map.
@@ -90,38 +84,23 @@ fn map_for(media: Media, asked: Option<MapFormat>) -> Result<MapFormat> {
 /// Scores images by the error of their reconstruction.
 #[utoipa::path(post, path = "/v1/anomaly", tag = "images", params(AnomalyOptions),
     request_body(content((JsonImages<AnomalyOptions> = "application/json"),
-        (FormImages<AnomalyOptions> = "multipart/form-data"), (File = "image/*"))),
-    responses((status = 200, content((AnomalyList = "application/json"), (File = "image/png"),
-        (File = "application/x-npy")))))]
+        (FormImages<AnomalyOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
+    responses((status = 200, content((AnomalyList = "application/json"), (BinaryFile = "image/png"),
+        (BinaryFile = "application/x-npy")))))]
 pub(in crate::http) async fn anomaly(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    ImagesRequest { images, options }: ImagesRequest<AnomalyOptions>,
+    RequestBody(ImagesRequest { images, options }): RequestBody<ImagesRequest<AnomalyOptions>>,
 ) -> Result<Response, Failure> {
-    let media = negotiate(&headers, &[Media::Json, Media::Png, Media::Npy])?;
-    only_one(media, images.len())?;
-    let (metric, map) = (options.metric, map_for(media, options.map)?);
-    let model = ModelName::seek(&options.model)?;
+    let form = ResultForm::choose(&headers, &[Media::Json, Media::Png, Media::Npy], images.len())?;
+    let (metric, map) = (options.metric, map_for(form.media, options.map)?);
+    let model = ModelName::for_lookup(&options.model)?;
     let made = state.service.score(&context, &model, images, (metric, map)).await?;
-    let items = made.items.settle(options.strict || media.is_binary())?;
-    if media.is_binary() {
-        let map = items.good.into_iter().next().and_then(|(_, scored)| scored.map);
-        let map = map.ok_or_else(|| Error::internal("no map came of one image"))?;
-        let answer = bare(media.as_str(), map, Some(&made.space_key))?;
-        let input = made.model.preprocessor().input();
-        let shape = [input.height as usize, input.width as usize];
-        return Ok(if media == Media::Npy { with_shape(answer, &shape)? } else { answer });
-    }
+    let input = made.model.preprocessor().input();
+    let shape = [input.height as usize, input.width as usize];
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);
-    let entry = |(index, scored): (usize, Scored)| AnomalyEntry {
-        index,
-        score: scored.score,
-        metric,
-        map: scored.map.map(uri),
-    };
-    let errors = item_errors(&items.errors);
-    let data = items.good.into_iter().map(entry).collect();
-    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
-    Ok(Json(AnomalyList { model, space_key, data, errors }).into_response())
+    let entry = |index, Scored { score, map }| AnomalyEntry { index, score, metric, map: map.map(uri) };
+    let answer = form.answer(made, options.strict, entry, |scored| scored.map)?;
+    Ok(if form.media == Media::Npy { with_shape(answer, &shape)? } else { answer })
 }

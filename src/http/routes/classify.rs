@@ -1,9 +1,6 @@
 //! What an image is, by a vote of the nearest items.
 
-use axum::{
-    Extension, Json,
-    extract::{Request, State},
-};
+use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -14,9 +11,9 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{Fields, Sought, Submission},
-        found::{HitEntry, SEARCH, entries, query_by},
-        schema::{File, FilterSchema, FormClassify, JsonClassify},
+        extract::{Fields, FormRules, FromFields, LookupParams, RequestBody},
+        query::{HitEntry, SEARCH, entries, query_by},
+        schema::{BinaryFile, FormClassify, JsonClassify},
     },
     service::{Classified, ClassifyRequest, Context},
 };
@@ -41,7 +38,6 @@ pub struct ClassifyOptions {
     /// Above 0, in the unit of the scores: how much less a farther neighbour weighs; 0.1 unless given.
     temperature: Option<f64>,
     /// Which items may vote.
-    #[schema(value_type = Option<FilterSchema>)]
     #[param(value_type = Option<String>)]
     filter: Option<Filter>,
     /// Compare with every vector in 32 bits.
@@ -54,17 +50,21 @@ pub struct ClassifyOptions {
     space_key: Option<SpaceKey>,
 }
 
-fn request_of(fields: Fields) -> Result<ClassifyRequest> {
-    let options: ClassifyOptions = fields.options.read()?;
-    Ok(ClassifyRequest {
-        by: query_by(fields.images, fields.vector, options.id)?,
-        key: options.key,
-        k: TopK::new(options.k.unwrap_or(NEIGHBOURS))?,
-        temperature: options.temperature.unwrap_or(TEMPERATURE),
-        filter: options.filter,
-        exact: options.exact,
-        space_key: options.space_key,
-    })
+impl FromFields for ClassifyRequest {
+    const RULES: FormRules = SEARCH;
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        let (mut content, options): (_, ClassifyOptions) = fields.split()?;
+        Ok(Self {
+            by: query_by(&mut content, options.id)?,
+            key: options.key,
+            k: TopK::new(options.k.unwrap_or(NEIGHBOURS))?,
+            temperature: options.temperature.unwrap_or(TEMPERATURE),
+            filter: options.filter,
+            exact: options.exact,
+            space_key: options.space_key,
+        })
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,14 +92,13 @@ impl From<Classified> for ClassifyAnswer {
 #[utoipa::path(post, path = "/v1/collections/{collection}/classify", tag = "search", operation_id = "classify",
     params(("collection" = String, Path), ClassifyOptions),
     request_body(content((JsonClassify = "application/json"), (FormClassify = "multipart/form-data"),
-        (File = "image/*"))),
+        (BinaryFile = "image/*"))),
     responses((status = 200, body = ClassifyAnswer)))]
 pub(in crate::http) async fn classify(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    request: Request,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(request): RequestBody<ClassifyRequest>,
 ) -> Result<Json<ClassifyAnswer>, Failure> {
-    let request = request_of(Submission::read(request, SEARCH).await.whole()?)?;
     Ok(Json(state.service.classify(&context, &collection, request).await?.into()))
 }

@@ -9,7 +9,10 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{Name as _, NoOptions, OptionsRequest, QueryOptions, Segments, Sought, SpaceOptions},
+        extract::{
+            LookupName as _, LookupParams, NoOptions, OptionsRequest, PathParams, QueryOptions, RequestBody,
+            SpaceOptions,
+        },
     },
     index::{CollectionInfo, StoreMode},
     service::NewCollection,
@@ -98,11 +101,11 @@ pub(in crate::http) async fn list(
         (status = 200, description = "there already, with these settings", body = CollectionDescription)))]
 pub(in crate::http) async fn create(
     State(state): State<AppState>,
-    Segments(collection): Segments<CollectionName>,
-    OptionsRequest(options): OptionsRequest<CollectionOptions>,
+    PathParams(collection): PathParams<CollectionName>,
+    RequestBody(OptionsRequest(options)): RequestBody<OptionsRequest<CollectionOptions>>,
 ) -> Result<(StatusCode, Json<CollectionDescription>), Failure> {
     let CollectionOptions { model, dimension, metric, store, space_key } = options;
-    let model = model.as_deref().map(ModelName::seek).transpose()?;
+    let model = model.as_deref().map(ModelName::for_lookup).transpose()?;
     let new = NewCollection { model, dimension, metric, store, space_key };
     let (info, created) = state.service.create_collection(collection, new).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -115,7 +118,7 @@ pub(in crate::http) async fn create(
     responses((status = 200, body = CollectionDescription)))]
 pub(in crate::http) async fn describe(
     State(state): State<AppState>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Json<CollectionDescription>, Failure> {
     Ok(Json(state.service.collection(&collection, space_key.as_ref()).await?.into()))
@@ -126,7 +129,7 @@ pub(in crate::http) async fn describe(
     params(("collection" = String, Path), SpaceOptions), responses((status = 204, description = "dropped")))]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<StatusCode, Failure> {
     if space_key.is_some() {

@@ -1,11 +1,6 @@
 //! Noisy images to clean ones.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,11 +9,12 @@ use crate::{
     error::{Error, Result},
     http::{
         AppState,
-        accept::{Media, negotiate},
-        answer::{ItemError, bare, data_uri, item_errors, only_one},
+        accept::Media,
+        answer::data_uri,
         error::Failure,
-        extract::{ImagesRequest, Name as _, from_text},
-        schema::{File, FormImages, JsonImages},
+        extract::{ImagesRequest, LookupName as _, RequestBody, from_text},
+        results::{ResultEntry, ResultForm, ResultList},
+        schema::{BinaryFile, FormImages, JsonImages},
     },
     image::Noise,
     service::{Context, Denoised, NoiseRequest},
@@ -42,17 +38,9 @@ pub struct DenoiseOptions {
     strict: bool,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DenoisedList {
-    model: String,
-    space_key: String,
-    data: Vec<DenoisedEntry>,
-    errors: Vec<ItemError>,
-}
-
 /// A denoised image; the other fields are there where noise was added.
 #[derive(Debug, Serialize, ToSchema)]
-struct DenoisedEntry {
+pub struct DenoisedEntry {
     /// The image's place in the request, from 0.
     index: usize,
     /// A PNG at the model's size, as a data URI.
@@ -77,8 +65,14 @@ struct Gain {
     ssim_after: f64,
 }
 
+type DenoisedList = ResultList<DenoisedEntry>;
+
+impl ResultEntry for DenoisedEntry {
+    const LIST: &'static str = "DenoisedList";
+}
+
 impl DenoisedEntry {
-    fn new((index, made): (usize, Denoised)) -> Self {
+    fn new(index: usize, made: Denoised) -> Self {
         Self {
             index,
             image: data_uri("image/png", &made.png),
@@ -104,26 +98,17 @@ fn noise_of(noise: Option<Noise>, seed: Option<u64>) -> Result<Option<NoiseReque
 /// Denoises images; with `add_noise`, adds noise first and measures the gain.
 #[utoipa::path(post, path = "/v1/denoise", tag = "images", params(DenoiseOptions),
     request_body(content((JsonImages<DenoiseOptions> = "application/json"),
-        (FormImages<DenoiseOptions> = "multipart/form-data"), (File = "image/*"))),
-    responses((status = 200, content((DenoisedList = "application/json"), (File = "image/png")))))]
+        (FormImages<DenoiseOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
+    responses((status = 200, content((DenoisedList = "application/json"), (BinaryFile = "image/png")))))]
 pub(in crate::http) async fn denoise(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    ImagesRequest { images, options }: ImagesRequest<DenoiseOptions>,
+    RequestBody(ImagesRequest { images, options }): RequestBody<ImagesRequest<DenoiseOptions>>,
 ) -> Result<Response, Failure> {
-    let media = negotiate(&headers, &[Media::Json, Media::Png])?;
-    only_one(media, images.len())?;
+    let form = ResultForm::choose(&headers, &[Media::Json, Media::Png], images.len())?;
     let noise = noise_of(options.add_noise, options.seed)?;
-    let model = ModelName::seek(&options.model)?;
+    let model = ModelName::for_lookup(&options.model)?;
     let made = state.service.denoise(&context, &model, images, noise).await?;
-    let items = made.items.settle(options.strict || media.is_binary())?;
-    if media.is_binary() {
-        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no image came of one"))?;
-        return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
-    }
-    let errors = item_errors(&items.errors);
-    let data = items.good.into_iter().map(DenoisedEntry::new).collect();
-    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
-    Ok(Json(DenoisedList { model, space_key, data, errors }).into_response())
+    Ok(form.answer(made, options.strict, DenoisedEntry::new, |made| Some(made.png))?)
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::{Request, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
@@ -11,22 +11,19 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::ModelName,
-    error::Error,
+    error::{Error, Result},
     http::{
         AppState,
         accept::{Media, negotiate},
         answer::{Array, EncodingFormat, ItemError, Vector, item_errors},
         compat::openai,
         error::Failure,
-        extract::{Fields, Form, Images, Kind, Name as _, Submission},
-        schema::{File, FormImages, JsonEmbeddings},
+        extract::{Fields, FormRules, FromFields, IMAGES, ImagesRequest, LookupName as _, RequestBody},
+        schema::{BinaryFile, FormImages, JsonEmbeddings},
     },
     model::{Pooling, VectorOptions},
     service::{ByModel, Context},
 };
-
-const FORM: Form =
-    Form { json: &[("images", Kind::Images), ("input", Kind::Inputs)], images: Images::Needed, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -94,30 +91,54 @@ impl EmbeddingList {
     }
 }
 
+/// A request to embed images, by one of two contracts.
+pub enum EmbeddingsRequest {
+    Native(ImagesRequest<EmbeddingOptions>),
+    /// What is wrong with such a request is told in its own envelope.
+    OpenAi(Result<openai::InputRequest>),
+}
+
+impl FromFields for EmbeddingsRequest {
+    const RULES: FormRules = FormRules { json: &["images", "image", "input"], ..IMAGES };
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        if fields.has_json("input") {
+            return Ok(Self::OpenAi(openai::InputRequest::of(fields)));
+        }
+        let (mut content, options) = fields.split()?;
+        let images = content.images()?;
+        let images = images.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
+        Ok(Self::Native(ImagesRequest { images, options }))
+    }
+}
+
 /// Embeds images. A JSON body with `input` is OpenAI's contract, with its envelope for errors.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "images", params(EmbeddingOptions),
     request_body(content((JsonEmbeddings = "application/json"),
-        (FormImages<EmbeddingOptions> = "multipart/form-data"), (File = "image/*"))),
-    responses((status = 200, content((EmbeddingList = "application/json"), (File = "application/octet-stream"),
-        (File = "application/x-npy")))))]
+        (FormImages<EmbeddingOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
+    responses((status = 200, content((EmbeddingList = "application/json"), (BinaryFile = "application/octet-stream"),
+        (BinaryFile = "application/x-npy")))))]
 pub(in crate::http) async fn embeddings(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    request: Request,
+    RequestBody(request): RequestBody<EmbeddingsRequest>,
 ) -> Result<Response, Failure> {
-    let submission = Submission::read(request, FORM).await;
-    if submission.has_input() {
-        return openai::embeddings(&state, &context, &headers, submission.whole()).await;
+    match request {
+        EmbeddingsRequest::Native(request) => Ok(native(&state, &context, &headers, request).await?),
+        EmbeddingsRequest::OpenAi(request) => openai::embeddings(&state, &context, &headers, request).await,
     }
-    native(&state, &context, &headers, submission.whole()?).await
 }
 
-async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields: Fields) -> Result<Response, Failure> {
+async fn native(
+    state: &AppState,
+    context: &Context,
+    headers: &HeaderMap,
+    request: ImagesRequest<EmbeddingOptions>,
+) -> Result<Response> {
     let media = negotiate(headers, &[Media::Json, Media::Octets, Media::Npy])?;
-    let options: EmbeddingOptions = fields.options.read()?;
-    let images = fields.images.ok_or_else(|| Error::invalid_request("`images` (or OpenAI's `input`) is missing"))?;
-    let model = ModelName::seek(&options.model)?;
+    let ImagesRequest { images, options } = request;
+    let model = ModelName::for_lookup(&options.model)?;
     let EmbeddingOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
     let mut made = state.service.embed(context, &model, images, vectors).await?;
@@ -125,7 +146,7 @@ async fn native(state: &AppState, context: &Context, headers: &HeaderMap, fields
     if media.is_binary() {
         let rows: Vec<Vec<f32>> = made.items.good.into_iter().map(|(_, values)| values).collect();
         let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
-        return Ok(Array { shape: &shape, data: &rows.concat(), space_key: &made.space_key }.answer(media)?);
+        return Array { shape: &shape, data: &rows.concat(), space_key: &made.space_key }.answer(media);
     }
     Ok(Json(EmbeddingList::new(made, options.encoding_format)).into_response())
 }

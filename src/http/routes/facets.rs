@@ -11,9 +11,8 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{OptionsRequest, Sought},
-        found::LIMIT,
-        schema::FilterSchema,
+        extract::{LookupParams, OptionsRequest, RequestBody},
+        query::LIMIT,
     },
     index::Facet,
     service::{Context, FacetsRequest},
@@ -22,7 +21,6 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CountOptions {
     /// None counts all.
-    #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
     /// Refuse unless this is the collection's space.
     #[schema(value_type = Option<String>)]
@@ -40,8 +38,8 @@ pub struct Count {
 pub(in crate::http) async fn count(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    OptionsRequest(CountOptions { filter, space_key }): OptionsRequest<CountOptions>,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(OptionsRequest(CountOptions { filter, space_key })): RequestBody<OptionsRequest<CountOptions>>,
 ) -> Result<Json<Count>, Failure> {
     Ok(Json(Count { count: state.service.count(&context, &collection, filter, space_key).await? }))
 }
@@ -52,7 +50,6 @@ pub struct FacetOptions {
     #[schema(value_type = String)]
     key: FieldPath,
     /// Which items count; all unless given.
-    #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
     /// 1 to 1,000; 10 unless given.
     limit: Option<usize>,
@@ -83,8 +80,10 @@ pub struct FacetEntry {
 pub(in crate::http) async fn facets(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    OptionsRequest(FacetOptions { key, filter, limit, space_key }): OptionsRequest<FacetOptions>,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(OptionsRequest(FacetOptions { key, filter, limit, space_key })): RequestBody<
+        OptionsRequest<FacetOptions>,
+    >,
 ) -> Result<Json<FacetList>, Failure> {
     let limit = TopK::new(limit.unwrap_or(LIMIT))?;
     let request = FacetsRequest { key: key.clone(), limit, filter, space_key };

@@ -17,8 +17,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::{bare, data_uri, only_one},
         error::Failure,
-        extract::{Name as _, OptionsRequest},
-        schema::File,
+        extract::{LookupName as _, OptionsRequest, RequestBody},
+        schema::BinaryFile,
     },
     service::{Context, GenerateRequest, Generated},
 };
@@ -57,19 +57,19 @@ struct GeneratedEntry {
 /// Draws latents from the prior of a variational model and decodes them.
 #[utoipa::path(post, path = "/v1/generate", tag = "images", params(GenerateOptions),
     request_body(content((GenerateOptions = "application/json"))),
-    responses((status = 200, content((GeneratedList = "application/json"), (File = "image/png")))))]
+    responses((status = 200, content((GeneratedList = "application/json"), (BinaryFile = "image/png")))))]
 pub(in crate::http) async fn generate(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    OptionsRequest(options): OptionsRequest<GenerateOptions>,
+    RequestBody(OptionsRequest(options)): RequestBody<OptionsRequest<GenerateOptions>>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Png])?;
     let GenerateOptions { model, count, seed, temperature } = options;
     let request =
         GenerateRequest { count: count.unwrap_or(1), seed: seed.unwrap_or(0), temperature: temperature.unwrap_or(1.0) };
     only_one(media, request.count)?;
-    let made = state.service.generate(&context, &ModelName::seek(&model)?, request).await?;
+    let made = state.service.generate(&context, &ModelName::for_lookup(&model)?, request).await?;
     if media.is_binary() {
         let made_one = made.images.into_iter().next().ok_or_else(|| Error::internal("no image was made"))?;
         return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);

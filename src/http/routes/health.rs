@@ -11,16 +11,25 @@ use utoipa::ToSchema;
 
 use crate::http::{AppState, error::Failure};
 
-/// `live` or `ready`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
+    #[schema(example = "ready")]
     status: &'static str,
 }
 
-/// Whether the process answers.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Status)))]
-pub(in crate::http) async fn livez() -> Json<Status> {
-    Json(Status { status: "live" })
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Liveness {
+    #[schema(example = "live")]
+    status: &'static str,
+    /// Of the server.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+}
+
+/// Whether the process answers, and which version it is.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Liveness)))]
+pub(in crate::http) async fn livez() -> Json<Liveness> {
+    Json(Liveness { status: "live", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Whether requests can be served: not until the index is open, while a required model is not ready, while no model is,

@@ -1,11 +1,6 @@
 //! Images with hidden patches to whole ones.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,11 +9,12 @@ use crate::{
     error::{Error, Result},
     http::{
         AppState,
-        accept::{Media, negotiate},
-        answer::{ItemError, bare, data_uri, item_errors, only_one},
+        accept::Media,
+        answer::data_uri,
         error::Failure,
-        extract::{MaskedRequest, Name as _},
-        schema::{File, FormInpaint, JsonInpaint},
+        extract::{LookupName as _, MaskedRequest, RequestBody},
+        results::{ResultEntry, ResultForm, ResultList},
+        schema::{BinaryFile, FormInpaint, JsonInpaint},
     },
     service::{Context, HidingRequest, Image, Inpainted},
 };
@@ -58,15 +54,7 @@ impl InpaintOptions {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct InpaintedList {
-    model: String,
-    space_key: String,
-    data: Vec<InpaintedEntry>,
-    errors: Vec<ItemError>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct InpaintedEntry {
+pub struct InpaintedEntry {
     /// The image's place in the request, from 0.
     index: usize,
     /// A PNG at the model's size, as a data URI: the visible patches as they were, the hidden ones as predicted.
@@ -77,35 +65,33 @@ struct InpaintedEntry {
     patches: Vec<usize>,
 }
 
+type InpaintedList = ResultList<InpaintedEntry>;
+
+impl ResultEntry for InpaintedEntry {
+    const LIST: &'static str = "InpaintedList";
+}
+
+impl InpaintedEntry {
+    fn new(index: usize, made: Inpainted) -> Self {
+        let [image, masked] = [made.png, made.masked].map(|png| data_uri("image/png", &png));
+        Self { index, image, masked, patches: made.patches }
+    }
+}
+
 /// Hides patches of images, the same ones of each, and fills them in.
 #[utoipa::path(post, path = "/v1/inpaint", tag = "images", params(InpaintOptions),
     request_body(content((JsonInpaint = "application/json"), (FormInpaint = "multipart/form-data"),
-        (File = "image/*"))),
-    responses((status = 200, content((InpaintedList = "application/json"), (File = "image/png")))))]
+        (BinaryFile = "image/*"))),
+    responses((status = 200, content((InpaintedList = "application/json"), (BinaryFile = "image/png")))))]
 pub(in crate::http) async fn inpaint(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    MaskedRequest { images, mask, mut options }: MaskedRequest<InpaintOptions>,
+    RequestBody(MaskedRequest { images, mask, mut options }): RequestBody<MaskedRequest<InpaintOptions>>,
 ) -> Result<Response, Failure> {
-    let media = negotiate(&headers, &[Media::Json, Media::Png])?;
-    only_one(media, images.len())?;
+    let form = ResultForm::choose(&headers, &[Media::Json, Media::Png], images.len())?;
     let hiding = options.hiding(mask)?;
-    let model = ModelName::seek(&options.model)?;
+    let model = ModelName::for_lookup(&options.model)?;
     let made = state.service.inpaint(&context, &model, images, hiding).await?;
-    let items = made.items.settle(options.strict || media.is_binary())?;
-    if media.is_binary() {
-        let (_, made_one) = items.good.into_iter().next().ok_or_else(|| Error::internal("no image came of one"))?;
-        return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
-    }
-    let entry = |(index, made): (usize, Inpainted)| InpaintedEntry {
-        index,
-        image: data_uri("image/png", &made.png),
-        masked: data_uri("image/png", &made.masked),
-        patches: made.patches,
-    };
-    let errors = item_errors(&items.errors);
-    let data = items.good.into_iter().map(entry).collect();
-    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
-    Ok(Json(InpaintedList { model, space_key, data, errors }).into_response())
+    Ok(form.answer(made, options.strict, InpaintedEntry::new, |made| Some(made.png))?)
 }

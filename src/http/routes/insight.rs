@@ -11,7 +11,7 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{QueryOptions, Sought, SpaceOptions},
+        extract::{LookupParams, QueryOptions, SpaceOptions},
     },
     index::CollectionSpec,
     service::{
@@ -100,7 +100,7 @@ impl DuplicatesAnswer {
 pub(in crate::http) async fn duplicates(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(options): QueryOptions<DuplicatesOptions>,
 ) -> Result<Json<DuplicatesAnswer>, Failure> {
     let limit = TopK::new(options.limit.unwrap_or(GROUPS))?;
@@ -169,7 +169,7 @@ impl MapAnswer {
 pub(in crate::http) async fn map(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(MapOptions { method, key, space_key }): QueryOptions<MapOptions>,
 ) -> Result<Json<MapAnswer>, Failure> {
     let (spec, map) = state.service.map(&context, &collection, MapRequest { method, key, space_key }).await?;
@@ -258,7 +258,7 @@ impl HealthAnswer {
 pub(in crate::http) async fn health(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Json<HealthAnswer>, Failure> {
     let (spec, health, drift) = state.service.health(&context, &collection, space_key.as_ref()).await?;

@@ -1,9 +1,6 @@
 //! The way between two images.
 
-use axum::{
-    Extension, Json,
-    extract::{FromRequest, Request, State},
-};
+use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,7 +11,7 @@ use crate::{
         AppState,
         answer::data_uri,
         error::Failure,
-        extract::{Fields, Form, Images, Kind, Name as _, Submission},
+        extract::{Fields, FormRules, FromFields, IMAGES, Images, LookupName as _, RequestBody},
         schema::{FormImages, JsonInterpolate},
     },
     model::Interpolation,
@@ -23,9 +20,6 @@ use crate::{
 
 /// Steps unless a request says otherwise.
 const STEPS: usize = 8;
-
-const FORM: Form =
-    Form { json: &[("images", Kind::Images), ("latents", Kind::Vectors)], images: Images::Possible, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -50,22 +44,21 @@ pub struct InterpolateRequest {
     options: InterpolateOptions,
 }
 
-impl<S: Send + Sync> FromRequest<S> for InterpolateRequest {
-    type Rejection = Failure;
+impl FromFields for InterpolateRequest {
+    const RULES: FormRules = FormRules { json: &["images", "image", "latents"], images: Images::Possible, ..IMAGES };
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let Fields { images, vectors, options, .. } = Submission::read(request, FORM).await.whole()?;
-        let options: InterpolateOptions = options.read()?;
-        let ends = match (images, vectors) {
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        let (mut content, options): (_, InterpolateOptions) = fields.split()?;
+        let ends = match (content.images()?, content.vectors("latents")?) {
             (Some(images), None) => Ends::Images(images, options.seed),
             (None, Some(vectors)) => {
                 if options.seed.is_some() {
                     let text = "`seed` draws latents around images; latents that are given need none";
-                    return Err(Error::invalid_request(text).into());
+                    return Err(Error::invalid_request(text));
                 }
                 Ends::Latents(vectors.into_iter().collect::<Result<_>>()?)
             }
-            _ => return Err(Error::invalid_request("a way needs two `images` or two `latents`").into()),
+            _ => return Err(Error::invalid_request("a way needs two `images` or two `latents`")),
         };
         Ok(Self { ends, options })
     }
@@ -94,10 +87,10 @@ struct InterpolatedEntry {
 pub(in crate::http) async fn interpolate(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    InterpolateRequest { ends, options }: InterpolateRequest,
+    RequestBody(InterpolateRequest { ends, options }): RequestBody<InterpolateRequest>,
 ) -> Result<Json<InterpolatedList>, Failure> {
     let steps = Steps { count: options.steps.unwrap_or(STEPS), interpolation: options.method };
-    let model = ModelName::seek(&options.model)?;
+    let model = ModelName::for_lookup(&options.model)?;
     let (model, made) = state.service.interpolate(&context, &model, ends, steps).await?;
     let data = made.into_iter().map(|Step { t, png }| InterpolatedEntry { t, image: data_uri("image/png", &png) });
     let (name, space_key) = (model.name().to_string(), model.space_key().to_string());

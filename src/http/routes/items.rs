@@ -11,8 +11,8 @@ use crate::{
         AppState,
         answer::{ItemError, bare, item_errors},
         error::Failure,
-        extract::{ImageSchema, ItemsRequest, OptionsRequest, QueryOptions, Sought, SpaceOptions},
-        schema::{File, FilterSchema, FormItems, JsonItems},
+        extract::{ImageSchema, ItemsRequest, LookupParams, OptionsRequest, QueryOptions, RequestBody, SpaceOptions},
+        schema::{BinaryFile, FormItems, JsonItems},
     },
     service::{Context, PageRequest, PatchRequest},
 };
@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AddOptions {
-    /// Store nothing if one of the items is bad.
+    /// Store nothing if one of the items is bad. Without it, bad items stand in `errors` of an answer with status 200.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
@@ -65,13 +65,13 @@ struct AddedEntry {
 /// as parts may have an `id` and a `metadata` option or part of its own.
 #[utoipa::path(post, path = "/v1/collections/{collection}/items", tag = "items", operation_id = "add_items",
     params(("collection" = String, Path), AddOptions),
-    request_body(content((JsonItems = "application/json"), (FormItems = "multipart/form-data"), (File = "image/*"))),
+    request_body(content((JsonItems = "application/json"), (FormItems = "multipart/form-data"), (BinaryFile = "image/*"))),
     responses((status = 200, body = AddedList)))]
 pub(in crate::http) async fn add(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    ItemsRequest { entries, options }: ItemsRequest<AddOptions>,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(ItemsRequest { entries, options }): RequestBody<ItemsRequest<AddOptions>>,
 ) -> Result<Json<AddedList>, Failure> {
     let AddOptions { strict, space_key } = options;
     let items = state.service.add_items(&context, &collection, entries, (space_key, strict)).await?;
@@ -121,7 +121,7 @@ pub struct ItemEntry {
 pub(in crate::http) async fn page(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
+    LookupParams(collection): LookupParams<CollectionName>,
     QueryOptions(PageOptions { limit, cursor, filter, space_key }): QueryOptions<PageOptions>,
 ) -> Result<Json<ItemPage>, Failure> {
     let limit = TopK::new(limit.unwrap_or(PAGE))?;
@@ -163,7 +163,7 @@ pub struct ItemDescription {
 pub(in crate::http) async fn read(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
     QueryOptions(ReadOptions { with_vector, space_key }): QueryOptions<ReadOptions>,
 ) -> Result<Json<ItemDescription>, Failure> {
     let item = state.service.item(&context, &collection, &id, space_key).await?;
@@ -194,22 +194,22 @@ pub struct PatchOptions {
 pub(in crate::http) async fn patch(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
-    OptionsRequest(PatchOptions { metadata, space_key }): OptionsRequest<PatchOptions>,
+    LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
+    RequestBody(OptionsRequest(PatchOptions { metadata, space_key })): RequestBody<OptionsRequest<PatchOptions>>,
 ) -> Result<Json<ItemEntry>, Failure> {
     let request = PatchRequest { patch: metadata, space_key };
     let metadata = state.service.patch_item(&context, &collection, &id, request).await?;
     Ok(Json(ItemEntry { id: id.into(), metadata }))
 }
 
-/// Deletes one item.
+/// Deletes one item, or answers `item_not_found`; `…/items/delete` counts what was there instead.
 #[utoipa::path(delete, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "delete_item",
     params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
     responses((status = 204, description = "deleted")))]
 pub(in crate::http) async fn remove(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<StatusCode, Failure> {
     state.service.delete_item(&context, &collection, &id, space_key).await?;
@@ -219,29 +219,33 @@ pub(in crate::http) async fn remove(
 /// The stored image: the file as it was sent, or its thumbnail.
 #[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}/image", tag = "items",
     operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
-    responses((status = 200, body = File, content_type = "image/*")))]
+    responses((status = 200, body = BinaryFile, content_type = "image/*")))]
 pub(in crate::http) async fn image(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought((collection, id)): Sought<(CollectionName, ItemId)>,
+    LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
     QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
 ) -> Result<Response, Failure> {
     let (bytes, media_type) = state.service.item_image(&context, &collection, &id, space_key).await?;
     Ok(bare(&media_type, bytes, None)?)
 }
 
-/// Which items to delete: by ids or by filter.
+/// Which items to delete: by ids, or by a filter that does not match everything by construction.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct DeleteOptions {
     /// At most 1,000.
     #[schema(value_type = Option<Vec<String>>)]
     ids: Option<Vec<ItemId>>,
-    #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
     /// Refuse unless this is the collection's space.
     #[schema(value_type = Option<String>)]
     space_key: Option<SpaceKey>,
 }
+
+/// Where several items are deleted; with other methods, the item whose id is `delete`.
+pub(in crate::http) const DELETE_PATH: &str = "/v1/collections/{collection}/items/delete";
+/// Where one item is.
+pub(in crate::http) const ITEM_PATH: &str = "/v1/collections/{collection}/items/{id}";
 
 /// Ids in one request to delete items.
 const MAX_IDS: usize = 1000;
@@ -266,8 +270,8 @@ pub struct DeletedCount {
 pub(in crate::http) async fn remove_many(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    OptionsRequest(options): OptionsRequest<DeleteOptions>,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(OptionsRequest(options)): RequestBody<OptionsRequest<DeleteOptions>>,
 ) -> Result<Json<DeletedCount>, Failure> {
     let DeleteOptions { ids, filter, space_key } = options;
     let deleted = match (ids, filter) {

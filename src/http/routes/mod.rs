@@ -22,10 +22,10 @@ pub(super) use classify::ClassifyOptions;
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
 pub(super) use inpaint::InpaintOptions;
 pub(super) use interpolate::InterpolateOptions;
-pub(super) use items::{AddOptions, NewItem};
+pub(super) use items::{AddOptions, DELETE_PATH, ITEM_PATH, NewItem};
 pub(super) use search::{BatchOptions, SearchOptions};
 
-use axum::middleware::from_fn;
+use axum::{middleware::from_fn, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{AppState, middleware::json_only};
@@ -55,6 +55,8 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(items::add, items::page))
         .routes(routes!(items::read, items::patch, items::remove))
         .routes(routes!(items::remove_many))
+        // The static path hides `…/items/{id}` from an item whose id is `delete`.
+        .route(DELETE_PATH, get(items::read).patch(items::patch).delete(items::remove))
         .routes(routes!(search::search))
         .routes(routes!(search::batch))
         .routes(routes!(recommend::recommend))

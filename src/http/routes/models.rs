@@ -10,7 +10,7 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{NoOptions, QueryOptions, Sought},
+        extract::{LookupParams, NoOptions, QueryOptions},
     },
     image::{Channels, PreprocessSpec},
     model::{Capability, Family, Model, Pooling},
@@ -92,6 +92,7 @@ struct LimitsDescription {
     body_bytes: u64,
     bodies_in_flight_bytes: u64,
     images: usize,
+    vectors: usize,
     image_pixels: u64,
     decoded_in_flight_bytes: u64,
     queue_items: usize,
@@ -105,6 +106,7 @@ impl From<&Limits> for LimitsDescription {
             body_bytes: limits.body_bytes,
             bodies_in_flight_bytes: limits.bodies_in_flight_bytes,
             images: limits.images,
+            vectors: limits.vectors,
             image_pixels: limits.image_pixels,
             decoded_in_flight_bytes: limits.decoded_in_flight_bytes,
             queue_items: limits.queue_items,
@@ -170,7 +172,7 @@ pub(in crate::http) async fn list(
     params(("model" = String, Path)), responses((status = 200, body = ModelDescription)))]
 pub(in crate::http) async fn describe(
     State(state): State<AppState>,
-    Sought(model): Sought<ModelName>,
+    LookupParams(model): LookupParams<ModelName>,
     QueryOptions(NoOptions {}): QueryOptions<NoOptions>,
 ) -> Result<Json<ModelDescription>, Failure> {
     let summary = state.service.model(&model)?;

@@ -11,8 +11,8 @@ use crate::{
         accept::{Media, negotiate},
         answer::Array,
         error::Failure,
-        extract::{ImagesRequest, Name as _},
-        schema::{File, FormImages, JsonImages},
+        extract::{ImagesRequest, LookupName as _, RequestBody},
+        schema::{BinaryFile, FormImages, JsonImages},
     },
     service::Context,
 };
@@ -31,16 +31,16 @@ pub struct PreprocessOptions {
 /// Prepares images for a model and runs nothing: `[images, channels, height, width]`, f32.
 #[utoipa::path(post, path = "/v1/preprocess", tag = "images", params(PreprocessOptions),
     request_body(content((JsonImages<PreprocessOptions> = "application/json"),
-        (FormImages<PreprocessOptions> = "multipart/form-data"), (File = "image/*"))),
-    responses((status = 200, content((File = "application/x-npy"), (File = "application/octet-stream")))))]
+        (FormImages<PreprocessOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
+    responses((status = 200, content((BinaryFile = "application/x-npy"), (BinaryFile = "application/octet-stream")))))]
 pub(in crate::http) async fn preprocess(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    ImagesRequest { images, options }: ImagesRequest<PreprocessOptions>,
+    RequestBody(ImagesRequest { images, options }): RequestBody<ImagesRequest<PreprocessOptions>>,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Npy, Media::Octets])?;
-    let model = ModelName::seek(&options.model)?;
+    let model = ModelName::for_lookup(&options.model)?;
     let made = state.service.preprocess(&context, &model, images).await?;
     Ok(Array { shape: &made.shape, data: &made.data, space_key: made.model.space_key() }.answer(media)?)
 }

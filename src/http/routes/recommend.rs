@@ -11,16 +11,15 @@ use crate::{
     http::{
         AppState,
         error::Failure,
-        extract::{ExampleList, ExampleSchema, OptionsRequest, Sought},
-        found::{self, LIMIT},
-        schema::FilterSchema,
+        extract::{ExampleList, ExampleSchema, LookupParams, OptionsRequest, RequestBody},
+        query::{self, LIMIT},
     },
     service::{Context, Examples, QueryBy, SearchRequest},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct RecommendOptions {
-    /// Ids and vectors to be near to, at least one; with the negative ones, `limits.images` is how many at most.
+    /// Ids and vectors to be near to, at least one; with the negative ones, `limits.vectors` is how many at most.
     #[schema(value_type = Vec<ExampleSchema>)]
     positive: ExampleList,
     /// Ids and vectors to be far from.
@@ -28,7 +27,6 @@ pub struct RecommendOptions {
     negative: Option<ExampleList>,
     /// 1 to 1,000; 10 unless given.
     limit: Option<usize>,
-    #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
     /// Leave out what is less near.
     min_score: Option<f32>,
@@ -37,7 +35,7 @@ pub struct RecommendOptions {
     exact: bool,
     #[serde(default)]
     with_vector: bool,
-    #[serde(default = "found::yes")]
+    #[serde(default = "query::yes")]
     #[schema(default = true)]
     with_metadata: bool,
     /// Refuse unless this is the collection's space.
@@ -54,8 +52,8 @@ pub struct RecommendOptions {
 pub(in crate::http) async fn recommend(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    OptionsRequest(options): OptionsRequest<RecommendOptions>,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(OptionsRequest(options)): RequestBody<OptionsRequest<RecommendOptions>>,
 ) -> Result<Json<SearchAnswer>, Failure> {
     let query = SearchRequest {
         by: QueryBy::Examples(Examples {

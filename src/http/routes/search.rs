@@ -1,9 +1,6 @@
 //! Nearest items.
 
-use axum::{
-    Extension, Json,
-    extract::{Request, State},
-};
+use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,15 +11,13 @@ use crate::{
         AppState,
         answer::InnerError,
         error::Failure,
-        extract::{Fields, Form, Images, Kind, Sought, Submission},
-        found::{self, HitEntry, LIMIT, QUERY, SEARCH, entries, query_by},
-        schema::{File, FilterSchema, FormSearch, JsonSearch, JsonSearches},
+        extract::{Fields, FormRules, FromFields, LookupParams, OPTIONS, RequestBody},
+        query::{self, HitEntry, LIMIT, QUERY, SEARCH, entries, query_by},
+        schema::{BinaryFile, FormSearch, JsonSearch, JsonSearches},
     },
     index::CollectionSpec,
     service::{Context, Found, SearchRequest},
 };
-
-const BATCH: Form = Form { json: &[("queries", Kind::Elements(QUERY))], images: Images::None, repeated: &[] };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -31,9 +26,8 @@ pub struct SearchOptions {
     #[schema(value_type = Option<String>)]
     #[param(value_type = Option<String>)]
     id: Option<ItemId>,
-    /// 1 to 1,000; 10 unless given.
+    /// 1 to 1,000; 10 unless given. There are no further pages.
     limit: Option<usize>,
-    #[schema(value_type = Option<FilterSchema>)]
     #[param(value_type = Option<String>)]
     filter: Option<Filter>,
     /// Leave out what is less near.
@@ -45,12 +39,12 @@ pub struct SearchOptions {
     #[serde(default)]
     #[param(required = false)]
     with_vector: bool,
-    #[serde(default = "found::yes")]
+    #[serde(default = "query::yes")]
     #[schema(default = true)]
     #[param(required = false)]
     with_metadata: bool,
     /// Leave out the item that a search by id starts from.
-    #[serde(default = "found::yes")]
+    #[serde(default = "query::yes")]
     #[schema(default = true)]
     #[param(required = false)]
     exclude_self: bool,
@@ -61,10 +55,10 @@ pub struct SearchOptions {
 }
 
 /// One search from the fields of a body or of a batch's element.
-fn query_of(fields: Fields) -> Result<SearchRequest> {
-    let options: SearchOptions = fields.options.read()?;
+fn query_of(fields: Fields<'_>) -> Result<SearchRequest> {
+    let (mut content, options): (_, SearchOptions) = fields.split()?;
     Ok(SearchRequest {
-        by: query_by(fields.images, fields.vector, options.id)?,
+        by: query_by(&mut content, options.id)?,
         limit: TopK::new(options.limit.unwrap_or(LIMIT))?,
         filter: options.filter,
         min_score: options.min_score,
@@ -74,6 +68,14 @@ fn query_of(fields: Fields) -> Result<SearchRequest> {
         exclude_self: options.exclude_self,
         space_key: options.space_key,
     })
+}
+
+impl FromFields for SearchRequest {
+    const RULES: FormRules = SEARCH;
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        query_of(fields)
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,15 +98,14 @@ impl SearchAnswer {
 /// The nearest items, best first, to an image, to a vector or to another item.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search", tag = "search", operation_id = "search",
     params(("collection" = String, Path), SearchOptions),
-    request_body(content((JsonSearch = "application/json"), (FormSearch = "multipart/form-data"), (File = "image/*"))),
+    request_body(content((JsonSearch = "application/json"), (FormSearch = "multipart/form-data"), (BinaryFile = "image/*"))),
     responses((status = 200, body = SearchAnswer)))]
 pub(in crate::http) async fn search(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    request: Request,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(query): RequestBody<SearchRequest>,
 ) -> Result<Json<SearchAnswer>, Failure> {
-    let query = query_of(Submission::read(request, SEARCH).await.whole()?)?;
     Ok(Json(SearchAnswer::new(state.service.search(&context, &collection, query).await?)))
 }
 
@@ -116,6 +117,23 @@ pub struct BatchOptions {
     /// Refuse unless this is the collection's space.
     #[schema(value_type = Option<String>)]
     space_key: Option<SpaceKey>,
+}
+
+/// Several searches; what is wrong with one is its own error.
+pub struct BatchRequest {
+    queries: Vec<Result<SearchRequest>>,
+    options: BatchOptions,
+}
+
+impl FromFields for BatchRequest {
+    const RULES: FormRules = FormRules { json: &["queries"], ..OPTIONS };
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        let (content, options) = fields.split()?;
+        let queries = content.objects("queries", QUERY)?;
+        let queries = queries.ok_or_else(|| Error::invalid_request("`queries` is missing"))?;
+        Ok(Self { queries: queries.into_iter().map(|query| query_of(query?)).collect(), options })
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -142,14 +160,11 @@ pub enum BatchResult {
 pub(in crate::http) async fn batch(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    Sought(collection): Sought<CollectionName>,
-    request: Request,
+    LookupParams(collection): LookupParams<CollectionName>,
+    RequestBody(BatchRequest { queries, options }): RequestBody<BatchRequest>,
 ) -> Result<Json<BatchAnswer>, Failure> {
-    let fields = Submission::read(request, BATCH).await.whole()?;
-    let BatchOptions { strict, space_key } = fields.options.read()?;
-    let queries = fields.elements.ok_or_else(|| Error::invalid_request("`queries` is missing"))?;
-    let requests = queries.into_iter().map(|query| query_of(query?)).collect();
-    let (spec, results) = state.service.search_batch(&context, &collection, requests, space_key).await?;
+    let BatchOptions { strict, space_key } = options;
+    let (spec, results) = state.service.search_batch(&context, &collection, queries, space_key).await?;
     let results = results.into_iter().map(|result| match result {
         Ok(hits) => Ok(BatchResult::Data(entries(hits))),
         Err(error) if strict => Err(error),

@@ -1,23 +1,20 @@
 //! Items to add, however they were sent.
 
-use axum::extract::{FromRequest, Request};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, Grammar, Kind},
-    submission::{Form, Images, Submission},
+    body::{FormRules, FromFields, IMAGES},
+    fields::Fields,
 };
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
-    http::error::Failure,
     service::{Entry, EntrySource, Image},
 };
 
-const ITEM: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
-const ITEMS: Form =
-    Form { json: &[("items", Kind::Elements(ITEM))], images: Images::Needed, repeated: &["id", "metadata"] };
+/// The fields of an item that are no options of it.
+const ITEM: &[&str] = &["image", "vector"];
 
 /// The items of a request and the options about all of them; what is wrong with one item is its own error.
 #[derive(Debug)]
@@ -26,33 +23,33 @@ pub(in crate::http) struct ItemsRequest<O> {
     pub(in crate::http) options: O,
 }
 
-impl<S: Send + Sync, O: DeserializeOwned> FromRequest<S> for ItemsRequest<O> {
-    type Rejection = Failure;
+impl<O: DeserializeOwned + Send + 'static> FromFields for ItemsRequest<O> {
+    const RULES: FormRules = FormRules { json: &["items"], repeated: &["id", "metadata"], ..IMAGES };
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let mut fields = Submission::read(request, ITEMS).await.whole()?;
-        let own = Own { ids: fields.options.take_texts("id"), metadata: fields.options.take_texts("metadata") };
-        let entries = match (fields.images, fields.elements) {
-            (Some(images), _) => own.pair(images)?,
-            (None, Some(items)) if own.ids.is_empty() && own.metadata.is_empty() => {
+    fn from_fields(mut fields: Fields<'_>) -> Result<Self> {
+        let each = OfEachImage { ids: fields.take_texts("id"), metadata: fields.take_texts("metadata") };
+        let (mut content, options) = fields.split()?;
+        let entries = match (content.images()?, content.objects("items", ITEM)?) {
+            (Some(images), _) => each.pair(images)?,
+            (None, Some(items)) if each.ids.is_empty() && each.metadata.is_empty() => {
                 items.into_iter().map(|item| entry(item?)).collect()
             }
             (None, Some(_)) => {
-                return Err(Error::invalid_request("`id` and `metadata` stand inside the items of a JSON body").into());
+                return Err(Error::invalid_request("`id` and `metadata` stand inside the items of a JSON body"));
             }
-            (None, None) => return Err(Error::invalid_request("`items` is missing").into()),
+            (None, None) => return Err(Error::invalid_request("`items` is missing")),
         };
-        Ok(Self { entries, options: fields.options.read()? })
+        Ok(Self { entries, options })
     }
 }
 
-/// What belongs to single images of a raw body or a form, in their order.
-struct Own {
+/// The ids and the metadata of the images of a raw body or a form, in their order.
+struct OfEachImage {
     ids: Vec<String>,
     metadata: Vec<String>,
 }
 
-impl Own {
+impl OfEachImage {
     fn pair(self, images: Vec<Image>) -> Result<Vec<Result<Entry>>> {
         let count = images.len();
         if !self.ids.is_empty() && self.ids.len() != count {
@@ -90,10 +87,10 @@ struct ItemOptions {
     metadata: Option<Metadata>,
 }
 
-fn entry(fields: Fields) -> Result<Entry> {
-    let ItemOptions { id, metadata } = fields.options.read()?;
-    let image = fields.images.and_then(|mut images| images.pop());
-    let source = match (image, fields.vector) {
+fn entry(fields: Fields<'_>) -> Result<Entry> {
+    let (mut content, ItemOptions { id, metadata }) = fields.split()?;
+    let image = content.images()?.and_then(|mut images| images.pop());
+    let source = match (image, content.vector()) {
         (Some(image), None) => EntrySource::Image(image),
         (None, Some(vector)) => EntrySource::Vector(vector?),
         _ => return Err(Error::invalid_request("an item has either an `image` or a `vector`")),
@@ -104,20 +101,20 @@ fn entry(fields: Fields) -> Result<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http::extract::fields::Object, image::Encoded};
+    use crate::http::extract::image::of_bytes;
 
-    fn own(ids: &[&str], metadata: &[&str]) -> Own {
+    fn of_each(ids: &[&str], metadata: &[&str]) -> OfEachImage {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        Own { ids: texts(ids), metadata: texts(metadata) }
+        OfEachImage { ids: texts(ids), metadata: texts(metadata) }
     }
 
     fn images(count: usize) -> Vec<Image> {
-        (0..count).map(|_| Ok(Encoded::new("x".into()))).collect()
+        (0..count).map(|_| of_bytes("GIF89a\x01\0\x01\0".into())).collect()
     }
 
     #[test]
     fn ids_and_metadata_pair_with_the_images_by_order() {
-        let entries = own(&["a", "b"], &[r#"{"n": 1}"#, r#"{"n": 2}"#]).pair(images(2)).unwrap();
+        let entries = of_each(&["a", "b"], &[r#"{"n": 1}"#, r#"{"n": 2}"#]).pair(images(2)).unwrap();
         let second = entries[1].as_ref().unwrap();
         assert_eq!(second.id.as_ref().unwrap().as_str(), "b");
         assert_eq!(second.metadata["n"], 2);
@@ -125,29 +122,32 @@ mod tests {
 
     #[test]
     fn one_metadata_serves_all_and_other_counts_are_refused() {
-        let entries = own(&[], &[r#"{"n": 1}"#]).pair(images(3)).unwrap();
+        let entries = of_each(&[], &[r#"{"n": 1}"#]).pair(images(3)).unwrap();
         assert!(entries.iter().all(|entry| entry.as_ref().unwrap().metadata["n"] == 1));
-        assert!(own(&["a"], &[]).pair(images(2)).is_err());
-        assert!(own(&[], &["{}", "{}"]).pair(images(3)).is_err());
+        assert!(of_each(&["a"], &[]).pair(images(2)).is_err());
+        assert!(of_each(&[], &["{}", "{}"]).pair(images(3)).is_err());
     }
 
     #[test]
     fn what_is_wrong_with_one_item_is_its_own_error() {
-        let entries = own(&["a", ""], &["{}", "{}"]).pair(images(2)).unwrap();
+        let entries = of_each(&["a", ""], &["{}", "{}"]).pair(images(2)).unwrap();
         assert!(entries[0].is_ok() && entries[1].is_err());
-        let entries = own(&[], &["{}", "[]"]).pair(images(2)).unwrap();
+        let entries = of_each(&[], &["{}", "[]"]).pair(images(2)).unwrap();
         assert!(entries[0].is_ok() && entries[1].is_err());
-        for (item, good) in [
-            (r#"{"vector": [1], "id": "a"}"#, true),
-            (r#"{"image": "AA"}"#, true),
-            (r#"{"image": "AA", "vector": [1]}"#, false),
-            (r#"{"id": "a"}"#, false),
-            (r#"{"image": "AA", "colour": "red"}"#, false),
-            (r#"{"image": "AA", "metadata": []}"#, false),
-            (r#"{"vector": [1e39], "id": "a"}"#, false),
+        for (item, part) in [
+            (r#"{"vector": [1], "id": "a", "metadata": {"n": 18446744073709551615}}"#, None),
+            (r#"{"image": "R0lGODlhAQABAA"}"#, None),
+            (r#"{"image": "R0lGODlhAQABAA", "vector": [1]}"#, Some("either")),
+            (r#"{"id": "a"}"#, Some("either")),
+            (r#"{"id": 5, "vector": [1]}"#, Some("`id`: invalid type")),
+            (r#"{"image": "R0lGODlhAQABAA", "colour": "red"}"#, Some("known here: image, vector, id, metadata")),
+            (r#"{"image": "R0lGODlhAQABAA", "metadata": []}"#, Some("`metadata`: invalid type")),
+            (r#"{"vector": [1e39], "id": "a"}"#, Some("element 0")),
         ] {
-            let fields = Object::of_json(item.as_bytes(), ITEM).whole().unwrap();
-            assert_eq!(entry(fields).is_ok(), good, "{item}");
+            let outcome = entry(Fields::of_json(item.as_bytes(), ITEM));
+            let told = outcome.as_ref().err().map(Error::message);
+            assert_eq!(told.is_some(), part.is_some(), "{item}: {told:?}");
+            assert!(told.unwrap_or("").contains(part.unwrap_or("")), "{item}: {told:?}");
         }
     }
 }

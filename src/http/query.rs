@@ -1,20 +1,20 @@
-//! Searches as several routes take them, and found items as they answer them.
+//! Queries as several routes take them, and hits as they answer with them.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Form, Grammar, Images, Kind};
+use super::extract::{Content, FormRules, IMAGES, Images};
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
     index::Hit,
-    service::{Image, QueryBy},
+    service::QueryBy,
 };
 
-/// What of a search is no option.
-pub(super) const QUERY: Grammar = &[("image", Kind::Image), ("vector", Kind::Vector)];
+/// The fields of a query that are no options.
+pub(super) const QUERY: &[&str] = &["image", "vector"];
 /// A request about one image, vector or item.
-pub(super) const SEARCH: Form = Form { json: QUERY, images: Images::Possible, repeated: &[] };
+pub(super) const SEARCH: FormRules = FormRules { json: QUERY, images: Images::Possible, ..IMAGES };
 /// Items of an answer unless the caller says otherwise.
 pub(super) const LIMIT: usize = 10;
 
@@ -24,14 +24,10 @@ pub(super) const fn yes() -> bool {
 }
 
 /// The one thing that a search is by.
-pub(super) fn query_by(
-    images: Option<Vec<Image>>,
-    vector: Option<Result<Vec<f32>>>,
-    id: Option<ItemId>,
-) -> Result<QueryBy> {
-    let mut images = images.unwrap_or_default();
+pub(super) fn query_by(content: &mut Content<'_>, id: Option<ItemId>) -> Result<QueryBy> {
+    let mut images = content.images()?.unwrap_or_default();
     let (image, more) = (images.pop(), !images.is_empty());
-    match (image, vector, id) {
+    match (image, content.vector(), id) {
         (Some(image), None, None) if !more => Ok(QueryBy::Image(image)),
         (None, Some(vector), None) => Ok(QueryBy::Vector(vector?)),
         (None, None, Some(id)) => Ok(QueryBy::Id(id)),
