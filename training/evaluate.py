@@ -97,8 +97,7 @@ def described(model, about, found):
 
 def load(path, model):
     """A set as the model takes it: u8 images and labels."""
-    size = model.manifest["input"]
-    data, labels = images.load(path, size["width"], size["channels"])
+    data, labels = images.load(path, model.manifest)
     return data, torch.from_numpy(labels)
 
 

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_DATA = REPOSITORY.parent / "shared" / "data"
@@ -63,18 +63,20 @@ def members(source):
                 yield member.name, tar.extractfile(member).read()
 
 
-def load(source, side, channels="rgb"):
-    """Images as u8 [n, channels, side, side] and the index of each one's class folder as i64 [n].
+def load(source, spec):
+    """Images as u8 [n, channels, height, width] and the index of each one's class folder as i64 [n].
 
-    Images of another size are resized with Pillow's bicubic filter. A file that cannot be decoded is named and
-    left out. Without class folders all labels are 0; training does not look at them.
+    They are brought to the model's size as `[input]` and `[preprocess]` of a manifest say, which `spec` has, so that
+    training sees what the server will see. A file that cannot be decoded is named and left out. Without class folders
+    all labels are 0; training does not look at them.
     """
     if not source.exists():
         raise Unusable(f"image set {source} is not there: give the folder that holds it with --data, or see training/README.md")
     arrays, folders, broken = [], [], 0
     for name, encoded in members(source):
         try:
-            arrays.append(decoded(encoded, side, channels))
+            with Image.open(io.BytesIO(encoded)) as opened:
+                arrays.append(planar(prepared(opened, spec)))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
             broken += 1
@@ -88,11 +90,46 @@ def load(source, side, channels="rgb"):
     return np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64)
 
 
-def decoded(encoded, side, channels):
-    """One image as u8 [channels, side, side]."""
-    with Image.open(io.BytesIO(encoded)) as opened:
-        image = opened.convert(MODES[channels])
-    return planar(resized(image, side, side, Image.Resampling.BICUBIC))
+def prepared(image, spec):
+    """The image at the model's size and in its channels, in the server's order: oriented, flattened on white, converted,
+    resized, cropped or placed."""
+    size, rules = spec["input"], spec["preprocess"]
+    width, height, filter = size["width"], size["height"], FILTERS[rules["filter"]]
+    image = flattened(ImageOps.exif_transpose(image)).convert(MODES[size["channels"]])
+    match rules["resize"]:
+        case "exact":
+            return resized(image, width, height, filter)
+        case "shortest-edge" if rules.get("crop") == "center":
+            edge, short = rules["edge"], min(image.size)
+            image = resized(image, edge * image.width // short, edge * image.height // short, filter)
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            return image.crop((left, top, left + width, top + height))
+        case "letterbox":
+            image = resized(image, *fitted(image.size, (width, height)), filter)
+            place = Image.new(image.mode, (width, height), "white")
+            place.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+            return place
+        case other:
+            raise NotImplementedError(f"resize = {other} is not used by the models trained here")
+
+
+def flattened(image):
+    """The image without transparency, on white; 16 bits of grey are rounded to 8."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def fitted(size, within):
+    """The largest size of the same shape within another, rounded to whole pixels."""
+    (width, height), (most_wide, most_high) = size, within
+    scaled = lambda side, by, over: max(1, (2 * side * by + over) // (2 * over))
+    if most_wide * height <= most_high * width:
+        return most_wide, min(most_high, scaled(height, most_wide, width))
+    return min(most_wide, scaled(width, most_high, height)), most_high
 
 
 def resized(image, width, height, filter):
@@ -123,12 +160,7 @@ def validation_count(count, asked=None):
 
 def preprocess(image, manifest):
     """HWC u8 -> [1, channels, height, width] f32, as `[input]` and `[preprocess]` of a manifest say."""
-    width, height = manifest["input"]["width"], manifest["input"]["height"]
-    settings = manifest["preprocess"]
-    if settings["resize"] != "exact" or settings.get("crop", "none") != "none":
-        raise ValueError("only resize = exact without a crop is used by the models trained here")
-    converted = Image.fromarray(image).convert(MODES[manifest["input"]["channels"]])
-    return normalise(planar(resized(converted, width, height, FILTERS[settings["filter"]]))[None], settings)
+    return normalise(planar(prepared(Image.fromarray(image), manifest))[None], manifest["preprocess"])
 
 
 def normalise(batch, settings):

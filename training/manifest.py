@@ -24,12 +24,17 @@ def inline(named):
     return "{ " + ", ".join(f"{role} = {quoted(name)}" for role, name in named) + " }"
 
 
+def spec(settings):
+    """`[input]` and `[preprocess]` of the manifest that a recipe's settings make: how images reach the model."""
+    size = {"width": settings["side"], "height": settings["side"], "channels": settings["channels"]}
+    return {"input": size, "preprocess": settings["preprocess"]}
+
+
 def text(settings, graphs):
     """The recipe's `[manifest]` head, input and preprocessing, and a table for each graph."""
-    side = settings["side"]
     lines = ["manifest = 1", *pairs(settings["manifest"])]
-    lines += ["", "[input]", f"width = {side}", f"height = {side}", f"channels = {quoted(settings['channels'])}"]
-    lines += ["", "[preprocess]", *pairs(settings["preprocess"])]
+    for section, table in spec(settings).items():
+        lines += ["", f"[{section}]", *pairs(table)]
     for graph in graphs:
         outputs = [(role, output_name(graph, role)) for role in graph.outputs]
         lines += ["", f"[graphs.{graph.role}]", f'file = "{graph.role}.onnx"']

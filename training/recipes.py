@@ -16,6 +16,14 @@ SIDES = 8
 WITHOUT_EFFECT = {"manifest", "embedding", "reconstruction", "variants", "served"}
 
 
+# How images that are not square reach a square model.
+FITS = {
+    "squeeze": {"resize": "exact"},
+    "crop": {"resize": "shortest-edge"},
+    "letterbox": {"resize": "letterbox"},
+}
+
+
 class RecipeError(SystemExit):
     """A recipe that cannot be trained by, with everything that is wrong with it."""
 
@@ -98,7 +106,9 @@ COMMON = {
         "denoises": Rule((bool,)),
     },
     "preprocess": {
-        "resize": text("exact", required=True),
+        "resize": text("exact", "shortest-edge", "letterbox", required=True),
+        "edge": whole(),
+        "crop": text("none", "center"),
         "filter": text("nearest", "bilinear", "bicubic", "lanczos", required=True),
         "rescale": number(required=True),
         "mean": NUMBERS,
@@ -267,6 +277,8 @@ def completed(settings):
         settings = merged({"augmentation": {"crop_side": settings["side"]}}, settings)
     channels = CHANNELS[settings["channels"]]
     preprocess = dict(settings["preprocess"])
+    if preprocess["resize"] == "shortest-edge":
+        preprocess = {"edge": settings["side"], "crop": "center"} | preprocess
     for key in ("mean", "std"):
         if len(preprocess.get(key, ())) == 1:
             preprocess[key] = preprocess[key] * channels
@@ -279,6 +291,11 @@ def contradictions(settings):
     if side % SIDES:
         found.append(f"side = {side} is not a multiple of {SIDES}")
     channels, preprocess = CHANNELS[settings["channels"]], settings["preprocess"]
+    cut = preprocess["resize"] == "shortest-edge"
+    if cut and (preprocess["crop"] != "center" or preprocess["edge"] < side):
+        found.append("preprocess.resize = shortest-edge needs crop = center and an edge that is no less than side")
+    if not cut and ("edge" in preprocess or preprocess.get("crop", "none") != "none"):
+        found.append(f"preprocess.edge and crop have no meaning with resize = {preprocess['resize']}")
     if ("mean" in preprocess) != ("std" in preprocess):
         found.append("preprocess has one of mean and std without the other")
     for key in ("mean", "std"):

@@ -2,7 +2,7 @@
 
 import torch
 
-from training import images
+from training import images, manifest
 
 MONITOR_BANK = 10_000
 
@@ -15,7 +15,7 @@ def split(count, validation, seed=0):
 
 def load(source, settings, device):
     """The training images, the validation set, and a bank for the kNN monitor; the last two with labels."""
-    data, labels = map(torch.from_numpy, images.load(source, settings["side"], settings["channels"]))
+    data, labels = map(torch.from_numpy, images.load(source, manifest.spec(settings)))
     data, labels = data.to(device), labels.to(device)
     count = images.validation_count(len(data), settings["training"].get("validation_images"))
     trained, validation = (index.to(device) for index in split(len(data), count))

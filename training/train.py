@@ -173,16 +173,28 @@ class Run:
         return loss.detach()
 
 
-def record_of(settings, curve, device):
-    """The record of how weights came about: settings, machine, learning curve. It has the name alone of a folder of
-    one's own."""
-    where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
+def data_of(settings):
+    """The data as a record names it: of a folder of one's own the name alone."""
     data = Path(settings["data"])
+    return data.name if data.is_absolute() else settings["data"]
+
+
+def check_place(folder, settings):
+    """Refuses to put a model in the place of one that was trained on other images, whose card and name it would take."""
+    path = folder / "training.json"
+    before = json.loads(path.read_text())["data"] if path.exists() else data_of(settings)
+    if before != data_of(settings):
+        raise SystemExit(f"{folder} was trained on {before}, not on {data_of(settings)}: take another name, or remove it first")
+
+
+def record_of(settings, curve, device):
+    """The record of how weights came about: settings, machine, learning curve."""
+    where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
     return {
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else where,
         "torch": torch.__version__,
-        "data": data.name if data.is_absolute() else settings["data"],
+        "data": data_of(settings),
         "training": settings["training"],
         "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
         "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
@@ -198,6 +210,8 @@ def pick_device(asked):
 def changes_of(arguments):
     """The changes of the recipe that the flags ask for."""
     changes = {key: getattr(arguments, key) for key in ("side", "channels") if getattr(arguments, key)}
+    if arguments.fit:
+        changes["preprocess"] = recipes.FITS[arguments.fit]
     if arguments.epochs:
         changes["training"] = {"epochs": arguments.epochs, "phases": []}
     return changes
@@ -233,6 +247,7 @@ def parser():
     images.add_data_argument(parser)
     parser.add_argument("--side", type=int, help="pixels a side of what the model takes (default: the recipe's)")
     parser.add_argument("--channels", choices=recipes.CHANNELS, help="of what the model takes (default: the recipe's)")
+    parser.add_argument("--fit", choices=recipes.FITS, help="how images become squares (default: the recipe's)")
     parser.add_argument("--epochs", type=int, help="in place of the recipe's, with a warm-up and a falling rate")
     parser.add_argument("--description", help="of a model of one's own images")
     parser.add_argument("--license", help="of a model of one's own images")
@@ -251,6 +266,7 @@ def main(words=None):
         torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
     task = task_of(arguments, device)
+    check_place(arguments.models / arguments.name, task.settings)
     run = Run(task.run, task.settings, device)
     if not arguments.restart:
         run.resume()

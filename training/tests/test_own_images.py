@@ -11,7 +11,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
 
-from training import evaluate, images, served, train
+from training import evaluate, images, recipes, served, train
 
 FAMILIES = {
     "ae": "autoencoder",
@@ -39,7 +39,9 @@ def made(request, photos, tmp_path_factory):
     """A model of those images: its recipe, its channels, its folder."""
     recipe, channels = request.param
     place = tmp_path_factory.mktemp("made")
+    fit = list(recipes.FITS)[list(FAMILIES).index(recipe) % len(recipes.FITS)]
     words = ["mine", "--recipe", recipe, "--data", str(photos), "--side", "64", "--channels", channels, "--epochs", "1"]
+    words += ["--fit", fit]
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "RUNS", place / "runs")
@@ -56,7 +58,7 @@ def test_a_folder_of_images_becomes_a_model(made, photos):
     record = json.loads((folder / "training.json").read_text())
     assert record["data"] == "photos" and str(photos) not in json.dumps(record)
     model = served.Model(folder)
-    data, _ = images.load(photos, 64, channels)
+    data, _ = images.load(photos, manifest)
     given = model.denoise(data) if recipe == "dae" else model.embed(data).numpy()
     assert len(given) == 24 and np.isfinite(given).all()
 
@@ -71,6 +73,12 @@ def test_such_a_model_is_measured_on_the_images_that_its_training_did_not_see(ma
     assert recipe == "dae" or metrics["figures"]["anomaly_auroc_by_nearest"] <= 1
     assert list(contact.glob("*.png"))
     assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_a_model_of_other_images_is_not_replaced(made, tmp_path):
+    _, _, folder = made
+    with pytest.raises(SystemExit, match="mine was trained on photos, not on others: take another name"):
+        train.check_place(folder, {"data": str(tmp_path / "others")})
 
 
 @pytest.mark.skipif("LATENTD_BIN" not in os.environ, reason="LATENTD_BIN names no latentd")

@@ -44,6 +44,9 @@ def test_a_key_of_another_objective_or_method_is_unknown():
         ("mae", {"network": {"dim": 126}}, "network.dim = 126 is not a multiple of 4 and of network.heads"),
         ("simclr", {"side": 24}, "side = 24 is not a multiple of 16, 4 times network.stem_stride times served.grid"),
         ("simclr", {"preprocess": {"std": [1.0, 1.0]}}, "preprocess.std has not one number for each channel of rgb, nor a single one for all"),
+        ("ae", {"preprocess": {"edge": 70}}, "preprocess.edge and crop have no meaning with resize = exact"),
+        ("ae", {"preprocess": {"resize": "shortest-edge", "edge": 60}},
+         "preprocess.resize = shortest-edge needs crop = center and an edge that is no less than side"),
         ("ae", {"preprocess": {"mean": [0.5]}}, "preprocess has one of mean and std without the other"),
         ("cpu/mae-cifar10", {"training": {"phases": []}}, "training.epochs is missing, and there are no phases"),
         ("ae", {"training": {"phases": [{"epochs": 1, "learning_rate": [0.1, 0.0], "crop_side": 8}]}},
@@ -60,6 +63,8 @@ def test_what_follows_from_other_keys_is_filled_in():
     simclr = recipes.recipe("simclr", {"side": 96, "channels": "gray"})
     assert simclr["augmentation"]["crop_side"] == 96 and simclr["preprocess"]["mean"] == [0.5]
     assert recipes.recipe("simclr")["preprocess"]["mean"] == [0.5] * 3
+    cropped = recipes.recipe("ae", {"preprocess": recipes.FITS["crop"]})["preprocess"]
+    assert (cropped["edge"], cropped["crop"]) == (64, "center")
 
 
 def test_a_recipe_with_a_base_differs_where_it_says():
