@@ -28,7 +28,7 @@ QUERIES = 64
 # Items of one request: the first that the server's limits allow.
 SIZES = (1000, 64)
 # Connections that are tried for the peak; the best counts.
-PEAK_CONNECTIONS = (2, 4, 8)
+PEAK_CONNECTIONS = (2, 4, 8, 16)
 CONNECTIONS = 2048
 SEARCH_DEADLINE_MS = 500
 # Between two questions for readiness.
