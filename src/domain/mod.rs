@@ -15,7 +15,7 @@ pub use device::Device;
 pub use field::FieldPath;
 pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
 pub use map_method::MapMethod;
-pub use metadata::{Metadata, check_metadata};
+pub use metadata::{Metadata, check_integers, check_metadata};
 pub use metric::Metric;
 pub use name::{CollectionName, ItemId, ModelName};
 pub use space::SpaceKey;

@@ -26,7 +26,7 @@ impl Media {
         }
     }
 
-    /// Whether the answer is the bare result, which has no place for what failed.
+    /// Whether the answer is the bare result, which cannot hold errors.
     pub(super) const fn is_binary(self) -> bool {
         !matches!(self, Self::Json)
     }
@@ -55,7 +55,7 @@ pub(super) fn negotiate(headers: &HeaderMap, offers: &[Media]) -> Result<Media> 
     }
     let mut best: Option<(f32, u8, Media)> = None;
     for &media in offers {
-        let Some((exactness, quality)) = standing(&accepted, media) else { continue };
+        let Some((exactness, quality)) = preference(&accepted, media) else { continue };
         let better = best.is_none_or(|(q, e, _)| quality > q || (quality == q && exactness > e));
         if quality > 0.0 && better {
             best = Some((quality, exactness, media));
@@ -69,7 +69,7 @@ pub(super) fn negotiate(headers: &HeaderMap, offers: &[Media]) -> Result<Media> 
 }
 
 /// The exactness and the quality of the range that names a form most exactly.
-fn standing(accepted: &str, media: Media) -> Option<(u8, f32)> {
+fn preference(accepted: &str, media: Media) -> Option<(u8, f32)> {
     let ranges = accepted.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let exactness = media.fits(parts.next()?)?;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_first_wish_is_met() {
+    fn the_form_that_the_caller_prefers_is_chosen() {
         const IMAGE: &[Media] = &[Media::Json, Media::Png];
         const VECTOR: &[Media] = &[Media::Json, Media::Octets, Media::Npy];
         for (accept, offers, expected) in [
@@ -115,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn no_wish_is_the_first_offer() {
+    fn without_a_preference_the_first_offer_is_chosen() {
         assert_eq!(negotiate(&HeaderMap::new(), &[Media::Json, Media::Png]).unwrap(), Media::Json);
     }
 
     #[test]
-    fn a_refusal_lists_the_offers() {
+    fn not_acceptable_lists_the_offers() {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, "text/html".parse().unwrap());
         let error = negotiate(&headers, &[Media::Json, Media::Npy]).unwrap_err();

@@ -22,7 +22,7 @@ const SPACE_KEY: HeaderName = HeaderName::from_static("x-latentd-space-key");
 /// An item of the request that failed, beside the good ones in `data`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ItemError {
-    /// Its place in the request, from 0.
+    /// The item's place in the request, from 0.
     index: usize,
     #[schema(example = "invalid_image")]
     code: &'static str,
@@ -60,7 +60,7 @@ fn log_internal(error: &Error) {
     }
 }
 
-/// How a vector stands in JSON.
+/// The encoding of a vector in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodingFormat {
@@ -112,7 +112,7 @@ pub(super) fn with_shape(mut response: Response, shape: &[usize]) -> Result<Resp
     Ok(response)
 }
 
-/// Bytes of a type of their own.
+/// A response of bytes with this media type.
 pub(super) fn bare(media_type: &str, bytes: impl Into<Bytes>, space_key: Option<&SpaceKey>) -> Result<Response> {
     let mut response = bytes.into().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, value(media_type)?);

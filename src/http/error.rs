@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use super::extract::LOOKS_LIKE_JSON;
 use crate::error::{Error, ErrorKind};
 
-/// What a caller is told of an internal error; the cause is in the log under the request id.
+/// The public text of an internal error; the cause is in the log under the request id.
 const INTERNAL: &str = "something went wrong in the server; its log has the cause under this request id";
-/// What a refused caller is told to wait where nothing better is known.
+/// The wait that a refused caller is given where nothing better is known.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
@@ -74,7 +74,7 @@ pub struct Problem {
     code: &'static str,
     /// Names this request in the server's log.
     request_id: String,
-    /// Of `/readyz`: everything that keeps the server from being ready.
+    /// Everything that keeps the server from being ready; `/readyz` alone has it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
 }
@@ -96,7 +96,7 @@ struct OpenAiError {
     code: &'static str,
 }
 
-/// How a failure is written.
+/// The form in which a failure is written.
 #[derive(Debug, Clone)]
 enum Dialect {
     Problem { reasons: Vec<String> },

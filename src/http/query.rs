@@ -18,7 +18,7 @@ pub(super) const SEARCH: FormRules = FormRules { json: QUERY, images: Images::Po
 /// Items of an answer unless the caller says otherwise.
 pub(super) const LIMIT: usize = 10;
 
-/// For options that are on unless given.
+/// The default of options that are on.
 pub(super) const fn yes() -> bool {
     true
 }

@@ -28,7 +28,7 @@ pub fn router(state: AppState) -> Router {
     let (health, health_api) = health.split_for_parts();
     let (v1, v1_api) = v1.split_for_parts();
     let v1 = v1.layer(from_fn_with_state(state.clone(), gate));
-    // the page asks nobody outside whether the document is valid
+    // Without this the page sends the document to a validator on the internet.
     let page = Config::new(["/openapi.json"]).validator_url("none");
     let document = document(health_api, v1_api);
     let methods = Arc::new(methods(&document));
@@ -65,4 +65,4 @@ fn wrong_method(allowed: Option<&Vec<&str>>) -> Error {
     Error::new(ErrorKind::MethodNotAllowed, format!("the route is not for this method; it is for {allowed}"))
 }
 
-const NO_ROUTE: &str = "there is no such route; /docs lists those that are";
+const NO_ROUTE: &str = "there is no such route; /docs lists every route";

@@ -1,5 +1,5 @@
 //! Shapes of requests that are read by hand, for the documentation.
-#![expect(dead_code, reason = "these types are never made: their schemas stand in the OpenAPI document")]
+#![expect(dead_code, reason = "these types describe requests for the OpenAPI document, and no value of them exists")]
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -18,7 +18,7 @@ use super::{
 /// Images in JSON, with the options beside them.
 #[derive(ToSchema)]
 pub(super) struct JsonImages<O: ToSchema> {
-    /// At least one; `limits.images` is how many at most.
+    /// One image at least, `limits.images` at most.
     images: Vec<ImageSchema>,
     #[serde(flatten)]
     options: O,
@@ -50,7 +50,7 @@ enum Inputs {
 /// Images as parts of a form, with the options as text parts.
 #[derive(ToSchema)]
 pub(super) struct FormImages<O: ToSchema> {
-    /// At least one; `limits.images` is how many at most.
+    /// One image at least, `limits.images` at most.
     image: Vec<BinaryFile>,
     #[serde(flatten)]
     options: O,
@@ -59,7 +59,7 @@ pub(super) struct FormImages<O: ToSchema> {
 /// Images in JSON with a mask for all of them.
 #[derive(ToSchema)]
 pub(super) struct JsonInpaint {
-    /// At least one; `limits.images` is how many at most.
+    /// One image at least, `limits.images` at most.
     images: Vec<ImageSchema>,
     /// Patches in which it is dark (below one half on average) are hidden. It is brought to the model's size as the
     /// images are; what is transparent stays visible.
@@ -71,7 +71,7 @@ pub(super) struct JsonInpaint {
 /// Images as parts of a form, with a mask for all of them.
 #[derive(ToSchema)]
 pub(super) struct FormInpaint {
-    /// At least one; `limits.images` is how many at most.
+    /// One image at least, `limits.images` at most.
     image: Vec<BinaryFile>,
     /// Patches in which it is dark are hidden.
     mask: Option<BinaryFile>,
@@ -105,7 +105,7 @@ impl ToSchema for BinaryFile {}
 /// Items in JSON, with the options beside them.
 #[derive(ToSchema)]
 pub(super) struct JsonItems {
-    /// At least one; `limits.images` is how many images at most, `limits.vectors` how many vectors.
+    /// One item at least; with images `limits.images` at most, with vectors `limits.vectors`.
     items: Vec<NewItem>,
     #[serde(flatten)]
     options: AddOptions,
@@ -135,7 +135,7 @@ pub(super) struct JsonSearch {
 /// A search by an image as a part of a form.
 #[derive(ToSchema)]
 pub(super) struct FormSearch {
-    /// None where `id` is given.
+    /// The image to search by, unless `id` is given.
     image: Option<BinaryFile>,
     #[serde(flatten)]
     options: SearchOptions,
@@ -153,7 +153,7 @@ pub(super) struct JsonClassify {
 /// A classification of an image as a part of a form.
 #[derive(ToSchema)]
 pub(super) struct FormClassify {
-    /// None where `id` is given.
+    /// The image to search by, unless `id` is given.
     image: Option<BinaryFile>,
     #[serde(flatten)]
     options: ClassifyOptions,
@@ -162,7 +162,7 @@ pub(super) struct FormClassify {
 /// Several searches.
 #[derive(ToSchema)]
 pub(super) struct JsonSearches {
-    /// At least one; `limits.images` is how many with images at most, `limits.vectors` how many others.
+    /// One query at least; with images `limits.images` at most, others `limits.vectors`.
     queries: Vec<JsonSearch>,
     #[serde(flatten)]
     options: BatchOptions,

@@ -41,7 +41,7 @@ impl AppState {
 
     /// Comes when the server drains, at once if it does already.
     pub(super) async fn until_draining(&self) {
-        // it ends early only with the last sender, and this state is one
+        // The wait ends early only with the last sender, and this state holds one.
         let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }

@@ -227,6 +227,9 @@ async fn requests_that_add_nothing_are_refused() {
     ] {
         server.post(&path, body).await.refused(status, code);
     }
+    let wide = r#"{"items": [{"id": "a", "vector": [1, 2, 3], "metadata": {"n": 18446744073709551616}}]}"#;
+    let detail = server.post_raw(&path, "application/json", wide).await.refused(400, "invalid_request");
+    assert!(detail.contains("18446744073709551616"), "{detail}");
     let nan = "{\"items\": [{\"id\": \"a\", \"vector\": [NaN, 1, 2]}]}";
     server.post_raw(&path, "application/json", nan).await.refused(400, "invalid_request");
     let unknown = json!({"items": [{"id": "a", "vector": [1, 2, 3]}]});

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::source::{Candidate, Content, Failed, Reading, Visit, ending};
 use crate::{
-    domain::Metadata,
+    domain::{Metadata, check_integers},
     error::{Error, Result},
 };
 
@@ -30,7 +30,10 @@ pub(super) fn each(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<(
         }
         let name = format!("{}:{}", file.display(), at + 1);
         let row = match serde_json::from_str::<Value>(&line) {
-            Ok(Value::Object(row)) => candidate(&name, row, file, reading),
+            Ok(Value::Object(row)) => match check_integers(&line) {
+                Ok(()) => candidate(&name, row, file, reading),
+                Err(error) => Err(Failed::unreadable(name, error.message())),
+            },
             Ok(_) => Err(Failed::unreadable(name, "the line is not a JSON object")),
             Err(error) => Err(Failed::unreadable(name, format_args!("the line is not JSON: {error}"))),
         };
@@ -71,10 +74,11 @@ fn csv_rows(file: &Path, opened: File, reading: &Reading, visit: Visit<'_>) -> R
     Ok(())
 }
 
-/// A cell that spells a JSON number or a truth value is one; every other is text, `007` and `1e999` among them.
+/// A cell that spells a JSON number or a truth value is one; every other is text: `007`, `1e999`, and whole numbers that
+/// 64 bits do not hold.
 fn typed(cell: &str) -> Value {
     match serde_json::from_str(cell) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+        Ok(value @ (Value::Number(_) | Value::Bool(_))) if check_integers(cell).is_ok() => value,
         _ => cell.into(),
     }
 }
@@ -133,18 +137,27 @@ mod tests {
 
     #[test]
     fn a_csv_gives_paths_ids_and_typed_metadata() {
-        let rows =
-            read("list.csv", "id,path,label,price,ok,code\n7,a/1.png,cat,1.5,true,007\n,\"b,2.png\",,-3,no,1e999\n");
+        let rows = read(
+            "list.csv",
+            "id,path,label,price,ok,code\n7,a/1.png,cat,1.5,true,007\n,\"b,2.png\",18446744073709551616,-3,no,1e999\n",
+        );
         assert_eq!(
             rows[0],
             Ok(("a/1.png".into(), Some("7".into()), json!({"label": "cat", "price": 1.5, "ok": true, "code": "007"})))
         );
-        assert_eq!(rows[1], Ok(("b,2.png".into(), None, json!({"price": -3, "ok": "no", "code": "1e999"}))));
+        assert_eq!(
+            rows[1],
+            Ok((
+                "b,2.png".into(),
+                None,
+                json!({"label": "18446744073709551616", "price": -3, "ok": "no", "code": "1e999"})
+            ))
+        );
     }
 
     #[test]
     fn ndjson_gives_its_objects_and_names_bad_lines() {
-        let text = "{\"path\": \"1.png\", \"id\": 5, \"tags\": [\"a\"]}\n\n[1]\n{\"path\": 1}\nnot json\n{\"path\": \"2.png\", \"id\": \"\"}\n";
+        let text = "{\"path\": \"1.png\", \"id\": 5, \"tags\": [\"a\"]}\n\n[1]\n{\"path\": 1}\nnot json\n{\"path\": \"2.png\", \"id\": \"\"}\n{\"path\": \"3.png\", \"n\": 18446744073709551616}\n";
         let rows = read("list.ndjson", text);
         assert_eq!(rows[0], Ok(("1.png".into(), Some("5".into()), json!({"tags": ["a"]}))));
         for (row, part) in rows[1..].iter().zip([
@@ -152,6 +165,7 @@ mod tests {
             "list.ndjson:4: no path",
             "list.ndjson:5: the line is not JSON",
             "list.ndjson:6: an item id has",
+            "list.ndjson:7: the whole number 18446744073709551616 does not fit",
         ]) {
             assert!(row.as_ref().unwrap_err().contains(part), "{row:?}");
         }

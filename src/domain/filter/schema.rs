@@ -1,5 +1,6 @@
 //! The OpenAPI schemas of a filter, written by hand because parsing is.
 
+use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -46,6 +47,11 @@ impl PartialSchema for Filter {
             .property("must", conditions())
             .property("should", conditions())
             .property("must_not", conditions())
+            .examples([json!({
+                "must": [{"key": "label", "match": "cat"}, {"key": "price", "range": {"gte": 1, "lt": 9}}],
+                "should": [{"key": "tags", "any": ["red", "blue"]}, {"has_id": ["a", "b"]}],
+                "must_not": [{"must": [{"key": "camera.lens", "match": "50mm"}]}]
+            })])
             .into()
     }
 }

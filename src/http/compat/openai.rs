@@ -32,7 +32,7 @@ pub struct InputOptions {
     normalize: Option<bool>,
     pooling: Option<Pooling>,
     encoding_format: Option<EncodingFormat>,
-    /// Nothing but `image`.
+    /// The kind of the inputs: `image` is the only one.
     modality: Option<String>,
     #[serde(rename = "user")]
     _user: Option<String>,
@@ -63,7 +63,7 @@ impl InputRequest {
     }
 }
 
-/// Embeds the inputs of a body with `input`; what is wrong with the body is told in the envelope too.
+/// Embeds the inputs of a body with `input`; what is wrong with the body is reported in the same envelope.
 pub(in crate::http) async fn embeddings(
     state: &AppState,
     context: &Context,
@@ -74,12 +74,12 @@ pub(in crate::http) async fn embeddings(
     let InputRequest { model, inputs, options } = request.map_err(Failure::open_ai)?;
     let InputOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
-    let made = state.service.embed(context, &model, inputs, vectors).await;
-    let mut made = made.map_err(Failure::open_ai)?;
-    if !made.items.errors.is_empty() {
-        let (index, error) = made.items.errors.swap_remove(0);
+    let embedded = state.service.embed(context, &model, inputs, vectors).await;
+    let mut embedded = embedded.map_err(Failure::open_ai)?;
+    if !embedded.items.errors.is_empty() {
+        let (index, error) = embedded.items.errors.swap_remove(0);
         return Err(Failure::open_ai_input(index, error));
     }
-    let list = EmbeddingList::new(made, options.encoding_format.unwrap_or_default());
+    let list = EmbeddingList::new(embedded, options.encoding_format.unwrap_or_default());
     Ok(Json(EmbeddingList { errors: None, ..list }).into_response())
 }

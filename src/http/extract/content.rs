@@ -29,13 +29,13 @@ pub(in crate::http) struct Content<'a> {
 
 impl<'a> Content<'a> {
     /// The JSON of a field; a null is nothing.
-    fn given(&self, name: &str) -> Option<&'a str> {
-        let value = self.json.iter().find(|(there, _)| there == name).map(|(_, value)| value.get());
+    fn json_of(&self, name: &str) -> Option<&'a str> {
+        let value = self.json.iter().find(|(entry, _)| entry == name).map(|(_, value)| value.get());
         value.filter(|json| *json != "null")
     }
 
     fn list(&self, name: &str, of: &str) -> Result<Option<Vec<&'a RawValue>>> {
-        let list = self.given(name).map(|json| elements(json, of)).transpose();
+        let list = self.json_of(name).map(|json| elements(json, of)).transpose();
         list.map_err(|error| Error::new(error.kind(), format!("`{name}`: {}", error.message())))
     }
 
@@ -51,7 +51,7 @@ impl<'a> Content<'a> {
     pub(in crate::http) fn images(&mut self) -> Result<Option<Vec<Image>>> {
         let list = self.list("images", "images")?;
         let list = list.map(|list| list.into_iter().map(|one| self.counted(image::of_json(one.get()))).collect());
-        let one = self.given("image").map(|json| vec![self.counted(image::of_json(json))]);
+        let one = self.json_of("image").map(|json| vec![self.counted(image::of_json(json))]);
         match (self.images.take(), list, one) {
             (Some(images), None, None) | (None, Some(images), None) | (None, None, Some(images)) => Ok(Some(images)),
             (None, None, None) => Ok(None),
@@ -66,12 +66,12 @@ impl<'a> Content<'a> {
 
     /// The image whose dark patches are to be hidden.
     pub(in crate::http) fn mask(&mut self) -> Option<Image> {
-        self.mask.take().or_else(|| self.given("mask").map(|json| self.counted(image::of_json(json))))
+        self.mask.take().or_else(|| self.json_of("mask").map(|json| self.counted(image::of_json(json))))
     }
 
     /// OpenAI's `input`: one image or a list of them.
     pub(in crate::http) fn inputs(&self) -> Result<Vec<Image>> {
-        let Some(json) = self.given("input") else { return Ok(Vec::new()) };
+        let Some(json) = self.json_of("input") else { return Ok(Vec::new()) };
         if !json.starts_with('[') {
             return Ok(vec![self.counted(image::of_input(json))]);
         }
@@ -85,7 +85,7 @@ impl<'a> Content<'a> {
     }
 
     pub(in crate::http) fn vector(&self) -> Option<Result<Vec<f32>>> {
-        self.given("vector").map(vector)
+        self.json_of("vector").map(vector)
     }
 
     pub(in crate::http) fn vectors(&self, name: &str) -> Result<Option<Vec<Result<Vec<f32>>>>> {

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_example_is_told_with_its_place() {
+    fn an_error_names_the_place_of_the_element() {
         for (bad, part) in [
             (r#"["a", 5]"#, "element 1: neither an id nor a vector"),
             ("[null]", "element 0: neither"),

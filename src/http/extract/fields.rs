@@ -79,10 +79,10 @@ impl<'a> Fields<'a> {
     }
 
     fn add(&mut self, name: String, value: FieldValue<'a>) {
-        let there = self.entries.iter().find(|(there, _)| *there == name).map(|(_, there)| there);
-        match (there, &value) {
+        let existing = self.entries.iter().find(|(existing, _)| *existing == name).map(|(_, existing)| existing);
+        match (existing, &value) {
             (None, _) => self.entries.push((name, value)),
-            (Some(there), _) if there.agrees(&value) => {}
+            (Some(existing), _) if existing.agrees(&value) => {}
             (Some(FieldValue::Json(_)), FieldValue::Json(_)) => {
                 self.note(Err(Error::invalid_request(format!("`{name}` is given twice"))));
             }
@@ -93,11 +93,11 @@ impl<'a> Fields<'a> {
     /// Adds the options of a query. What may be repeated stands in one of the two places, or in both alike.
     pub(super) fn merge_query(&mut self, mut query: Self, repeated: &[&str]) {
         for name in repeated {
-            let (here, there) = (self.take_texts(name), query.take_texts(name));
-            if !here.is_empty() && !there.is_empty() && here != there {
+            let (in_body, in_query) = (self.take_texts(name), query.take_texts(name));
+            if !in_body.is_empty() && !in_query.is_empty() && in_body != in_query {
                 self.note(Err(differ(name)));
             }
-            let texts = if here.is_empty() { there } else { here };
+            let texts = if in_body.is_empty() { in_query } else { in_body };
             self.entries.extend(texts.into_iter().map(|text| ((*name).to_owned(), FieldValue::Text(text))));
         }
         for (name, value) in query.entries {
@@ -113,14 +113,19 @@ impl<'a> Fields<'a> {
     /// Takes out every text given under a name.
     pub(super) fn take_texts(&mut self, name: &str) -> Vec<String> {
         let texts =
-            |(there, value): &mut (String, FieldValue<'_>)| there == name && matches!(value, FieldValue::Text(_));
+            |(entry, value): &mut (String, FieldValue<'_>)| entry == name && matches!(value, FieldValue::Text(_));
         let taken = self.entries.extract_if(.., texts);
         taken.filter_map(|(_, value)| if let FieldValue::Text(text) = value { Some(text) } else { None }).collect()
     }
 
+    /// The text or the JSON of a field, as it was given.
+    pub(in crate::http) fn text_of(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(entry, _)| entry == name).map(|(_, value)| value.text())
+    }
+
     /// Whether a JSON body has a field of this name, whatever is wrong with it or with the rest.
     pub(in crate::http) fn has_json(&self, name: &str) -> bool {
-        self.entries.iter().any(|(there, value)| there == name && matches!(value, FieldValue::Json(_)))
+        self.entries.iter().any(|(entry, value)| entry == name && matches!(value, FieldValue::Json(_)))
     }
 
     /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_name_the_option() {
+    fn error_messages_name_the_option() {
         for (text, part) in [
             ("limit=1", "`model` is missing"),
             ("model=m&limit=x", "`limit`: \"x\" is not"),
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_inside_json_are_told_with_their_place() {
+    fn errors_inside_json_name_their_place() {
         for (json, part) in [
             (r#"{"model": "m", "patches": [0, -1]}"#, "`patches[1]`: invalid value: integer `-1`"),
             (r#"{"model": "m", "patches": 5}"#, "`patches`: "),

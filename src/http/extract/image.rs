@@ -35,7 +35,7 @@ pub enum ImageSchema {
     },
 }
 
-/// An image as an object. A `url` is known, so that its refusal can say why.
+/// An image as an object. The field `url` is accepted so that the error can say why it is refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImageObject<'a> {

@@ -8,7 +8,7 @@ use super::{
     fields::Fields,
 };
 use crate::{
-    domain::{ItemId, Metadata},
+    domain::{ItemId, Metadata, check_integers},
     error::{Error, Result},
     service::{Entry, EntrySource, Image},
 };
@@ -74,7 +74,7 @@ impl OfEachImage {
 
 fn metadata_of(text: &str) -> Result<Metadata> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(metadata)) => Ok(metadata),
+        Ok(Value::Object(metadata)) => check_integers(text).map(|()| metadata),
         Ok(_) => Err(Error::invalid_request("metadata is a JSON object")),
         Err(error) => Err(Error::invalid_request(format!("metadata is not JSON: {error}"))),
     }
@@ -88,6 +88,7 @@ struct ItemOptions {
 }
 
 fn entry(fields: Fields<'_>) -> Result<Entry> {
+    fields.text_of("metadata").map_or(Ok(()), check_integers)?;
     let (mut content, ItemOptions { id, metadata }) = fields.split()?;
     let image = content.images()?.and_then(|mut images| images.pop());
     let source = match (image, content.vector()) {
@@ -132,10 +133,14 @@ mod tests {
     fn what_is_wrong_with_one_item_is_its_own_error() {
         let entries = of_each(&["a", ""], &["{}", "{}"]).pair(images(2)).unwrap();
         assert!(entries[0].is_ok() && entries[1].is_err());
-        let entries = of_each(&[], &["{}", "[]"]).pair(images(2)).unwrap();
-        assert!(entries[0].is_ok() && entries[1].is_err());
+        for bad in ["[]", "{", r#"{"n": 18446744073709551616}"#] {
+            let entries = of_each(&[], &["{}", bad]).pair(images(2)).unwrap();
+            assert!(entries[0].is_ok() && entries[1].is_err(), "{bad}");
+        }
         for (item, part) in [
             (r#"{"vector": [1], "id": "a", "metadata": {"n": 18446744073709551615}}"#, None),
+            (r#"{"vector": [18446744073709551616], "id": "a"}"#, None),
+            (r#"{"vector": [1], "id": "a", "metadata": {"n": 18446744073709551616}}"#, Some("does not fit in 64 bits")),
             (r#"{"image": "R0lGODlhAQABAA"}"#, None),
             (r#"{"image": "R0lGODlhAQABAA", "vector": [1]}"#, Some("either")),
             (r#"{"id": "a"}"#, Some("either")),
@@ -145,9 +150,9 @@ mod tests {
             (r#"{"vector": [1e39], "id": "a"}"#, Some("element 0")),
         ] {
             let outcome = entry(Fields::of_json(item.as_bytes(), ITEM));
-            let told = outcome.as_ref().err().map(Error::message);
-            assert_eq!(told.is_some(), part.is_some(), "{item}: {told:?}");
-            assert!(told.unwrap_or("").contains(part.unwrap_or("")), "{item}: {told:?}");
+            let message = outcome.as_ref().err().map(Error::message);
+            assert_eq!(message.is_some(), part.is_some(), "{item}: {message:?}");
+            assert!(message.unwrap_or("").contains(part.unwrap_or("")), "{item}: {message:?}");
         }
     }
 }

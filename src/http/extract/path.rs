@@ -35,10 +35,10 @@ fn malformed(text: &str) -> Error {
     Error::invalid_request(format!("the path is not valid: {text}"))
 }
 
-/// A name that something is looked up by. One that breaks the rule of names is the name of nothing: the caller is
-/// told that it is not found, as with any other.
+/// A name that something is looked up by. A name that breaks the rule of names cannot exist, so it is answered as not
+/// found, as any other absent name.
 pub(in crate::http) trait LookupName: FromStr<Err = Error> {
-    /// What a lookup that finds nothing is.
+    /// The error kind of a lookup that finds nothing.
     const NOT_FOUND: ErrorKind;
 
     fn for_lookup(text: &str) -> Result<Self, Error> {

@@ -27,7 +27,7 @@ const SHOWN: usize = 60;
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl FieldValue<'_> {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,
             Self::Json(raw) => raw.get(),

@@ -1,4 +1,4 @@
-//! How strange an image is to a model.
+//! Anomaly scores of images.
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub struct AnomalyEntry {
     /// Grows with strangeness.
     score: f64,
     metric: ScoreMetric,
-    /// Where the image is strange, as a data URI.
+    /// The map of the error over the image, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
 }
@@ -69,11 +69,11 @@ const fn media_of(map: MapFormat) -> Option<Media> {
 }
 
 /// The map to make, which a bare answer must be.
-fn map_for(media: Media, asked: Option<MapFormat>) -> Result<MapFormat> {
+fn map_for(media: Media, requested: Option<MapFormat>) -> Result<MapFormat> {
     if !media.is_binary() {
-        return Ok(asked.unwrap_or_default());
+        return Ok(requested.unwrap_or_default());
     }
-    let map = asked.unwrap_or(if media == Media::Npy { MapFormat::Npy } else { MapFormat::Png });
+    let map = requested.unwrap_or(if media == Media::Npy { MapFormat::Npy } else { MapFormat::Png });
     if media_of(map) == Some(media) {
         return Ok(map);
     }
@@ -96,11 +96,11 @@ pub(in crate::http) async fn anomaly(
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png, Media::Npy], images.len())?;
     let (metric, map) = (options.metric, map_for(form.media, options.map)?);
     let model = ModelName::for_lookup(&options.model)?;
-    let made = state.service.score(&context, &model, images, (metric, map)).await?;
-    let input = made.model.preprocessor().input();
+    let results = state.service.score(&context, &model, images, (metric, map)).await?;
+    let input = results.model.preprocessor().input();
     let shape = [input.height as usize, input.width as usize];
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);
     let entry = |index, Scored { score, map }| AnomalyEntry { index, score, metric, map: map.map(uri) };
-    let answer = form.answer(made, options.strict, entry, |scored| scored.map)?;
+    let answer = form.answer(results, options.strict, entry, |scored| scored.map)?;
     Ok(if form.media == Media::Npy { with_shape(answer, &shape)? } else { answer })
 }

@@ -1,4 +1,4 @@
-//! What an image is, by a vote of the nearest items.
+//! Classification by a vote of the nearest items.
 
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -33,9 +33,10 @@ pub struct ClassifyOptions {
     #[schema(value_type = Option<String>)]
     #[param(value_type = Option<String>)]
     id: Option<ItemId>,
-    /// How many neighbours vote: 1 to 1,000; 20 unless given.
+    /// The number of neighbours that vote: 1 to 1,000; 20 unless given.
     k: Option<usize>,
-    /// Above 0, in the unit of the scores: how much less a farther neighbour weighs; 0.1 unless given.
+    /// The temperature of the votes, above 0, in the unit of the scores; 0.1 unless given. The lower, the more the
+    /// nearest neighbours decide.
     temperature: Option<f64>,
     /// Which items may vote.
     #[param(value_type = Option<String>)]

@@ -39,7 +39,7 @@ pub struct CollectionOptions {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CollectionDescription {
     name: String,
-    /// None for a collection made by dimension alone.
+    /// The model that embeds the images; null for a collection of vectors alone.
     model: Option<String>,
     space_key: Option<String>,
     dimension: usize,
@@ -49,10 +49,10 @@ pub struct CollectionDescription {
     count: u64,
     #[schema(example = "embedded")]
     engine: &'static str,
-    /// How searches are answered: `scan` compares every item, `graph` those that a graph proposes.
+    /// The form of the index: `scan` compares every item, `graph` the candidates that a graph proposes.
     #[schema(example = "graph")]
     form: &'static str,
-    /// Why so.
+    /// The reason for the form.
     #[schema(example = "count 250000 is above index.scan_items 200000")]
     form_reason: String,
     /// What it takes in storage, about.

@@ -30,7 +30,7 @@ pub struct DenoiseOptions {
     #[schema(value_type = Option<String>, example = "gaussian:0.1")]
     #[param(value_type = Option<String>)]
     add_noise: Option<Noise>,
-    /// Of the noise: the same seed gives the same noise; 0 unless given.
+    /// The seed of the noise: the same seed gives the same noise; 0 unless given.
     seed: Option<u64>,
     /// Fail the request with its first bad image.
     #[serde(default)]
@@ -55,10 +55,10 @@ pub struct DenoisedEntry {
 /// Figures against the image as it was sent, at the model's size.
 #[derive(Debug, Serialize, ToSchema)]
 struct Gain {
-    /// In dB; null for equal images.
+    /// PSNR of the noisy image in dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr_before: f64,
-    /// In dB; null for equal images.
+    /// PSNR of the denoised image in dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr_after: f64,
     ssim_before: f64,
@@ -72,12 +72,12 @@ impl ResultEntry for DenoisedEntry {
 }
 
 impl DenoisedEntry {
-    fn new(index: usize, made: Denoised) -> Self {
+    fn new(index: usize, denoised: Denoised) -> Self {
         Self {
             index,
-            image: data_uri("image/png", &made.png),
-            noisy: made.noisy.map(|png| data_uri("image/png", &png)),
-            gain: made.quality.map(|quality| Gain {
+            image: data_uri("image/png", &denoised.png),
+            noisy: denoised.noisy.map(|png| data_uri("image/png", &png)),
+            gain: denoised.quality.map(|quality| Gain {
                 psnr_before: quality.psnr_before,
                 psnr_after: quality.psnr_after,
                 ssim_before: quality.ssim_before,
@@ -109,6 +109,6 @@ pub(in crate::http) async fn denoise(
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png], images.len())?;
     let noise = noise_of(options.add_noise, options.seed)?;
     let model = ModelName::for_lookup(&options.model)?;
-    let made = state.service.denoise(&context, &model, images, noise).await?;
-    Ok(form.answer(made, options.strict, DenoisedEntry::new, |made| Some(made.png))?)
+    let results = state.service.denoise(&context, &model, images, noise).await?;
+    Ok(form.answer(results, options.strict, DenoisedEntry::new, |one| Some(one.png))?)
 }

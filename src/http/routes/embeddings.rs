@@ -34,7 +34,7 @@ pub struct EmbeddingOptions {
     dimensions: Option<usize>,
     /// Scale to unit L2 length, or not.
     normalize: Option<bool>,
-    /// For models that give tokens.
+    /// The pooling of models that give tokens.
     pooling: Option<Pooling>,
     #[serde(default)]
     #[schema(default = "float")]
@@ -54,7 +54,7 @@ pub struct EmbeddingList {
     /// Names the space of the vectors: two of them compare only if their keys are equal.
     pub(in crate::http) space_key: String,
     pub(in crate::http) data: Vec<EmbeddingEntry>,
-    /// None in answers to requests with `input`, which fail as a whole.
+    /// The errors of single images. Requests with `input` fail as a whole and have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) errors: Option<Vec<ItemError>>,
     pub(in crate::http) usage: Usage,
@@ -77,15 +77,15 @@ pub struct Usage {
 }
 
 impl EmbeddingList {
-    pub(in crate::http) fn new(made: ByModel<Vec<f32>>, format: EncodingFormat) -> Self {
+    pub(in crate::http) fn new(embedded: ByModel<Vec<f32>>, format: EncodingFormat) -> Self {
         let entry =
             |(index, values)| EmbeddingEntry { object: "embedding", index, embedding: Vector::new(values, format) };
         Self {
             object: "list",
-            model: made.model.name().to_string(),
-            space_key: made.space_key.to_string(),
-            data: made.items.good.into_iter().map(entry).collect(),
-            errors: Some(item_errors(&made.items.errors)),
+            model: embedded.model.name().to_string(),
+            space_key: embedded.space_key.to_string(),
+            data: embedded.items.good.into_iter().map(entry).collect(),
+            errors: Some(item_errors(&embedded.items.errors)),
             usage: Usage::default(),
         }
     }
@@ -94,7 +94,7 @@ impl EmbeddingList {
 /// A request to embed images, by one of two contracts.
 pub enum EmbeddingsRequest {
     Native(ImagesRequest<EmbeddingOptions>),
-    /// What is wrong with such a request is told in its own envelope.
+    /// OpenAI's contract, whose errors have an envelope of their own.
     OpenAi(Result<openai::InputRequest>),
 }
 
@@ -141,12 +141,12 @@ async fn native(
     let model = ModelName::for_lookup(&options.model)?;
     let EmbeddingOptions { dimensions, normalize, pooling, .. } = options;
     let vectors = VectorOptions { dimensions, normalize, pooling };
-    let mut made = state.service.embed(context, &model, images, vectors).await?;
-    made.items = made.items.settle(options.strict || media.is_binary())?;
+    let mut embedded = state.service.embed(context, &model, images, vectors).await?;
+    embedded.items = embedded.items.settle(options.strict || media.is_binary())?;
     if media.is_binary() {
-        let rows: Vec<Vec<f32>> = made.items.good.into_iter().map(|(_, values)| values).collect();
+        let rows: Vec<Vec<f32>> = embedded.items.good.into_iter().map(|(_, values)| values).collect();
         let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
-        return Array { shape: &shape, data: &rows.concat(), space_key: &made.space_key }.answer(media);
+        return Array { shape: &shape, data: &rows.concat(), space_key: &embedded.space_key }.answer(media);
     }
-    Ok(Json(EmbeddingList::new(made, options.encoding_format)).into_response())
+    Ok(Json(EmbeddingList::new(embedded, options.encoding_format)).into_response())
 }

@@ -1,4 +1,4 @@
-//! How many items there are, and which values their metadata have.
+//! Counts of items and of the values in their metadata.
 
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CountOptions {
-    /// None counts all.
+    /// The items to count; all unless given.
     filter: Option<Filter>,
     /// Refuse unless this is the collection's space.
     #[schema(value_type = Option<String>)]
@@ -32,7 +32,7 @@ pub struct Count {
     count: u64,
 }
 
-/// How many items pass the filter.
+/// Counts the items that pass the filter.
 #[utoipa::path(post, path = "/v1/collections/{collection}/count", tag = "search", operation_id = "count_items",
     params(("collection" = String, Path)), request_body = CountOptions, responses((status = 200, body = Count)))]
 pub(in crate::http) async fn count(

@@ -1,4 +1,4 @@
-//! Images out of a model's prior.
+//! Images generated from a model's prior.
 
 use axum::{
     Extension, Json,
@@ -28,7 +28,7 @@ use crate::{
 pub struct GenerateOptions {
     #[param(required = false)]
     model: String,
-    /// How many images; `limits.images` at most, 1 unless given.
+    /// The number of images: `limits.images` at most, 1 unless given.
     #[schema(minimum = 1)]
     count: Option<usize>,
     /// The same seed gives the same images, and more of them begin with the same ones; 0 unless given.
@@ -41,7 +41,7 @@ pub struct GenerateOptions {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GeneratedList {
     model: String,
-    /// Of the latents: they are the model's means as they are, not scaled to unit length.
+    /// The space of the latents, which are the model's means as they are, not scaled to unit length.
     space_key: String,
     data: Vec<GeneratedEntry>,
 }
@@ -50,7 +50,7 @@ pub struct GeneratedList {
 struct GeneratedEntry {
     /// A PNG at the model's size, as a data URI.
     image: String,
-    /// What it was made from.
+    /// The latent that was decoded.
     latent: Vec<f32>,
 }
 
@@ -69,13 +69,16 @@ pub(in crate::http) async fn generate(
     let request =
         GenerateRequest { count: count.unwrap_or(1), seed: seed.unwrap_or(0), temperature: temperature.unwrap_or(1.0) };
     only_one(media, request.count)?;
-    let made = state.service.generate(&context, &ModelName::for_lookup(&model)?, request).await?;
+    let generated = state.service.generate(&context, &ModelName::for_lookup(&model)?, request).await?;
     if media.is_binary() {
-        let made_one = made.images.into_iter().next().ok_or_else(|| Error::internal("no image was made"))?;
-        return Ok(bare(media.as_str(), made_one.png, Some(&made.space_key))?);
+        let one = generated.images.into_iter().next().ok_or_else(|| Error::internal("no image was made"))?;
+        return Ok(bare(media.as_str(), one.png, Some(&generated.space_key))?);
     }
-    let entry = |made: Generated| GeneratedEntry { image: data_uri("image/png", &made.png), latent: made.latent };
-    let data = made.images.into_iter().map(entry).collect();
-    let (model, space_key) = (made.model.name().to_string(), made.space_key.to_string());
+    let entry = |generated: Generated| GeneratedEntry {
+        image: data_uri("image/png", &generated.png),
+        latent: generated.latent,
+    };
+    let data = generated.images.into_iter().map(entry).collect();
+    let (model, space_key) = (generated.model.name().to_string(), generated.space_key.to_string());
     Ok(Json(GeneratedList { model, space_key, data }).into_response())
 }

@@ -21,7 +21,7 @@ pub struct Status {
 pub struct Liveness {
     #[schema(example = "live")]
     status: &'static str,
-    /// Of the server.
+    /// The version of the server.
     #[schema(example = "0.1.0")]
     version: &'static str,
 }

@@ -72,9 +72,9 @@ impl ResultEntry for InpaintedEntry {
 }
 
 impl InpaintedEntry {
-    fn new(index: usize, made: Inpainted) -> Self {
-        let [image, masked] = [made.png, made.masked].map(|png| data_uri("image/png", &png));
-        Self { index, image, masked, patches: made.patches }
+    fn new(index: usize, inpainted: Inpainted) -> Self {
+        let [image, masked] = [inpainted.png, inpainted.masked].map(|png| data_uri("image/png", &png));
+        Self { index, image, masked, patches: inpainted.patches }
     }
 }
 
@@ -92,6 +92,6 @@ pub(in crate::http) async fn inpaint(
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png], images.len())?;
     let hiding = options.hiding(mask)?;
     let model = ModelName::for_lookup(&options.model)?;
-    let made = state.service.inpaint(&context, &model, images, hiding).await?;
-    Ok(form.answer(made, options.strict, InpaintedEntry::new, |made| Some(made.png))?)
+    let results = state.service.inpaint(&context, &model, images, hiding).await?;
+    Ok(form.answer(results, options.strict, InpaintedEntry::new, |one| Some(one.png))?)
 }

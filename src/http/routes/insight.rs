@@ -31,7 +31,7 @@ pub struct About {
     collection: String,
     space_key: Option<String>,
     metric: Metric,
-    /// False: the collection has changed since, and this answer is being computed anew.
+    /// Whether the answer is up to date: where it is not, the collection has changed and it is being computed anew.
     current: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct DuplicatesAnswer {
     min_score: f32,
     /// Items looked at.
     count: u64,
-    /// Groups found; more than the limit are not in the answer.
+    /// Groups in all; those beyond the limit are not in the answer.
     total: usize,
     /// The largest first.
     groups: Vec<DuplicateGroup>,
@@ -80,15 +80,15 @@ pub struct DuplicateGroup {
 }
 
 impl DuplicatesAnswer {
-    fn new(about: About, found: &Duplicates, limit: TopK) -> Self {
+    fn new(about: About, duplicates: &Duplicates, limit: TopK) -> Self {
         let group = |group: &service::DuplicateGroup| DuplicateGroup {
             size: group.members.len(),
             ids: group.members.iter().take(NAMED).map(ToString::to_string).collect(),
             min_score: group.lowest,
             max_score: group.highest,
         };
-        let groups = found.groups.iter().take(limit.get()).map(group).collect();
-        Self { about, min_score: found.min_score, count: found.count, total: found.groups.len(), groups }
+        let groups = duplicates.groups.iter().take(limit.get()).map(group).collect();
+        Self { about, min_score: duplicates.min_score, count: duplicates.count, total: duplicates.groups.len(), groups }
     }
 }
 
@@ -105,8 +105,8 @@ pub(in crate::http) async fn duplicates(
 ) -> Result<Json<DuplicatesAnswer>, Failure> {
     let limit = TopK::new(options.limit.unwrap_or(GROUPS))?;
     let request = DuplicatesRequest { min_score: options.min_score, space_key: options.space_key };
-    let (spec, found) = state.service.duplicates(&context, &collection, request).await?;
-    Ok(Json(DuplicatesAnswer::new(About::new(spec, &found), &found.value, limit)))
+    let (spec, duplicates) = state.service.duplicates(&context, &collection, request).await?;
+    Ok(Json(DuplicatesAnswer::new(About::new(spec, &duplicates), &duplicates.value, limit)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -143,7 +143,7 @@ pub struct Point {
     id: String,
     x: f64,
     y: f64,
-    /// With `key`: the first value there, if there is one.
+    /// The first value at `key`, where a key was given and the item has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
 }
@@ -185,11 +185,12 @@ pub struct HealthAnswer {
     count: u64,
     /// Items that the figures are of.
     sampled: usize,
-    /// Of these at most; a larger collection is sampled.
+    /// The largest sample: of a larger collection, only so many items are looked at.
     max_sampled: usize,
     /// Lengths of the vectors as they are stored: all 1 in a cosine collection.
     norms: Option<Norms>,
-    /// From 1, all vectors on a line, to the dimension (or `sampled` − 1), spread alike in all directions.
+    /// The effective rank of the vectors: 1 where all lie on a line, the dimension (or `sampled` − 1) where they spread
+    /// alike in all directions.
     effective_rank: Option<f64>,
     active_units: ActiveUnits,
     nearest: Option<NearestFigures>,

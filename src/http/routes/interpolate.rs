@@ -1,4 +1,4 @@
-//! The way between two images.
+//! Interpolations between two images or two latents.
 
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::{
     service::{Context, Ends, Step, Steps},
 };
 
-/// Steps unless a request says otherwise.
+/// The number of images unless a request says otherwise.
 const STEPS: usize = 8;
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -26,19 +26,19 @@ const STEPS: usize = 8;
 pub struct InterpolateOptions {
     #[param(required = false)]
     model: String,
-    /// Images on the way, both ends included: 2 to `limits.images`, 8 unless given.
+    /// The number of images, both ends included: 2 to `limits.images`, 8 unless given.
     #[schema(minimum = 2)]
     steps: Option<usize>,
     /// `spherical` unless given.
     #[serde(default)]
     #[param(required = false)]
     method: Interpolation,
-    /// Between images: the way leads between latents drawn around them instead of their means. The same seed draws
-    /// the same.
+    /// For images: interpolates between latents that are drawn around them, instead of between their means. The same
+    /// seed draws the same latents.
     seed: Option<u64>,
 }
 
-/// The ends of a way and the options, however they were sent.
+/// The ends to interpolate between and the options, however they were sent.
 pub struct InterpolateRequest {
     ends: Ends,
     options: InterpolateOptions,
@@ -73,7 +73,7 @@ pub struct InterpolatedList {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InterpolatedEntry {
-    /// Where on the way: 0 at the first end, 1 at the second.
+    /// The position between the ends: 0 at the first, 1 at the second.
     t: f64,
     /// A PNG at the model's size, as a data URI.
     image: String,
@@ -91,8 +91,8 @@ pub(in crate::http) async fn interpolate(
 ) -> Result<Json<InterpolatedList>, Failure> {
     let steps = Steps { count: options.steps.unwrap_or(STEPS), interpolation: options.method };
     let model = ModelName::for_lookup(&options.model)?;
-    let (model, made) = state.service.interpolate(&context, &model, ends, steps).await?;
-    let data = made.into_iter().map(|Step { t, png }| InterpolatedEntry { t, image: data_uri("image/png", &png) });
+    let (model, steps) = state.service.interpolate(&context, &model, ends, steps).await?;
+    let data = steps.into_iter().map(|Step { t, png }| InterpolatedEntry { t, image: data_uri("image/png", &png) });
     let (name, space_key) = (model.name().to_string(), model.space_key().to_string());
     Ok(Json(InterpolatedList { model: name, space_key, data: data.collect() }))
 }

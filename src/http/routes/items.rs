@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{CollectionName, Filter, ItemId, Metadata, SpaceKey, TopK},
+    domain::{CollectionName, Filter, ItemId, Metadata, SpaceKey, TopK, check_integers},
     error::{Error, ErrorKind, Result},
     http::{
         AppState,
         answer::{ItemError, bare, item_errors},
         error::Failure,
-        extract::{ImageSchema, ItemsRequest, LookupParams, OptionsRequest, QueryOptions, RequestBody, SpaceOptions},
+        extract::{
+            Fields, FormRules, FromFields, ImageSchema, ItemsRequest, LookupParams, OPTIONS, OptionsRequest,
+            QueryOptions, RequestBody, SpaceOptions,
+        },
         schema::{BinaryFile, FormItems, JsonItems},
     },
     service::{Context, PageRequest, PatchRequest},
@@ -35,9 +38,9 @@ pub struct AddOptions {
 
 /// An item to add: either an image or a vector.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it is read by hand and stands here for the documentation")]
+#[expect(dead_code, reason = "an item is read field by field; this type describes it for the documentation")]
 pub struct NewItem {
-    /// For an image, the BLAKE3 of its bytes unless given.
+    /// The item's id. Without one, an item with an image gets the BLAKE3 of the image's bytes.
     id: Option<String>,
     image: Option<ImageSchema>,
     vector: Option<Vec<f32>>,
@@ -57,7 +60,7 @@ struct AddedEntry {
     /// The item's place in the request, from 0.
     index: usize,
     id: String,
-    /// False: an item of this id was there and is replaced.
+    /// Whether the item is new: where it is not, an item of this id has been replaced.
     created: bool,
 }
 
@@ -91,7 +94,7 @@ pub(in crate::http) async fn add(
 pub struct PageOptions {
     /// 1 to 1,000; 100 unless given.
     limit: Option<usize>,
-    /// Of the page before.
+    /// The cursor of the page before.
     cursor: Option<String>,
     /// A filter as JSON.
     #[param(value_type = Option<String>)]
@@ -148,10 +151,10 @@ pub struct ItemDescription {
     metadata: Metadata,
     /// The media type of the stored image, if there is one.
     image: Option<String>,
-    /// With `with_vector`; normalised in a cosine collection.
+    /// The vector, where `with_vector` asks for it; normalised in a cosine collection.
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<Vec<f32>>,
-    /// Of the vector.
+    /// The space of the vector.
     #[serde(skip_serializing_if = "Option::is_none")]
     space_key: Option<String>,
 }
@@ -187,6 +190,15 @@ pub struct PatchOptions {
     space_key: Option<SpaceKey>,
 }
 
+impl FromFields for PatchOptions {
+    const RULES: FormRules = OPTIONS;
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        fields.text_of("metadata").map_or(Ok(()), check_integers)?;
+        fields.options()
+    }
+}
+
 /// Changes an item's metadata key by key and answers with the whole of it.
 #[utoipa::path(patch, path = "/v1/collections/{collection}/items/{id}", tag = "items", operation_id = "patch_item",
     params(("collection" = String, Path), ("id" = String, Path)), request_body = PatchOptions,
@@ -195,7 +207,7 @@ pub(in crate::http) async fn patch(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
-    RequestBody(OptionsRequest(PatchOptions { metadata, space_key })): RequestBody<OptionsRequest<PatchOptions>>,
+    RequestBody(PatchOptions { metadata, space_key }): RequestBody<PatchOptions>,
 ) -> Result<Json<ItemEntry>, Failure> {
     let request = PatchRequest { patch: metadata, space_key };
     let metadata = state.service.patch_item(&context, &collection, &id, request).await?;
@@ -233,7 +245,7 @@ pub(in crate::http) async fn image(
 /// Which items to delete: by ids, or by a filter that does not match everything by construction.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct DeleteOptions {
-    /// At most 1,000.
+    /// The ids to delete: 1,000 at most.
     #[schema(value_type = Option<Vec<String>>)]
     ids: Option<Vec<ItemId>>,
     filter: Option<Filter>,

@@ -1,4 +1,4 @@
-//! What there is to serve.
+//! The models of the repository.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -36,10 +36,10 @@ pub struct ModelDescription {
     owned_by: &'static str,
     #[schema(example = "ready")]
     state: &'static str,
-    /// Why it failed.
+    /// The reason why the model failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Whether the server is not ready without it.
+    /// Whether the server needs this model to be ready.
     required: bool,
     #[serde(flatten)]
     ready: Option<ReadyModel>,
@@ -52,20 +52,20 @@ struct ReadyModel {
     /// What its author says of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    /// Of weights and data, in its author's words.
+    /// The licences of weights and data, in the author's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<String>,
     /// What it serves.
     capabilities: Vec<Capability>,
     input: InputDescription,
     preprocess: PreprocessSpec,
-    /// None for a model that gives images only.
+    /// The model's embedding; null for a model that gives images only.
     embedding: Option<EmbeddingDescription>,
     space_key: String,
-    /// Where it runs.
+    /// The device that the model runs on.
     #[schema(example = "cpu")]
     device: String,
-    /// By ONNX Runtime's name.
+    /// The execution provider, by ONNX Runtime's name.
     provider: &'static str,
     /// What its author measured.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -41,6 +41,6 @@ pub(in crate::http) async fn preprocess(
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Npy, Media::Octets])?;
     let model = ModelName::for_lookup(&options.model)?;
-    let made = state.service.preprocess(&context, &model, images).await?;
-    Ok(Array { shape: &made.shape, data: &made.data, space_key: made.model.space_key() }.answer(media)?)
+    let tensor = state.service.preprocess(&context, &model, images).await?;
+    Ok(Array { shape: &tensor.shape, data: &tensor.data, space_key: tensor.model.space_key() }.answer(media)?)
 }

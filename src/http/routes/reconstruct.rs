@@ -1,4 +1,4 @@
-//! Images as a model sees them again.
+//! Reconstructions of images.
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct ReconstructionEntry {
     image: String,
     /// Mean squared difference of values in 0…1.
     mse: f64,
-    /// In dB; null for equal images.
+    /// PSNR in dB; null for equal images.
     #[schema(value_type = Option<f64>)]
     psnr: f64,
     /// Structural similarity.
@@ -51,8 +51,8 @@ impl ResultEntry for ReconstructionEntry {
 }
 
 impl ReconstructionEntry {
-    fn new(index: usize, made: Reconstruction) -> Self {
-        let Reconstruction { png, mse, psnr, ssim } = made;
+    fn new(index: usize, reconstruction: Reconstruction) -> Self {
+        let Reconstruction { png, mse, psnr, ssim } = reconstruction;
         Self { index, image: data_uri("image/png", &png), mse, psnr, ssim }
     }
 }
@@ -70,6 +70,6 @@ pub(in crate::http) async fn reconstruct(
 ) -> Result<Response, Failure> {
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png], images.len())?;
     let model = ModelName::for_lookup(&options.model)?;
-    let made = state.service.reconstruct(&context, &model, images).await?;
-    Ok(form.answer(made, options.strict, ReconstructionEntry::new, |made| Some(made.png))?)
+    let results = state.service.reconstruct(&context, &model, images).await?;
+    Ok(form.answer(results, options.strict, ReconstructionEntry::new, |one| Some(one.png))?)
 }

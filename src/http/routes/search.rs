@@ -141,7 +141,7 @@ pub struct BatchAnswer {
     collection: String,
     space_key: Option<String>,
     metric: Metric,
-    /// In the order of the queries.
+    /// The results in the order of the queries.
     results: Vec<BatchResult>,
 }
 
