@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::{
     admission::{Estimate, Limiter, LimiterOptions, Permit},
     error::{Error, ErrorKind, Result},
-    telemetry::Metrics,
+    telemetry::{Metrics, metrics::RejectLabels},
 };
 
 /// What a read does, as far as its time depends on it.
@@ -117,8 +117,9 @@ pub(super) struct ReadLimits {
 #[derive(Debug)]
 pub(super) struct ReadAdmission {
     reads: Arc<Limiter>,
-    /// Counts microseconds of a thread.
+    /// Counts microseconds of a thread, but not in the metrics, which count reads.
     time: Arc<Limiter>,
+    metrics: Arc<Metrics>,
 }
 
 /// The right to do one read. It gives its place back when it is dropped.
@@ -138,10 +139,10 @@ impl ReadAdmission {
     pub(super) fn new(limits: ReadLimits) -> Self {
         let ReadLimits { capacity, workers, metrics } = limits;
         let reads = Limiter::new(options(capacity, workers, metrics.index_reads.clone()), Arc::clone(&metrics));
-        let time = Limiter::new(options(u64::MAX, workers, Gauge::default()), metrics);
+        let time = Limiter::new(options(u64::MAX, workers, Gauge::default()), Arc::default());
         // a unit is a microsecond by definition; what a read takes is learned by kind, before it is turned into units
         time.observe(MICROSECOND, 1);
-        Self { reads, time }
+        Self { reads, time, metrics }
     }
 
     /// A permit for each of the reads, whose times are predicted, or none for any of them.
@@ -152,10 +153,16 @@ impl ReadAdmission {
     pub(super) fn admit(&self, predicted: &[Duration], deadline: Instant) -> Result<Vec<ReadPermit>> {
         let units = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST);
         let total = predicted.iter().map(units).sum();
-        let mut reads = self.reads.admit(predicted.len() as u64, deadline).map_err(|error| self.come_back(error))?;
-        let mut time = self.time.admit(total, deadline)?;
+        let count = predicted.len() as u64;
+        let mut reads = self.reads.admit(count, deadline).map_err(|error| self.come_back(error))?;
+        let mut time = self.time.admit(total, deadline).inspect_err(|_| self.count_late(count))?;
         let permit = |predicted| ReadPermit { _read: reads.split(1), _time: time.split(units(predicted)) };
         Ok(predicted.iter().map(permit).collect())
+    }
+
+    fn count_late(&self, reads: u64) {
+        let labels = RejectLabels { model: String::new(), work: WORK, reason: "deadline" };
+        self.metrics.rejected.get_or_create(&labels).inc_by(reads);
     }
 
     /// The refusal of one read too many, with the time in which a place can be expected.
@@ -186,13 +193,16 @@ impl RemoteReadAdmission {
     }
 }
 
+/// What reads are in the metrics.
+const WORK: &str = "index_read";
+
 fn options(capacity: u64, workers: u64, depth: Gauge<i64, std::sync::atomic::AtomicI64>) -> LimiterOptions {
     LimiterOptions {
         noun: "reads of the index",
         key: "limits.index_reads",
         capacity,
         workers,
-        work: "index_read",
+        work: WORK,
         model: String::new(),
         depth,
     }
@@ -242,6 +252,8 @@ mod tests {
         let refused = admission.admit(&[MS], within(300)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Overloaded);
         assert!(refused.retry_after().unwrap() > MS * 150, "{refused}");
+        let counted = admission.metrics.render();
+        assert!(counted.contains(r#"rejected_total{model="",work="index_read",reason="deadline"} 1"#), "{counted}");
         drop(slow);
         assert!(admission.admit(&[MS * 9000], within(300)).is_ok(), "an idle index takes whatever comes");
     }

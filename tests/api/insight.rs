@@ -101,6 +101,24 @@ async fn what_takes_longer_goes_on_in_the_background_and_old_results_say_so() {
 }
 
 #[tokio::test]
+async fn jobs_beyond_the_limit_are_refused_and_neighbouring_scores_share_one() {
+    let server = Server::with(&[CONTRASTIVE], |config| config.limits.background_jobs = 1).await;
+    let c = collection(&server, json!({"dimension": 32}), scattered(1500, 32)).await;
+    let ask = async |score: &str| hurried(&server, &format!("{c}/duplicates?min_score={score}")).await;
+    // all of them ask before the job of the first has had a turn
+    let (first, same, second, third) = tokio::join!(ask("0.9904"), ask("0.9901"), ask("0.98"), ask("0.97"));
+    for answer in [first, same] {
+        answer.refused(503, "unavailable");
+    }
+    for answer in [second, third] {
+        assert!(answer.refused(429, "overloaded").contains("limits.background_jobs"));
+        assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 2);
+    }
+    let found = patiently(&server, &format!("{c}/duplicates?min_score=0.99099")).await;
+    near(&found["min_score"], 0.99);
+}
+
+#[tokio::test]
 async fn the_map_spreads_the_items_in_a_plane() {
     let server = Server::start().await;
     let corners = [(-3.0, 1.0), (3.0, 1.0), (-3.0, -1.0), (3.0, -1.0)];
