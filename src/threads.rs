@@ -11,48 +11,51 @@ use std::{
 #[cfg(target_os = "linux")]
 const NICER: i32 = 5;
 
-/// The slice of the processor that threads of background work ask for. Whoever gives way loses the rest of it, so it is
-/// as long as they go on before they do.
+/// The slice of the processor that threads of background priority ask for. A thread that yields loses the rest of its
+/// slice, so the slice is as long as such a thread goes on before it yields.
 #[cfg(target_os = "linux")]
-const BEHIND_SLICE_NANOS: u64 = KEPT.as_nanos() as u64;
+const BACKGROUND_SLICE_NANOS: u64 = YIELD_EVERY.as_nanos() as u64;
 
-/// The slice of the processor that threads which answer ask for. What they do between two waits is mostly shorter, and
-/// whoever asks for a shorter slice than the thread that runs is let in at once when it wakes, not when that has used
-/// up its own of some milliseconds. What a thread gets in all stays the same. Linux before 6.12 pays no heed to it.
+/// The slice of the processor that threads of latency priority ask for. What they do between two waits is mostly
+/// shorter, and a thread that asks for a shorter slice than the one that runs is let in at once when it wakes, not when
+/// the other has used up its slice of some milliseconds. What a thread gets in all stays the same. Linux before 6.12
+/// pays no heed to it.
 #[cfg(target_os = "linux")]
 const SLICE_NANOS: u64 = 500_000;
 
-/// Lets the calling thread, for as long as it lives, run behind the threads that answer requests.
-pub fn run_behind_requests() {
+/// Gives the calling thread, for as long as it lives, background priority: where it and a thread that answers requests
+/// both want a core, the other gets most of it.
+pub fn take_background_priority() {
     #[cfg(target_os = "linux")]
     linux::set(|attributes| {
         attributes.sched_nice = (attributes.sched_nice + NICER).min(19);
         // which interrupts nobody when it wakes
         attributes.sched_policy = libc::SCHED_BATCH.cast_unsigned();
-        attributes.sched_runtime = BEHIND_SLICE_NANOS;
+        attributes.sched_runtime = BACKGROUND_SLICE_NANOS;
     });
 }
 
-/// How long background work keeps the processor before it gives way.
-const KEPT: Duration = Duration::from_micros(200);
+/// How long background work keeps the processor before it yields.
+const YIELD_EVERY: Duration = Duration::from_micros(200);
 
-/// Lets another thread go on that waits for the processor, if the calling one has not done so for 0.2 ms. Background
-/// work calls it between its steps: a kernel that looks at its clock 250 times a second would leave a request waiting
-/// for up to 4 ms, whatever slices the two have.
-pub fn give_way() {
+/// Yields to a thread that waits for the processor, unless the calling thread has done so within the last 0.2 ms.
+/// Background work calls it between its steps: a kernel that looks at its clock 250 times a second would leave a request
+/// waiting for up to 4 ms, whatever slices the two have.
+pub fn yield_to_others() {
     thread_local! {
-        static GAVE: Cell<Option<Instant>> = const { Cell::new(None) };
+        static YIELDED: Cell<Option<Instant>> = const { Cell::new(None) };
     }
     let now = Instant::now();
-    if GAVE.get().is_none_or(|gave| now.duration_since(gave) >= KEPT) {
+    if YIELDED.get().is_none_or(|yielded| now.duration_since(yielded) >= YIELD_EVERY) {
         std::thread::yield_now();
-        GAVE.set(Some(Instant::now()));
+        YIELDED.set(Some(Instant::now()));
     }
 }
 
-/// Lets the calling thread, for as long as it lives, in soon when it wakes: one that answers requests and mostly waits.
-/// Threads that it begins, as those of a model that is loaded again, run models and get none of this.
-pub fn answer_promptly() {
+/// Gives the calling thread, for as long as it lives, latency priority: it gets a core soon after it wakes. It is for
+/// threads that answer requests and mostly wait. Threads that it begins, as those of a model that is loaded again, run
+/// models and get none of this.
+pub fn take_latency_priority() {
     #[cfg(target_os = "linux")]
     linux::set(|attributes| {
         attributes.sched_runtime = SLICE_NANOS;
@@ -99,20 +102,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_behind_requests_is_nicer_and_interrupts_nobody() {
+    fn a_thread_of_background_priority_is_nicer_and_interrupts_nobody() {
         let before = linux::get().unwrap();
-        run_behind_requests();
+        take_background_priority();
         let after = linux::get().unwrap();
         assert_eq!(after.sched_nice, (before.sched_nice + NICER).min(19));
         assert_eq!(after.sched_policy, libc::SCHED_BATCH.cast_unsigned());
         // an older kernel leaves it alone
-        assert!([BEHIND_SLICE_NANOS, before.sched_runtime].contains(&after.sched_runtime), "{}", after.sched_runtime);
+        assert!(
+            [BACKGROUND_SLICE_NANOS, before.sched_runtime].contains(&after.sched_runtime),
+            "{}",
+            after.sched_runtime
+        );
     }
 
     #[test]
     fn a_thread_that_answers_keeps_its_share_and_asks_for_a_short_slice() {
         let before = linux::get().unwrap();
-        answer_promptly();
+        take_latency_priority();
         let after = linux::get().unwrap();
         assert_eq!((after.sched_nice, after.sched_policy), (before.sched_nice, before.sched_policy));
         // an older kernel leaves it alone
@@ -123,7 +130,7 @@ mod tests {
     fn a_thread_begun_by_one_that_answers_has_the_slice_that_any_other_has() {
         let slice = || std::thread::spawn(|| linux::get().unwrap().sched_runtime).join().unwrap();
         let before = slice();
-        answer_promptly();
+        take_latency_priority();
         assert_eq!(slice(), before);
     }
 }

@@ -86,7 +86,7 @@ fn main() {
     // as the server has it
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_start(latentd::threads::answer_promptly)
+        .on_thread_start(latentd::threads::take_latency_priority)
         .build()
         .unwrap();
     runtime.block_on(measure(Options::parse()));

@@ -9,7 +9,7 @@ use crate::{
     config::{self, Flags},
     error::{Error, Result},
     telemetry::logging,
-    threads::answer_promptly,
+    threads::take_latency_priority,
 };
 
 /// What is still being written when everything else has stopped gets this long.
@@ -25,7 +25,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("latentd-async")
-        .on_thread_start(answer_promptly)
+        .on_thread_start(take_latency_priority)
         .build()
         .map_err(|error| Error::internal("cannot start the async threads").with_source(error))?;
     let outcome = runtime.block_on(async {

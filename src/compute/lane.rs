@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    threads::run_behind_requests,
+    threads::take_background_priority,
 };
 
 /// A fixed number of named threads that take jobs in the order they come.
@@ -46,7 +46,7 @@ impl Lane {
                 let thread = thread::Builder::new().name(format!("{name}-{}", worker.index()));
                 handles.push(thread.spawn(move || {
                     if priority == Priority::Background {
-                        run_behind_requests();
+                        take_background_priority();
                     }
                     worker.run();
                 })?);

@@ -10,7 +10,7 @@ use bhtsne::{Neighbor, tSNE};
 
 use crate::{
     error::{Error, Result},
-    threads::run_behind_requests,
+    threads::take_background_priority,
 };
 
 /// The perplexity: how many neighbours a vector is attracted by, on average; fewer where there are less than three times
@@ -95,7 +95,7 @@ fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .thread_name(|_| "latentd-map".to_owned())
-        .start_handler(|_| run_behind_requests())
+        .start_handler(|_| take_background_priority())
         .build()
         .map_err(|error| Error::internal("cannot start the thread of a map").with_source(error))?;
     Ok(pool.install(work))

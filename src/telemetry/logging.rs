@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::{
     error::{Error, Result},
-    threads::run_behind_requests,
+    threads::take_background_priority,
 };
 
 /// How log lines look.
@@ -54,7 +54,7 @@ struct Resting<W>(W);
 impl<W: Write> Write for Behind<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !std::mem::replace(&mut self.begun, true) {
-            run_behind_requests();
+            take_background_priority();
         }
         self.inner.write(bytes)
     }

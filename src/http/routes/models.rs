@@ -96,6 +96,10 @@ struct LimitsDescription {
     image_pixels: u64,
     decoded_in_flight_bytes: u64,
     queue_items: usize,
+    index_reads: usize,
+    index_writes: usize,
+    /// Of each kind.
+    background_jobs: usize,
     deadline_ms: u64,
     metadata_bytes: usize,
 }
@@ -110,6 +114,9 @@ impl From<&Limits> for LimitsDescription {
             image_pixels: limits.image_pixels,
             decoded_in_flight_bytes: limits.decoded_in_flight_bytes,
             queue_items: limits.queue_items,
+            index_reads: limits.index_reads,
+            index_writes: limits.index_writes,
+            background_jobs: limits.background_jobs,
             deadline_ms: limits.deadline_ms,
             metadata_bytes: limits.metadata_bytes,
         }

@@ -11,7 +11,7 @@ use super::{
     postings::{FindId, Postings, Tally},
     screen::Marks,
 };
-use crate::{domain::Filter, error::Result, index::terms::Term, threads::give_way};
+use crate::{domain::Filter, error::Result, index::terms::Term, threads::yield_to_others};
 
 /// Slots of a chunk: the unit that a write copies while a search still reads the old one.
 pub(super) const CHUNK_SLOTS: usize = 256;
@@ -55,7 +55,7 @@ impl Fork {
     pub(super) fn copied(self) -> Chunks {
         let mut chunks = Vec::clone(&self.chunks);
         for at in self.touched {
-            give_way();
+            yield_to_others();
             if let Some(chunk) = chunks.get_mut(at)
                 && Arc::strong_count(chunk) > 1
             {

@@ -28,7 +28,7 @@ use crate::{
         reads::{ReadAdmission, ReadLimits, ReadPermit, write_limiter},
     },
     telemetry::Metrics,
-    threads::run_behind_requests,
+    threads::take_background_priority,
 };
 
 /// What all collections of an engine share.
@@ -79,7 +79,7 @@ impl Writing {
         let (ends, ended) = mpsc::channel::<()>();
         let work = move || {
             let _ends = ends;
-            run_behind_requests();
+            take_background_priority();
             while let Ok(Order::Write(job)) = taken.recv() {
                 // The hook has told of a panic, and whoever waits for the answer learns that there is none.
                 let _ = catch_unwind(AssertUnwindSafe(job));

@@ -18,7 +18,7 @@ use crate::{
         rules::{admit_item, item_not_found, patched},
         terms::terms,
     },
-    threads::give_way,
+    threads::yield_to_others,
 };
 
 impl Core {
@@ -44,7 +44,7 @@ impl Core {
     }
 
     fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
-        give_way();
+        yield_to_others();
         let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
         let encoded = Encoded::new(vector.as_slice());
         Ok((Record { id: item.id, metadata: item.metadata, image: item.image }, vector, encoded))
@@ -139,7 +139,7 @@ fn put(
     vector: &Embedding,
     encoded: Encoded,
 ) -> Result<(u64, Written)> {
-    give_way();
+    yield_to_others();
     let new = terms(&record.metadata);
     let (key, change, answer) = match writer.find(&record.id)? {
         Some((key, old)) => {
@@ -165,7 +165,7 @@ fn remove(
     key: u64,
     record: Record,
 ) -> Result<()> {
-    give_way();
+    yield_to_others();
     writer.remove(key, &record.id)?;
     changes.push(Change::Remove { key, terms: terms(&record.metadata) });
     deleted.count += 1;

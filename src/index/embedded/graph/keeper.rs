@@ -12,7 +12,7 @@ use super::tending::Tending;
 use crate::{
     error::{Error, Result},
     index::embedded::Collections,
-    threads::run_behind_requests,
+    threads::take_background_priority,
 };
 
 /// How long the keeper sleeps when nothing is to be done and nobody wakes it: what is due by the clock waits at most
@@ -77,7 +77,7 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("latentd-graphs".to_owned())
             .spawn(move || {
-                run_behind_requests();
+                take_background_priority();
                 keep(&heard, &collections);
             })
             .map_err(|error| Error::internal("cannot start the thread of the graphs").with_source(error))?;

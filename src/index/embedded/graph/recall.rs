@@ -26,7 +26,7 @@ use crate::{
         plan::{Ask, Plan, answer},
         scan::Ranked,
     },
-    threads::give_way,
+    threads::yield_to_others,
 };
 
 /// Nearest items that each search asks for.
@@ -190,7 +190,7 @@ impl Sample {
                 let Some(vector) = core.vector(&view.reader, key)? else { continue };
                 (Embedding::new(vector)?, Some(key))
             };
-            give_way();
+            yield_to_others();
             let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
             let (_, exact) = answer(&view, &ask, Plan::Scan)?;
             asked.push((ask, exact));
@@ -209,7 +209,7 @@ impl Sample {
         }
         let mut recalls = Vec::with_capacity(self.asked.len());
         for (ask, exact) in &self.asked {
-            give_way();
+            yield_to_others();
             let (plan, by_graph) = answer(&self.view, ask, Plan::Graph)?;
             let Some(worst) = exact.last().filter(|_| plan == Plan::Graph) else { continue };
             // of equal scores, one is as good as the other

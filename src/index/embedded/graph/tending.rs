@@ -21,7 +21,7 @@ use crate::{
         log::Keep,
         memory::{CHUNK_SLOTS, Chunks, Memory},
     },
-    threads::give_way,
+    threads::yield_to_others,
 };
 
 /// Items added in one step.
@@ -165,7 +165,7 @@ impl Core {
         }
         let mut added = Vec::with_capacity(slots.len());
         for &slot in &slots {
-            give_way();
+            yield_to_others();
             added.push((slot, graph.add(&row_of(&chunks, slot, self.spec.dimension), slot)?));
         }
         let left = self.alter(|memory| {
