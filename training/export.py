@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import logging
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import torch
 from training import images, manifest, objective, placing, quantise
 
 OPSET = 20
+# It names each operator of a library that is not installed and is not exported either.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 GOLDEN_BATCH = 3
 
 

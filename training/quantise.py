@@ -42,7 +42,7 @@ def write(folder, settings):
                 op_types_to_quantize=OPERATORS,
             )
             onnx.checker.check_model(onnx.load(path))
-            print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", flush=True)
+            print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB", flush=True)
 
 
 def figures(folder, data):
