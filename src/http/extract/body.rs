@@ -13,10 +13,10 @@ use futures_util::{FutureExt as _, stream};
 use multer::Multipart;
 use serde::de::DeserializeOwned;
 
-use super::{fields::Fields, image::of_bytes};
+use super::{content::MAX_ELEMENTS, fields::Fields, image::of_bytes};
 use crate::{
     admission::SharedPermit,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     http::{AppState, error::Failure, middleware::BodyShare},
     service::Image,
 };
@@ -208,7 +208,13 @@ struct Form<'a> {
 
 impl Form<'_> {
     async fn read(&mut self, mut parts: Multipart<'_>) -> Result<()> {
+        let mut count = 0;
         while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
+            count += 1;
+            if count > MAX_ELEMENTS {
+                let text = format!("more than {MAX_ELEMENTS} parts in one form");
+                return Err(Error::new(ErrorKind::PayloadTooLarge, text));
+            }
             let Some(name) = part.name().map(str::to_owned) else {
                 return Err(Error::invalid_request("a part of multipart/form-data has no name"));
             };
@@ -303,7 +309,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::error::ErrorKind;
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Example {
@@ -379,6 +384,15 @@ mod tests {
         }
         let error = take("/", "multipart/form-data; boundary=B", "--B--\r\n").await.unwrap_err();
         assert!(error.message().ends_with("it has none"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_form_without_end_is_cut_off() {
+        let part = "--B\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nGIF\r\n";
+        let form = format!("{}--B--\r\n", part.repeat(MAX_ELEMENTS + 1));
+        let error = take("/", "multipart/form-data; boundary=B", form).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+        assert!(error.message().contains("more than 10000 parts"), "{error}");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Elements that a list is read to, however high its own limit is set: each keeps memory beside the bytes it came in.
-const MAX_ELEMENTS: usize = 10_000;
+pub(super) const MAX_ELEMENTS: usize = 10_000;
 
 /// What stands in a request beside its options. One bad element of a list is its own error.
 #[derive(Debug)]

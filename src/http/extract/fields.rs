@@ -22,13 +22,15 @@ use crate::{
     service::Image,
 };
 
-/// Fields of one JSON object: each costs a comparison with all others.
+/// Fields of one place that may stand there once: each costs a comparison with all others.
 const MAX_FIELDS: usize = 256;
 
 /// Named values, and the first thing that is wrong with any of them.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Fields<'a> {
     entries: Vec<(String, FieldValue<'a>)>,
+    /// The number of entries that may stand there once.
+    single: usize,
     /// The names that are no options where these fields came from: images, vectors, lists.
     content: &'static [&'static str],
     /// The images of a raw body or of a form.
@@ -81,7 +83,13 @@ impl<'a> Fields<'a> {
     fn add(&mut self, name: String, value: FieldValue<'a>) {
         let existing = self.entries.iter().find(|(existing, _)| *existing == name).map(|(_, existing)| existing);
         match (existing, &value) {
-            (None, _) => self.entries.push((name, value)),
+            (None, _) if self.single == MAX_FIELDS => {
+                self.note(Err(Error::invalid_request(format!("more than {MAX_FIELDS} fields"))));
+            }
+            (None, _) => {
+                self.single += 1;
+                self.entries.push((name, value));
+            }
             (Some(existing), _) if existing.agrees(&value) => {}
             (Some(FieldValue::Json(_)), FieldValue::Json(_)) => {
                 self.note(Err(Error::invalid_request(format!("`{name}` is given twice"))));
@@ -131,7 +139,7 @@ impl<'a> Fields<'a> {
     /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
     /// request so far. Every unknown option is named, with the names that are known.
     pub(in crate::http) fn split<O: DeserializeOwned>(self) -> Result<(Content<'a>, O)> {
-        let Self { entries, content, images, mask, share, fault } = self;
+        let Self { entries, content, images, mask, share, fault, single: _ } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -166,11 +174,7 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-            if self.0.entries.len() < MAX_FIELDS {
-                self.0.add(name, FieldValue::Json(value));
-            } else {
-                self.0.note(Err(Error::invalid_request(format!("more than {MAX_FIELDS} fields in one object"))));
-            }
+            self.0.add(name, FieldValue::Json(value));
         }
         Ok(())
     }
@@ -322,6 +326,10 @@ mod tests {
         let error =
             Fields::of_json(format!("{{{}}}", many.join(",")).as_bytes(), &[]).options::<Example>().unwrap_err();
         assert!(error.message().contains("more than 256 fields"), "{error}");
+        let many: Vec<String> = (0..=MAX_FIELDS).map(|n| format!("{n}=0")).collect();
+        assert!(example(&many.join("&")).unwrap_err().message().contains("more than 256 fields"));
+        let many = vec!["id=a"; 2 * MAX_FIELDS].join("&");
+        assert_eq!(query(&many, &["id"]).take_texts("id").len(), 2 * MAX_FIELDS);
     }
 
     #[test]

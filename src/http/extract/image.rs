@@ -1,4 +1,4 @@
-//! An image P inside JSON: a data URI, a bare base64 text, `{"b64": "…"}` or `{"url": "…"}`.
+//! An image inside JSON: a data URI, a bare base64 text or `{"b64": "…"}`; a URL is refused with its reason.
 
 use base64::{
     Engine as _, alphabet,
@@ -99,13 +99,13 @@ fn only_one(given: impl IntoIterator<Item = Option<Image>>) -> Image {
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
         (Some(image), None) => image,
-        (Some(_), Some(_)) => Err(Error::invalid_request("an image is given once: as b64 or as url")),
+        (Some(_), Some(_)) => Err(Error::invalid_request("an image is given once")),
         (None, _) => Err(no_image()),
     }
 }
 
 fn no_image() -> Error {
-    Error::invalid_request("not an image: that is a data URI, base64, {\"b64\": …} or {\"url\": …}")
+    Error::invalid_request("not an image: that is a data URI, base64 or {\"b64\": …}")
 }
 
 fn no_text() -> Error {
