@@ -80,22 +80,29 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Adds a value that may stand once. A null is as good as absent, so that another place may give the value.
     fn add(&mut self, name: String, value: FieldValue<'a>) {
-        let existing = self.entries.iter().find(|(existing, _)| *existing == name).map(|(_, existing)| existing);
-        match (existing, &value) {
+        let existing = self.entries.iter_mut().find(|(existing, _)| *existing == name).map(|(_, existing)| existing);
+        let outcome = match (existing, &value) {
             (None, _) if self.single == MAX_FIELDS => {
-                self.note(Err(Error::invalid_request(format!("more than {MAX_FIELDS} fields"))));
+                Err(Error::invalid_request(format!("more than {MAX_FIELDS} fields")))
             }
             (None, _) => {
                 self.single += 1;
                 self.entries.push((name, value));
+                Ok(())
             }
-            (Some(existing), _) if existing.agrees(&value) => {}
+            (Some(existing), FieldValue::Text(_)) if existing.is_null() => {
+                *existing = value;
+                Ok(())
+            }
+            (Some(existing), _) if existing.agrees(&value) => Ok(()),
             (Some(FieldValue::Json(_)), FieldValue::Json(_)) => {
-                self.note(Err(Error::invalid_request(format!("`{name}` is given twice"))));
+                Err(Error::invalid_request(format!("`{name}` is given twice")))
             }
-            _ => self.note(Err(differ(&name))),
-        }
+            _ => Err(differ(&name)),
+        };
+        self.note(outcome);
     }
 
     /// Adds the options of a query. What may be repeated stands in one of the two places, or in both alike.
@@ -225,7 +232,8 @@ impl<'de> serde::Deserializer<'de> for OptionReader<'de, '_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
-        visitor.visit_map(MapDeserializer::new(self.entries.iter().map(|(name, value)| (name.as_str(), value))))
+        let given = self.entries.iter().filter(|(_, value)| !value.is_null());
+        visitor.visit_map(MapDeserializer::new(given.map(|(name, value)| (name.as_str(), value))))
     }
 
     forward_to_deserialize_any! {
@@ -347,6 +355,21 @@ mod tests {
             let error = merged(r#"{"model": "m", "limit": 3}"#, text).unwrap_err();
             assert!(error.message().contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_null_is_absent_but_its_name_must_be_known() {
+        let example =
+            merged(r#"{"model": null, "strict": null, "limit": null, "patches": null}"#, "model=m&limit=3").unwrap();
+        assert_eq!(
+            (example.model.as_str(), example.strict, example.limit, example.patches),
+            ("m", false, Some(3), None)
+        );
+        assert!(merged(r#"{"model": null}"#, "").unwrap_err().message().contains("`model` is missing"));
+        assert!(
+            merged(r#"{"model": "m", "colour": null}"#, "").unwrap_err().message().contains("unknown option `colour`")
+        );
+        assert!(merged(r#"{"model": null, "model": "m"}"#, "").unwrap_err().message().contains("given twice"));
     }
 
     #[test]

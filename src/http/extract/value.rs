@@ -50,6 +50,11 @@ impl FieldValue<'_> {
         }
     }
 
+    /// Whether the value is the JSON null.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Json(raw) if raw.get() == "null")
+    }
+
     fn parse<T: FromStr>(&self, what: &str) -> Result<T, TypeMismatch> {
         self.text().parse().map_err(|_| self.is_not(what))
     }
@@ -198,7 +203,7 @@ impl<'de> Deserializer<'de> for &'de FieldValue<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
         match self {
-            FieldValue::Json(raw) if raw.get() == "null" => visitor.visit_none(),
+            value if value.is_null() => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
