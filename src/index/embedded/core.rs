@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,7 +13,7 @@ use super::{
     cursor,
     database::Snapshot,
     graph::{Form, GraphView},
-    log,
+    log::{self, LogKeeping},
     memory::{CHUNK_SLOTS, Change, Chunks, Memory},
     plan::{self, Ask, Plan},
     rows::{self, Reader, Record, Tables},
@@ -42,8 +42,7 @@ pub(super) struct Core {
     /// Of memory as it was published last; read without its lock.
     size: ArcSwapOption<Size>,
     form: ArcSwap<Form>,
-    /// The operation after which the log is kept; `u64::MAX` for no log.
-    pub(super) log_kept_after: AtomicU64,
+    pub(super) log_keeping: LogKeeping,
     /// How long reads of this collection take.
     pub(super) read_times: ReadTimes,
     /// Vectors that were searched for last, for the check of the graph.
@@ -151,7 +150,7 @@ impl Core {
             memory: RwLock::new(Some(memory)),
             size,
             form: ArcSwap::from_pointee(Form::Scan),
-            log_kept_after: AtomicU64::new(u64::MAX),
+            log_keeping: LogKeeping::default(),
             read_times: ReadTimes::default(),
             recent: Mutex::default(),
         }

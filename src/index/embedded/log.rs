@@ -5,6 +5,8 @@
 //! save, and only those after the last save. So the log tells by itself whether it reaches back far enough: if an
 //! entry is missing after n, the graph of n is of no use.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use redb::{ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::{
@@ -20,11 +22,63 @@ const LAST: TableDefinition<'static, u32, u64> = TableDefinition::new("log_last"
 const TRIMMED: usize = 4096;
 
 /// What of the log is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
+    #[default]
     Nothing,
     /// The entries after this operation.
     After(u64),
+}
+
+/// What a collection's writes keep of the log from now on.
+///
+/// A write decides at its beginning and reaches memory at its end. When a graph is begun in between, memory does not
+/// have the write's operations yet and the log never will: a graph saved as of that moment would find a gap behind it
+/// after a crash. So a graph may be saved only while no such write is under way.
+#[derive(Debug, Default)]
+pub(super) struct LogKeeping(Mutex<KeepingState>);
+
+#[derive(Debug, Default)]
+struct KeepingState {
+    keep: Keep,
+    unlogged_write: bool,
+}
+
+impl LogKeeping {
+    fn lock(&self) -> MutexGuard<'_, KeepingState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides what the writes that begin from now on keep.
+    pub(super) fn keep(&self, keep: Keep) {
+        self.lock().keep = keep;
+    }
+
+    /// Begins a write; the guard has to live until memory has followed the write or the write has failed. One write
+    /// of a collection is under way at a time.
+    pub(super) fn begin_write(&self) -> LoggedWrite<'_> {
+        let mut state = self.lock();
+        state.unlogged_write = state.keep == Keep::Nothing;
+        LoggedWrite { keeping: self, keep: state.keep }
+    }
+
+    /// Whether a write is under way whose operations the log will not have.
+    pub(super) fn has_unlogged_write(&self) -> bool {
+        self.lock().unlogged_write
+    }
+}
+
+/// A write that is under way, and what of the log the write keeps.
+#[derive(Debug)]
+pub(super) struct LoggedWrite<'a> {
+    keeping: &'a LogKeeping,
+    pub(super) keep: Keep,
+}
+
+impl Drop for LoggedWrite<'_> {
+    fn drop(&mut self) {
+        self.keeping.lock().unlogged_write = false;
+    }
 }
 
 /// One operation on the vector of a key.

@@ -90,6 +90,8 @@ impl Core {
     fn change<T>(&self, work: impl FnOnce(&mut Writer<'_>, &mut Vec<Change>) -> Result<T>) -> Result<T> {
         // A dropped collection has no tables, and opening them for writing would make them again.
         self.info()?;
+        // Held to the end: a graph that is saved before memory has followed would miss what the log does not have.
+        let logged = self.log_keeping.begin_write();
         let mut changes = Vec::new();
         let (mut grown_bytes, mut sequence) = (0, 0);
         let written = self.shared.database.write(|transaction| {
@@ -100,7 +102,7 @@ impl Core {
                 return Ok(Outcome::Discard(value));
             }
             let operations: Vec<_> = changes.iter().filter_map(operation).collect();
-            sequence = log::append(transaction, &self.tables, &operations, self.kept_log())?;
+            sequence = log::append(transaction, &self.tables, &operations, logged.keep)?;
             Ok(Outcome::Commit(value))
         })?;
         if let Some(snapshot) = written.snapshot {

@@ -46,7 +46,7 @@ impl Core {
             let ready = tracker.pending().len() <= memory.count() / PENDING_SHARE;
             let place = if ready { &mut memory.graphs.serving } else { &mut memory.graphs.growing };
             *place = Some(tracker);
-            self.keep_log(Keep::After(sequence));
+            self.log_keeping.keep(Keep::After(sequence));
             Ok(true)
         });
         restored.unwrap_or(Ok(false))

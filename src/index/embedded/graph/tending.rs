@@ -1,7 +1,7 @@
 //! What the keeper does for one collection: a bounded step at a time, none of which a search waits for.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -142,7 +142,7 @@ impl Core {
         tending.begun = Instant::now();
         self.alter(|memory| {
             if memory.graphs.is_empty() {
-                self.keep_log(Keep::After(memory.sequence()));
+                self.log_keeping.keep(Keep::After(memory.sequence()));
             }
             memory.graphs.growing = Some(Tracker::new(graph, memory.used()));
         });
@@ -250,8 +250,13 @@ impl Core {
         }
     }
 
-    /// Operations and nodes of the graph to save, whether it serves and whether it has everything; none if it is saved.
+    /// Operations and nodes of the graph to save, whether it serves and whether it has everything; none if it is saved,
+    /// or cannot be saved yet.
     fn unsaved(&self, tending: &Tending) -> Option<(u64, bool, bool)> {
+        // Asked before memory is looked at: once no such write is under way, memory has all that the log has not.
+        if self.log_keeping.has_unlogged_write() {
+            return None;
+        }
         let held = self.peek(|memory| {
             let Graphs { serving, growing } = &memory.graphs;
             let tracker = serving.as_ref().or(growing.as_ref())?;
@@ -286,7 +291,7 @@ impl Core {
         }
         let folder = folder_of(self.shared.database.path(), self.number());
         saved::save(&folder, &graph, &keys, sequence)?;
-        self.keep_log(Keep::After(sequence));
+        self.log_keeping.keep(Keep::After(sequence));
         if self.peek(|_| ()).is_none() {
             // the collection was dropped meanwhile
             saved::remove(&folder);
@@ -370,29 +375,13 @@ impl Core {
 
     fn forget_graphs(&self) {
         let graphs = self.alter(|memory| {
-            self.keep_log(Keep::Nothing);
+            self.log_keeping.keep(Keep::Nothing);
             std::mem::take(&mut memory.graphs)
         });
         // outside of the lock, for it takes a while to free one
         drop(graphs);
         saved::remove(&folder_of(self.shared.database.path(), self.number()));
         self.shared.metrics.forget_graph(self.spec.name.as_str());
-    }
-
-    /// What of the log the next write has to keep.
-    pub(in super::super) fn kept_log(&self) -> Keep {
-        match self.log_kept_after.load(Ordering::Acquire) {
-            u64::MAX => Keep::Nothing,
-            sequence => Keep::After(sequence),
-        }
-    }
-
-    pub(super) fn keep_log(&self, keep: Keep) {
-        let after = match keep {
-            Keep::Nothing => u64::MAX,
-            Keep::After(sequence) => sequence,
-        };
-        self.log_kept_after.store(after, Ordering::Release);
     }
 }
 

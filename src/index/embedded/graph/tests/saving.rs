@@ -73,6 +73,27 @@ async fn the_log_holds_what_happened_since_the_last_save() {
     assert_eq!(length(&bench), 1);
 }
 
+#[tokio::test]
+async fn a_graph_is_saved_only_once_memory_has_every_write_that_the_log_has_not() {
+    let mut bench = Bench::new(Metric::Cosine).await;
+    bench.graph.save_operations = 1;
+    bench.reopen();
+    bench.add(0..60).await;
+    let core = bench.core();
+    // a write that began before the graph, on its way to the disk
+    let write = core.log_keeping.begin_write();
+    bench.settle();
+    assert_eq!(bench.form().0, "graph");
+    assert!(!bench.graph_folder().join("current.json").exists(), "the graph would have a gap behind it");
+    drop(write);
+    drop(core);
+    bench.settle();
+    assert!(bench.graph_folder().join("current.json").exists());
+    bench.add(60..70).await;
+    bench.reopen();
+    assert_eq!((bench.form().0, bench.pending()), ("graph", Some(10)));
+}
+
 /// What can be wrong with a saved graph: each is a reason to build another, and never an answer.
 #[tokio::test]
 async fn a_saved_graph_that_does_not_fit_is_built_again() {
