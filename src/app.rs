@@ -126,6 +126,7 @@ impl App {
         };
         let watching = self.state.watch_health(self.health_every).map(AbortOnDrop);
         let opened = self.opened.take();
+        let service = self.state.service();
         let serving = http::serve(self.listener, self.state, stop, self.grace);
         tokio::select! {
             served = serving => served?,
@@ -136,7 +137,7 @@ impl App {
         // the workers finish what is queued, on threads that may block
         let closing = tokio::task::spawn_blocking(move || models.shutdown());
         let left = self.grace.saturating_sub(asked.get().map_or(Duration::ZERO, Instant::elapsed));
-        match tokio::time::timeout(left, closing).await {
+        match tokio::time::timeout(left, async { tokio::join!(closing, service.stop()) }).await {
             Ok(_) => tracing::info!("latentd has stopped"),
             Err(_) => tracing::warn!("runs were still going when the grace period ended"),
         }
@@ -173,6 +174,7 @@ async fn open_behind(config: Config, metrics: Arc<Metrics>, index: &OpeningEngin
         })
         .map_err(|error| Error::internal("cannot start the thread that opens the index").with_source(error))?;
     index.opened(opened.await.unwrap_or_else(|_| Err(Error::internal("opening the index ended early")))?);
+    service.begin_deletions();
     match service.collections().await {
         Ok(collections) => tracing::info!(collections = collections.len(), "the index is open"),
         // requests find it once it is there; until then readiness says that it is not
@@ -337,6 +339,11 @@ pub async fn import_collection(
             match import.abandon().await {
                 Ok(images) => {
                     service::forget_images(&store, images).await;
+                    if let Some(queue) = engine.deletion_queue()
+                        && let Err(error) = service::delete_pending(queue.as_ref(), &store).await
+                    {
+                        tracing::warn!(reason = error.chain(), "images that were imported are deleted by the server");
+                    }
                 }
                 Err(other) => tracing::warn!(reason = other.chain(), "what was imported goes with the next start"),
             }

@@ -7,6 +7,8 @@
     reason = "what a test takes for granted is a part of what it proves"
 )]
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/server.rs"]
 mod server;
 
@@ -311,6 +313,62 @@ async fn images_acknowledged_are_there_after_kill_9_with_the_same_bytes() {
         assert_eq!(answer.bytes().await.unwrap(), image);
     }
     server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_to_delete_are_deleted_after_a_kill_9() {
+    let home = home_with_one_model();
+    let client = client();
+    let server = Server::start(home.path(), &[]);
+    server.ready().await;
+    let url = |path: &str| format!("{}/v1/collections/{path}", server.base);
+    for name in ["kept", "dropped"] {
+        let made = client.put(url(name)).json(&json!({"model": "tiny-ae", "store": "original"})).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+        for number in 0..12 {
+            let posted =
+                client.post(url(&format!("{name}/items?id=n{number}"))).body(image(number)).send().await.unwrap();
+            assert_eq!(posted.status(), 200, "{}", posted.text().await.unwrap());
+        }
+    }
+    // Nothing can be deleted as long as a folder lies where each image was.
+    let images = files::paths_below(&home.path().join("data/images"));
+    assert_eq!(images.len(), 24);
+    let aside = |image: &Path| image.with_extension("aside");
+    for image in &images {
+        std::fs::rename(image, aside(image)).unwrap();
+        std::fs::create_dir(image).unwrap();
+    }
+    assert_eq!(client.delete(url("dropped")).send().await.unwrap().status(), 204, "at once, though nothing is deleted");
+    let one = client.delete(url("kept/items/n3")).send().await.unwrap();
+    assert_eq!(one.status(), 204);
+    let filter = json!({"filter": {"must": [{"has_id": ["n4", "n5"]}]}});
+    let two = client.post(url("kept/items/delete")).json(&filter).send().await.unwrap();
+    assert_eq!(two.status(), 200);
+    let replaced = client.post(url("kept/items?id=n6")).body(image(60)).send().await.unwrap();
+    assert_eq!(replaced.status(), 200);
+    until("pending deletions", async || pending_deletions(&client, &server.base).await == Some(16)).await;
+    server.kill();
+
+    for image in &images {
+        std::fs::remove_dir(image).unwrap();
+        std::fs::rename(aside(image), image).unwrap();
+    }
+    let server = Server::start(home.path(), &[]);
+    server.ready().await;
+    until("no pending deletions", async || pending_deletions(&client, &server.base).await == Some(0)).await;
+    assert_eq!(files::files_below(&home.path().join("data/images")), 9, "what is named stays, and nothing else");
+    for (number, drawn) in [(0, 0), (6, 60), (11, 11)] {
+        let url = format!("{}/v1/collections/kept/items/n{number}/image", server.base);
+        let answer = client.get(url).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.bytes().await.unwrap().to_vec()), (200, image(drawn)));
+    }
+    server.kill();
+}
+
+async fn pending_deletions(client: &reqwest::Client, base: &str) -> Option<u64> {
+    let metrics = client.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+    metrics.lines().find_map(|line| line.strip_prefix("latentd_store_pending_deletions "))?.parse().ok()
 }
 
 /// A small uncompressed bitmap, drawn by number.

@@ -23,6 +23,12 @@ impl AppState {
         Self { service, bodies, draining: Arc::new(watch::Sender::new(false)) }
     }
 
+    /// The use cases behind the routes.
+    #[must_use]
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
     /// From now on `/readyz` says no and new work is `unavailable`; what has begun goes on.
     pub fn drain(&self) {
         self.draining.send_replace(true);

@@ -2,6 +2,7 @@
 //! pass the same conformance suite.
 
 mod bounds;
+mod deletion;
 mod embedded;
 mod opening;
 mod qdrant;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use bounds::Bounds;
+pub use deletion::{DeletionBatch, DeletionQueue};
 pub use embedded::{EmbeddedEngine, EmbeddedOptions, GraphOptions};
 pub use opening::OpeningEngine;
 pub use qdrant::{Orphan, QdrantEngine, QdrantOptions};
@@ -100,7 +102,8 @@ pub struct StoredItem {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     pub created: bool,
-    /// The image that the replaced item named and the new one does not: nothing refers to it any more.
+    /// The image that the replaced item named and the new one does not: nothing refers to it any more. The deletion
+    /// queue has it, if the engine has one.
     pub orphan: Option<ImageRef>,
 }
 
@@ -180,8 +183,13 @@ pub trait IndexEngine: Send + Sync {
     /// Every collection, by name.
     async fn list(&self) -> Result<Vec<CollectionInfo>>;
 
-    /// Removes a collection with its items, or `collection_not_found`. Returns the images its items named.
+    /// Removes a collection with its items, or `collection_not_found`. Returns the images its items named, unless the
+    /// engine has a deletion queue: then they are in there.
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>>;
+
+    /// The images that are to be deleted from the store; none if the engine keeps no such queue, and whoever writes has
+    /// to delete what writes let go of.
+    fn deletion_queue(&self) -> Option<Arc<dyn DeletionQueue>>;
 
     /// Begins a new collection that nobody can open until it is finished, or `already_exists`.
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>>;
@@ -203,7 +211,8 @@ pub trait Import: Send + Sync {
     /// Makes the collection one like any other; `already_exists` if the name was taken meanwhile.
     async fn finish(self: Box<Self>) -> Result<()>;
 
-    /// Removes what has been imported so far. Returns the images its items named.
+    /// Removes what has been imported so far. Returns the images its items named, as
+    /// [`IndexEngine::drop_collection`] does.
     async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>>;
 }
 
@@ -277,6 +286,6 @@ pub trait CollectionWrite: Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deleted {
     pub count: u64,
-    /// Images that nothing refers to any more.
+    /// Images that nothing refers to any more. The deletion queue has them, if the engine has one.
     pub orphans: Vec<ImageRef>,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Collection, CollectionInfo, CollectionSpec, ImageRef, Import, IndexEngine};
+use super::{Collection, CollectionInfo, CollectionSpec, DeletionQueue, ImageRef, Import, IndexEngine};
 use crate::{
     domain::CollectionName,
     error::{Error, Result},
@@ -50,6 +50,10 @@ impl IndexEngine for OpeningEngine {
 
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>> {
         self.engine()?.drop_collection(name).await
+    }
+
+    fn deletion_queue(&self) -> Option<Arc<dyn DeletionQueue>> {
+        self.0.get()?.deletion_queue()
     }
 
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>> {

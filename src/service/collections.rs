@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Context, Service, embed::encoder, items::forget, models::PATIENCE, to_its_end};
+use super::{Context, Service, embed::encoder, models::PATIENCE, to_its_end};
 use crate::{
     domain::{CollectionName, Metric, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
@@ -98,15 +98,16 @@ impl Service {
         Ok(info)
     }
 
-    /// Removes a collection, its items and their images.
+    /// Removes a collection and its items. Their images are deleted in the background, where the engine has a queue
+    /// for them.
     pub async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
         self.forget_computed(name);
-        let (index, store, metrics) = (Arc::clone(&self.index), Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (index, unnamed, metrics) = (Arc::clone(&self.index), self.unnamed.clone(), Arc::clone(&self.metrics));
         let (name, dropped) = (name.clone(), name.clone());
         to_its_end(async move {
             let images = index.drop_collection(&name).await?;
             metrics.forget_collection(name.as_str());
-            forget(&store, images).await;
+            unnamed.let_go(images).await;
             Ok(())
         })
         .await?;

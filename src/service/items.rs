@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::{
     Context, Image, Items, Service, Stage,
+    deletions::Unnamed,
     embed::Made,
     images::{Kept, note},
     to_its_end,
@@ -20,6 +21,7 @@ use crate::{
     },
     model::VectorOptions,
     store::ImageStore,
+    telemetry::Metrics,
 };
 
 /// An item to add or replace.
@@ -99,10 +101,14 @@ impl Service {
         let (places, ready): (Vec<usize>, Vec<Ready>) = good.into_iter().unzip();
         let ids: Vec<ItemId> = ready.iter().map(|ready| ready.item.id.clone()).collect();
         let started = Instant::now();
-        let (store, written_to) = (Arc::clone(&self.store), Arc::clone(&collection));
-        let written = to_its_end(async move { write(&store, written_to.as_ref(), ready).await }).await?;
+        let (store, unnamed, metrics) = (Arc::clone(&self.store), self.unnamed.clone(), Arc::clone(&self.metrics));
+        let written = to_its_end(async move {
+            let written = write(&store, &unnamed, collection.as_ref(), ready).await?;
+            count_vectors(&metrics, collection.as_ref()).await;
+            Ok(written)
+        });
+        let written = written.await?;
         note(ctx, &self.metrics, Stage::Index, started.elapsed());
-        self.count_vectors(&collection.info().await?);
         let good = places
             .into_iter()
             .zip(ids)
@@ -241,11 +247,11 @@ impl Service {
         F: Future<Output = Result<Deleted>> + Send + 'static,
     {
         let delete = delete(Arc::clone(&collection));
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let (unnamed, metrics) = (self.unnamed.clone(), Arc::clone(&self.metrics));
         to_its_end(async move {
             let deleted = delete.await?;
-            metrics.count_vectors(collection.spec().name.as_str(), collection.info().await?.count);
-            forget(&store, deleted.orphans).await;
+            unnamed.let_go(deleted.orphans).await;
+            count_vectors(&metrics, collection.as_ref()).await;
             Ok(deleted.count)
         })
         .await
@@ -311,7 +317,12 @@ fn image_of(entry: &Entry) -> Option<Encoded> {
 
 /// Images first, then the rows that name them: a crash between the two leaves an image without an item, never an
 /// item without its image.
-async fn write(store: &ImageStore, collection: &dyn Collection, ready: Vec<Ready>) -> Result<Vec<Written>> {
+async fn write(
+    store: &ImageStore,
+    unnamed: &Unnamed,
+    collection: &dyn Collection,
+    ready: Vec<Ready>,
+) -> Result<Vec<Written>> {
     let name = &collection.spec().name;
     let puts = ready.iter().map(async |ready| match &ready.kept {
         Some(kept) => store.put(name, &ready.item.id, kept.bytes.clone(), kept.media_type).await.map(Some),
@@ -320,34 +331,30 @@ async fn write(store: &ImageStore, collection: &dyn Collection, ready: Vec<Ready
     let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);
     let stored: Vec<Option<ImageRef>> = stored.into_iter().filter_map(Result::ok).collect();
     if let Some(error) = failed.into_iter().find_map(Result::err) {
-        forget(store, stored.into_iter().flatten().collect()).await;
+        unnamed.never_named(stored.into_iter().flatten().collect()).await;
         return Err(error);
     }
     let named = ready.into_iter().zip(&stored);
     let items = named.map(|(ready, image)| NewItem { image: image.clone(), ..ready.item }).collect();
     match collection.upsert(items).await {
         Ok(written) => {
-            forget(store, written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
+            unnamed.let_go(written.iter().filter_map(|written| written.orphan.clone()).collect()).await;
             Ok(written)
         }
         // the rows may have arrived all the same: then they must find their images
         Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
         Err(error) => {
-            forget(store, stored.into_iter().flatten().collect()).await;
+            unnamed.never_named(stored.into_iter().flatten().collect()).await;
             Err(error)
         }
     }
 }
 
-/// Deletes images that nothing names any more. One that stays behind costs space and nothing else, so a failure is
-/// logged and not the caller's. Returns how many stay.
-pub async fn forget(store: &ImageStore, images: Vec<ImageRef>) -> usize {
-    let mut stay = 0;
-    for image in images {
-        if let Err(error) = store.delete(&image).await {
-            tracing::warn!(key = %image.key, reason = %error.chain(), "an image without an item stays in the store");
-            stay += 1;
-        }
+/// Tells the metrics how many vectors a collection has. The write before is durable and answered as such, whatever
+/// becomes of this.
+async fn count_vectors(metrics: &Metrics, collection: &dyn Collection) {
+    match collection.info().await {
+        Ok(info) => metrics.count_vectors(info.spec.name.as_str(), info.count),
+        Err(error) => tracing::debug!(reason = error.chain(), "the vectors of a collection could not be counted"),
     }
-    stay
 }

@@ -6,6 +6,7 @@ mod classify;
 mod collections;
 mod context;
 mod decoding;
+mod deletions;
 mod denoise;
 mod duplicates;
 mod embed;
@@ -25,12 +26,13 @@ mod score;
 mod search;
 mod transfer;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use background::Computed;
 pub use classify::{Classified, ClassifyRequest};
 pub use collections::NewCollection;
 pub use context::{Context, Stage};
+pub use deletions::{delete_pending, forget as forget_images};
 pub use denoise::{DenoiseQuality, Denoised, NoiseRequest};
 pub use duplicates::{DuplicateGroup, Duplicates, DuplicatesRequest};
 pub use embed::Embedded;
@@ -39,7 +41,7 @@ pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use images::Image;
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
-pub use items::{Added, Entry, EntrySource, FacetsRequest, PageRequest, PatchRequest, forget as forget_images};
+pub use items::{Added, Entry, EntrySource, FacetsRequest, PageRequest, PatchRequest};
 pub use map::{CollectionMap, MapPoint, MapRequest};
 pub use models::ModelSummary;
 pub use preprocess::Preprocessed;
@@ -67,6 +69,9 @@ pub struct Service {
     models: Arc<Repository>,
     index: Arc<dyn IndexEngine>,
     store: Arc<ImageStore>,
+    unnamed: deletions::Unnamed,
+    /// None before the index is open, and where the engine has no queue.
+    deletions: OnceLock<deletions::Deletions>,
     pool: Arc<CpuPool>,
     cache: cache::VectorCache,
     limits: Limits,
@@ -99,10 +104,13 @@ impl Service {
         let decoded = images::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
         let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
         let jobs = limits.background_jobs;
+        let unnamed = deletions::Unnamed::new(Arc::clone(&store), Arc::clone(&index));
         Self {
             models,
             index,
             store,
+            unnamed,
+            deletions: OnceLock::new(),
             pool: Arc::new(pool),
             cache: cache::VectorCache::new(cache_bytes, Arc::clone(&metrics)),
             duplicates: Background::new(jobs, &metrics),
@@ -114,6 +122,20 @@ impl Service {
             decoded,
             decoding,
             queries: health::RecentQueries::default(),
+        }
+    }
+
+    /// Begins to delete the stored images in the queue of the engine, once that is open. Needs the async runtime.
+    pub fn begin_deletions(&self) {
+        if let Some(queue) = self.index.deletion_queue() {
+            self.deletions.get_or_init(|| deletions::Deletions::start(queue, Arc::clone(&self.store)));
+        }
+    }
+
+    /// Ends what the service does by itself, between two steps of it.
+    pub async fn stop(&self) {
+        if let Some(deletions) = self.deletions.get() {
+            deletions.stop().await;
         }
     }
 

@@ -3,6 +3,7 @@
 mod remote;
 
 use std::{
+    collections::HashSet,
     io,
     path::Path as FilePath,
     sync::Arc,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path};
 
 use tokio::sync::Mutex;
@@ -24,7 +26,7 @@ use crate::{
 /// Keeps the bytes of images under keys of its own making; the caller's ids never become paths.
 ///
 /// An image is written before the row that names it, and deleted after that row is gone, so a row never names an
-/// image that is not there. What a crash leaves between the two is a file that nothing names.
+/// image that is not there. A crash between writing an image and its row leaves an image that nothing names.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     objects: Arc<dyn ObjectStore>,
@@ -102,14 +104,40 @@ impl ImageStore {
         found.bytes().await.map_err(failed)
     }
 
-    /// Deletes an image; one that is not there is no error.
-    pub async fn delete(&self, image: &ImageRef) -> Result<()> {
-        match self.objects.delete(&path(&image.key)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self
-                .out_of_reach(error)
-                .unwrap_or_else(|error| Error::internal("a stored image could not be deleted").with_source(error))),
+    /// Deletes images by their keys, many by one request where the store can; one that is not there is no error.
+    ///
+    /// # Errors
+    /// Which of them the store may still have, and why.
+    pub async fn delete_all(&self, keys: Vec<String>) -> Result<(), NotDeleted> {
+        let mut paths = Vec::with_capacity(keys.len());
+        for key in &keys {
+            match path(key) {
+                Ok(path) => paths.push(path),
+                // It can never have been stored under such a key.
+                Err(error) => tracing::error!(key, reason = error.chain(), "an image to delete has no valid key"),
+            }
         }
+        let mut gone = HashSet::with_capacity(paths.len());
+        let mut failed = None;
+        let mut results = self.objects.delete_stream(stream::iter(paths.clone()).map(Ok).boxed());
+        while let Some(result) = results.next().await {
+            match result.map_err(|error| self.out_of_reach(error)) {
+                Ok(path) => {
+                    gone.insert(path);
+                }
+                Err(Err(object_store::Error::NotFound { .. })) => {}
+                Err(Err(error)) => {
+                    failed.get_or_insert(Error::internal("a stored image could not be deleted").with_source(error));
+                }
+                Err(Ok(error)) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        // Who was not there does not say which it was: without a failure, all others are gone too.
+        let Some(reason) = failed else { return Ok(()) };
+        let keys = paths.into_iter().filter(|path| !gone.contains(path)).map(String::from).collect();
+        Err(NotDeleted { keys, reason })
     }
 
     /// Whether the store answered when that was found out last; the error says why not. It waits for nothing. A folder
@@ -153,6 +181,14 @@ impl ImageStore {
         self.readiness.set(Err(text.clone()));
         Error::unavailable(text)
     }
+}
+
+/// Images that the store may still have after it was to delete them.
+#[derive(Debug)]
+pub struct NotDeleted {
+    pub keys: Vec<String>,
+    /// The first failure.
+    pub reason: Error,
 }
 
 /// `images/ab/cdef…`: a BLAKE3 hash of what the image is and a number drawn for it, spread over 256 folders.
@@ -211,8 +247,8 @@ mod tests {
         let store = ImageStore::open(folder.path()).unwrap();
         let (collection, id) = names();
         let image = store.put(&collection, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
-        store.delete(&image).await.unwrap();
-        store.delete(&image).await.unwrap();
+        store.delete_all(vec![image.key.clone()]).await.unwrap();
+        store.delete_all(vec![image.key.clone()]).await.unwrap();
         assert_eq!(store.get(&image).await.unwrap_err().kind(), ErrorKind::ItemNotFound);
     }
 
@@ -225,7 +261,7 @@ mod tests {
         let (first, second) = (put().await.unwrap(), put().await.unwrap());
         assert_ne!(first.key, second.key);
         assert!(first.key.starts_with("images/") && !first.key.contains("passwd"), "{}", first.key);
-        store.delete(&first).await.unwrap();
+        store.delete_all(vec![first.key]).await.unwrap();
         assert!(store.get(&second).await.is_ok());
     }
 

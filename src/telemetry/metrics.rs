@@ -145,6 +145,7 @@ pub struct Metrics {
     pub index_reads: Level,
     pub index_writes: Level,
     pub background_jobs: Level,
+    store_pending_deletions: Level,
     pub index_vectors: Family<CollectionLabels, Level>,
     pub index_search_seconds: Histograms<CollectionLabels>,
     index_searches: Family<PlanLabels, Count>,
@@ -193,6 +194,11 @@ impl Default for Metrics {
             index_reads: gauge(r, "index_reads", "Reads of the index admitted and not yet finished"),
             index_writes: gauge(r, "index_writes", "Writes to the index admitted and not yet finished"),
             background_jobs: gauge(r, "background_jobs", "Jobs beside the requests that run or wait"),
+            store_pending_deletions: gauge(
+                r,
+                "store_pending_deletions",
+                "Stored images that are still to be deleted; items of dropped collections count until looked through",
+            ),
             index_vectors: family(r, "index_vectors", "Vectors in a collection"),
             index_search_seconds: timing(r, "index_search", "Time of one search"),
             index_searches: family(r, "index_searches", "Searches, by the plan that answered them"),
@@ -226,6 +232,11 @@ impl Metrics {
     pub fn count_vectors(&self, collection: &str, count: u64) {
         let labels = CollectionLabels { collection: collection.to_owned() };
         self.index_vectors.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many stored images are still to be deleted.
+    pub fn count_pending_deletions(&self, count: u64) {
+        self.store_pending_deletions.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Drops everything told about a collection, so that names that come and go do not pile up.

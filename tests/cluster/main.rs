@@ -1,8 +1,8 @@
 //! Replicas over a Qdrant cluster: what happens when nodes and replicas fail, provoked and not pretended.
 //!
-//! What needs no Qdrant always runs: a proxy of ours refuses, breaks off and keeps silent. The rest runs against the
-//! nodes that `LATENTD_TEST_QDRANT_URL` names (separated by commas), or starts nodes of its own from the binary that
-//! `LATENTD_TEST_QDRANT_BIN` names; without them it says in one line that it did not.
+//! What needs no Qdrant always runs: a proxy of ours refuses, breaks off and keeps silent. The rest is ignored unless
+//! asked for by `--ignored`: it runs against the nodes that `LATENTD_TEST_QDRANT_URL` names (separated by commas), or
+//! starts nodes of its own from the binary that `LATENTD_TEST_QDRANT_BIN` names, and fails without them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ mod replicas;
 mod server;
 mod sizing;
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use latentd::{
     domain::{Embedding, Metric},
@@ -36,15 +36,10 @@ const NODES: &str = "LATENTD_TEST_QDRANT_URL";
 const BINARY: &str = "LATENTD_TEST_QDRANT_BIN";
 const DIMENSION: usize = 16;
 
-/// The value of a variable; without it, one line that says what was left out.
-fn wanted(variable: &str, what: &str) -> Option<String> {
+/// The value of a variable that the tests which are ignored need.
+fn wanted(variable: &str) -> String {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        // past the capture of tests, so that nobody takes what was left out for what has passed
-        let line = format!("NOT run: {what}; {variable} is not set\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }
-    value
+    value.unwrap_or_else(|| panic!("{variable} is not set"))
 }
 
 /// Nodes by their gRPC addresses, and a prefix that no other test has.

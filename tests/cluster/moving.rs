@@ -25,8 +25,9 @@ pub(crate) fn run(home: &Path, settings: &[&str], arguments: &[&str]) -> String 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a live Qdrant: LATENTD_TEST_QDRANT_URL=http://…"]
 async fn a_collection_moves_to_qdrant_and_back_and_stays_the_same() {
-    let Some(nodes) = wanted(NODES, "moving a collection between engines") else { return };
+    let nodes = wanted(NODES);
     let home = tempfile::tempdir().unwrap();
     {
         let engine = EmbeddedEngine::open(&home.path().join("data/index"), EmbeddedOptions::default()).unwrap();

@@ -1,5 +1,5 @@
-//! What items take, in memory and on the disk, in either engine. Measures where `LATENTD_TEST_SIZING` says how many
-//! items; checks nothing.
+//! What items take, in memory and on the disk, in either engine. Measures as many items as `LATENTD_TEST_SIZING` says;
+//! checks nothing, and so is ignored unless asked for.
 
 use std::time::{Duration, Instant};
 
@@ -56,11 +56,17 @@ fn tell(name: &str, count: usize, kilobytes: u64, bytes: u64) {
     eprintln!("  {name}: {} bytes of memory and {} bytes of disk an item", per(kilobytes * 1024), per(bytes));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_items_take() {
-    let Some(count) = wanted("LATENTD_TEST_SIZING", "measuring what items take") else { return };
-    let count = count.parse::<usize>().unwrap().next_multiple_of(BATCH);
+/// How many items are measured.
+fn count() -> usize {
+    let count = wanted("LATENTD_TEST_SIZING").parse::<usize>().unwrap().next_multiple_of(BATCH);
     eprintln!("{count} items of {DIMENSION} numbers");
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures: LATENTD_TEST_SIZING=50000"]
+async fn what_items_take_in_the_embedded_index() {
+    let count = count();
     let home = tempfile::tempdir().unwrap();
     let before = resident_kilobytes(std::process::id());
     let cache = EmbeddedOptions { cache_bytes: 32 << 20, ..EmbeddedOptions::default() };
@@ -68,10 +74,13 @@ async fn what_items_take() {
     fill(&engine, count).await;
     let grown = resident_kilobytes(std::process::id()).saturating_sub(before);
     tell("embedded, scanned, of which 32 MiB are pages", count, grown, bytes_under(home.path()));
-    drop(engine);
+}
 
-    let Some(binary) = wanted(BINARY, "measuring what items take in Qdrant") else { return };
-    let cluster = Cluster::start(&binary, 1).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, with a node of Qdrant: LATENTD_TEST_SIZING=50000 LATENTD_TEST_QDRANT_BIN=…/qdrant"]
+async fn what_items_take_in_qdrant() {
+    let count = count();
+    let cluster = Cluster::start(&wanted(BINARY), 1).await;
     let empty = cluster.nodes[0].size();
     let settings = QdrantOptions { request_timeout: Duration::from_secs(60), ..options(&cluster.urls()) };
     let engine = QdrantEngine::connect(settings).unwrap();

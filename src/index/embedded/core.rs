@@ -252,13 +252,12 @@ impl Core {
 
     pub(super) fn page(&self, limit: TopK, cursor: Option<&str>, filter: Option<&Filter>) -> Result<Page> {
         let after = cursor.map_or(Ok(0), |cursor| cursor::decode(self.number, cursor))?;
-        let view = self.view(filter)?;
         // One more than asked for tells whether another page follows.
         let wanted = limit.get() + 1;
-        let mut found: Vec<(u64, Record)> = if view.allowed.is_some() {
-            let keys = view.keys();
-            let keys = keys[keys.partition_point(|&key| key <= after)..].iter().take(wanted);
-            let records = keys.map(|&key| Ok(view.reader.record(key)?.map(|record| (key, record))));
+        let (view, keys) =
+            self.view_and(filter, |memory, allowed| allowed.map(|allowed| memory.keys_after(after, allowed, wanted)))?;
+        let mut found: Vec<(u64, Record)> = if let Some(keys) = keys {
+            let records = keys.into_iter().map(|key| Ok(view.reader.record(key)?.map(|record| (key, record))));
             records.filter_map(Result::transpose).collect::<Result<_>>()?
         } else {
             let rows = view.reader.records_after(after)?.take(wanted);

@@ -16,6 +16,8 @@ const SCHEMA: u64 = 2;
 const SCHEMA_WITHOUT_LOG: u64 = 1;
 
 const FILE: &str = "index.redb";
+/// The name of a database that is being made.
+const NEW_FILE: &str = "index.redb.new";
 
 /// Numbers of the whole database.
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
@@ -68,12 +70,24 @@ impl Database {
         };
         fs::create_dir_all(folder).map_err(failed)?;
         let path = folder.join(FILE);
-        let is_new = !path.exists();
-        let open = open_file(&path, cache_bytes)?;
-        if is_new {
-            // Without this, a crash of the machine could forget that the file or its folder was made.
-            sync_folder(folder).and_then(|()| folder.parent().map_or(Ok(()), sync_folder)).map_err(failed)?;
-        }
+        let open = match fs::metadata(&path) {
+            Ok(file) if file.len() == 0 => {
+                let shown = path.display();
+                let text = format!(
+                    "the index database {shown} is empty: it holds no index, and latentd leaves none like that; put it \
+                     back from a backup, or remove the file to begin anew"
+                );
+                return Err(Error::unavailable(text));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let open = make_file(&path, cache_bytes)?;
+                // Without this, a crash of the machine could forget that the file or its folder was made.
+                sync_folder(folder).and_then(|()| folder.parent().map_or(Ok(()), sync_folder)).map_err(failed)?;
+                open
+            }
+            // Opening tells what is wrong with it.
+            Ok(_) | Err(_) => open_file(&path, cache_bytes)?,
+        };
         Ok(Self { path, cache_bytes, open: RwLock::new(Ok(open)) })
     }
 
@@ -231,27 +245,62 @@ pub(super) fn corrupt(what: impl Into<String>) -> Error {
     Error::internal(format!("the index database is corrupt: {}", what.into()))
 }
 
-fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
-    let database = redb::Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| {
-        let shown = path.display();
-        let ours = match &error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                Error::unavailable(format!("the index database {shown} is in use by another process, such as a server on this data folder; stop it first"))
-            }
-            DatabaseError::UpgradeRequired(_) => Error::unavailable(format!(
-                "the index database {shown} has a file format that this build does not read"
-            )),
-            _ => {
-                return match failure(error) {
-                    full if full.kind() == ErrorKind::StorageFull => full,
-                    other => {
-                        Error::unavailable(format!("the index database {shown} cannot be opened")).with_source(other)
-                    }
-                };
-            }
-        };
-        ours.with_source(error)
+/// Makes a database of no collections. It gets its name once it is whole: a crash meanwhile leaves no file that looks
+/// like a database which has lost everything.
+fn make_file(path: &Path, cache_bytes: usize) -> Result<Open> {
+    let new = path.with_file_name(NEW_FILE);
+    let make = || redb::Builder::new().set_cache_size(cache_bytes).create(&new);
+    let made = match make() {
+        Err(error) if !is_in_use(&error) && new.exists() => {
+            // what a crash has left
+            fs::remove_file(&new).map_err(|error| failure(redb::Error::Io(error)))?;
+            make()
+        }
+        made => made,
+    };
+    let opened = read_file(made.map_err(|error| cannot_open(&new, error))?, &new)?;
+    if path.exists() {
+        // Another process was first. It has its lock, or has ended.
+        drop(opened);
+        return open_file(path, cache_bytes);
+    }
+    let renamed = fs::rename(&new, path);
+    renamed.map_err(|error| {
+        Error::unavailable(format!("the index database {} cannot be made", path.display())).with_source(error)
     })?;
+    Ok(opened)
+}
+
+fn open_file(path: &Path, cache_bytes: usize) -> Result<Open> {
+    let opened = redb::Builder::new().set_cache_size(cache_bytes).open(path);
+    read_file(opened.map_err(|error| cannot_open(path, error))?, path)
+}
+
+const fn is_in_use(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)
+}
+
+fn cannot_open(path: &Path, error: DatabaseError) -> Error {
+    let shown = path.display();
+    let ours = match &error {
+        error if is_in_use(error) => Error::unavailable(format!(
+            "the index database {shown} is in use by another process, such as a server on this data folder; stop it first"
+        )),
+        DatabaseError::UpgradeRequired(_) => {
+            Error::unavailable(format!("the index database {shown} has a file format that this build does not read"))
+        }
+        _ => {
+            return match failure(error) {
+                full if full.kind() == ErrorKind::StorageFull => full,
+                other => Error::unavailable(format!("the index database {shown} cannot be opened")).with_source(other),
+            };
+        }
+    };
+    ours.with_source(error)
+}
+
+/// The state of a database file that was just opened, in the schema of this build.
+fn read_file(database: redb::Database, path: &Path) -> Result<Open> {
     let snapshot = database.begin_read().map_err(failure)?;
     let stored = match snapshot.open_table(META) {
         Ok(table) => {
@@ -350,6 +399,27 @@ mod tests {
         drop(database);
         let database = Database::open(folder.path(), 1 << 20).unwrap();
         assert_eq!((schema(&database), database.sequence()), (SCHEMA, 1));
+    }
+
+    #[test]
+    fn an_empty_file_is_no_new_database() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "").unwrap();
+        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains("index.redb is empty: "), "{error}");
+        assert_eq!(fs::metadata(folder.path().join(FILE)).unwrap().len(), 0, "it is left as it is");
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_new_database_is_no_hindrance() {
+        for left in [&b""[..], b"the beginning of a database"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(NEW_FILE), left).unwrap();
+            drop(Database::open(folder.path(), 1 << 20).unwrap());
+            assert!(Database::open(folder.path(), 1 << 20).is_ok());
+            assert!(!folder.path().join(NEW_FILE).exists());
+        }
     }
 
     #[test]

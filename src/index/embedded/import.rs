@@ -73,7 +73,8 @@ impl Import for Unfinished {
 
     async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>> {
         let shared = Arc::clone(&self.core.shared);
-        shared.write(Bounds::default(), move || super::drop_core(&self.core)).await
+        shared.write(Bounds::default(), move || super::drop_core(&self.core)).await?;
+        Ok(Vec::new())
     }
 }
 
@@ -141,21 +142,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_import_leaves_nothing() {
+    async fn an_interrupted_import_leaves_nothing_and_hands_its_images_on() {
         let folder = tempfile::tempdir().unwrap();
         let engine = open(&folder);
         drop(begin(&engine).await);
         drop(engine);
         let engine = open(&folder);
         assert!(engine.list().await.unwrap().is_empty());
+        let queue = engine.deletion_queue().unwrap();
+        assert_eq!(queue.next().await.unwrap().unwrap().keys, ["images/p"]);
         begin(&engine).await.finish().await.unwrap();
     }
 
     #[tokio::test]
-    async fn an_abandoned_import_returns_its_images() {
+    async fn an_abandoned_import_hands_its_images_on() {
         let folder = tempfile::tempdir().unwrap();
         let engine = open(&folder);
-        assert_eq!(begin(&engine).await.abandon().await.unwrap()[0].key, "images/p");
+        assert!(begin(&engine).await.abandon().await.unwrap().is_empty());
+        let queue = engine.deletion_queue().unwrap();
+        assert_eq!(queue.next().await.unwrap().unwrap().keys, ["images/p"]);
         assert!(engine.create(spec()).await.unwrap(), "the name is free");
     }
 }

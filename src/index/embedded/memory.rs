@@ -1,6 +1,10 @@
 //! What a collection keeps in memory, all of it derived from the database: codes to scan and postings to filter.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BinaryHeap},
+    ops::Bound,
+    sync::Arc,
+};
 
 use roaring::RoaringBitmap;
 
@@ -92,7 +96,8 @@ pub(super) enum Change {
 pub(super) struct Memory {
     dimension: usize,
     chunks: Chunks,
-    slots: HashMap<u64, u32>,
+    /// Key → slot, in the order of insertion.
+    slots: BTreeMap<u64, u32>,
     used: RoaringBitmap,
     free: Vec<u32>,
     postings: Postings,
@@ -109,7 +114,7 @@ impl Memory {
         Self {
             dimension,
             chunks: Chunks::default(),
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             used: RoaringBitmap::new(),
             free: Vec::new(),
             postings: Postings::default(),
@@ -142,6 +147,30 @@ impl Memory {
 
     pub(super) fn slot(&self, key: u64) -> Option<u32> {
         self.slots.get(&key).copied()
+    }
+
+    /// The first keys after one whose items are among `allowed`, at most `limit` of them, ascending.
+    pub(super) fn keys_after(&self, after: u64, allowed: &RoaringBitmap, limit: usize) -> Vec<u64> {
+        // Walking along all keys passes about so many of them until enough are allowed.
+        let walked = (limit as u64).saturating_mul(self.count()) / allowed.len().max(1);
+        if walked <= allowed.len() {
+            let following = self.slots.range((Bound::Excluded(after), Bound::Unbounded));
+            let passing = following.filter(|&(_, &slot)| allowed.contains(slot)).map(|(&key, _)| key);
+            return passing.take(limit).collect();
+        }
+        let mut first = BinaryHeap::with_capacity(limit + 1);
+        for key in allowed.iter().filter_map(|slot| self.key(slot)).filter(|&key| key > after) {
+            first.push(key);
+            if first.len() > limit {
+                first.pop();
+            }
+        }
+        first.into_sorted_vec()
+    }
+
+    /// The key of the item in a slot.
+    fn key(&self, slot: u32) -> Option<u64> {
+        self.chunks.get(slot as usize / CHUNK_SLOTS)?.rows.get(slot as usize % CHUNK_SLOTS)?.key
     }
 
     /// The slots whose items pass the filter.
@@ -270,6 +299,25 @@ mod tests {
             let slot = memory.slot(key).unwrap() as usize;
             assert_eq!(memory.chunks()[slot / CHUNK_SLOTS].rows[slot % CHUNK_SLOTS].key, Some(key));
         }
+    }
+
+    #[test]
+    fn the_next_keys_are_the_same_whether_few_or_many_items_are_allowed() {
+        let mut memory = Memory::new(2, 0);
+        memory.apply((1..=1000).map(add).collect(), 0, 0);
+        // freed slots are filled by later keys, so slots and keys are in different orders
+        memory.apply((200..500).map(|key| Change::Remove { key, terms: Vec::new() }).collect(), 0, 0);
+        memory.apply((1001..=1300).map(add).collect(), 0, 0);
+        for step in [1, 3, 50, 400, 999] {
+            let allowed: RoaringBitmap = (0..1000).step_by(step).collect();
+            let mut all: Vec<u64> = allowed.iter().filter_map(|slot| memory.key(slot)).collect();
+            all.sort_unstable();
+            for (after, limit) in [(0, 7), (199, 1), (640, 100), (1299, 3), (1300, 3), (u64::MAX, 3)] {
+                let expected: Vec<u64> = all.iter().copied().filter(|&key| key > after).take(limit).collect();
+                assert_eq!(memory.keys_after(after, &allowed, limit), expected, "{step} {after} {limit}");
+            }
+        }
+        assert!(memory.keys_after(0, &RoaringBitmap::new(), 5).is_empty());
     }
 
     #[test]

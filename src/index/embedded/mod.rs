@@ -11,6 +11,7 @@ mod codes;
 mod core;
 mod cursor;
 mod database;
+mod deletions;
 mod facets;
 mod graph;
 mod import;
@@ -45,12 +46,13 @@ pub use self::graph::GraphOptions;
 use self::{
     core::Core,
     database::{Database, Outcome},
+    deletions::EmbeddedQueue,
     graph::keeper::Keeper,
     tasks::{Shared, Writing},
 };
 use super::{
-    Bounds, Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, Facet, Hit, ImageRef,
-    Import, IndexEngine, NewItem, Page, Query, StoredItem, Written,
+    Bounds, Collection, CollectionInfo, CollectionRead, CollectionSpec, CollectionWrite, Deleted, DeletionQueue, Facet,
+    Hit, ImageRef, Import, IndexEngine, NewItem, Page, Query, StoredItem, Written,
     reads::{ReadCost, ReadKind, ReadPermit},
     rules::{check_dimension, not_found, taken},
 };
@@ -151,6 +153,7 @@ impl EmbeddedEngine {
                 collections.add(Arc::new(Core::load(Arc::clone(&shared), entry)?));
             }
         }
+        shared.deletions.show(&shared.database.snapshot()?);
         Ok(Self { _writing: writing, keeper: None, shared, collections: Arc::new(collections) })
     }
 
@@ -175,28 +178,28 @@ fn create(shared: &Arc<Shared>, collections: &Collections, spec: CollectionSpec)
     Ok(true)
 }
 
-fn drop_collection(collections: &Collections, name: &CollectionName) -> Result<Vec<ImageRef>> {
+fn drop_collection(collections: &Collections, name: &CollectionName) -> Result<()> {
     let core = collections.find(name).ok_or_else(|| not_found(name))?;
-    let images = drop_core(&core)?;
+    drop_core(&core)?;
     collections.remove(name);
-    Ok(images)
+    Ok(())
 }
 
-fn drop_core(core: &Core) -> Result<Vec<ImageRef>> {
+/// Removes a collection, whose images are in the deletion queue then.
+fn drop_core(core: &Core) -> Result<()> {
+    // A collection that is dropped already has no tables.
+    core.info()?;
     let shared = &core.shared;
-    let mut images = Vec::new();
-    for row in core.view(None)?.reader.records_after(0)? {
-        let (_, record, _) = row?;
-        images.extend(record.image);
-    }
     let written = shared
         .database
         .write(|transaction| rows::drop_collection(transaction, &core.spec, &core.tables).map(Outcome::Commit))?;
     if let Some(snapshot) = written.snapshot {
+        let queued = Arc::clone(&snapshot);
         core.follow(snapshot, |memory| *memory = None);
+        shared.deletions.wake(&queued);
     }
     graph::forget(shared.database.path(), core.number());
-    Ok(images)
+    Ok(())
 }
 
 #[async_trait]
@@ -219,7 +222,12 @@ impl IndexEngine for EmbeddedEngine {
 
     async fn drop_collection(&self, name: &CollectionName) -> Result<Vec<ImageRef>> {
         let (collections, name) = (Arc::clone(&self.collections), name.clone());
-        self.shared.write(Bounds::default(), move || drop_collection(&collections, &name)).await
+        self.shared.write(Bounds::default(), move || drop_collection(&collections, &name)).await?;
+        Ok(Vec::new())
+    }
+
+    fn deletion_queue(&self) -> Option<Arc<dyn DeletionQueue>> {
+        Some(Arc::new(EmbeddedQueue::new(&self.shared)))
     }
 
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     database::{Snapshot, corrupt, failure},
-    log,
+    deletions, log,
 };
 use crate::{
     domain::{ItemId, Metadata},
@@ -63,6 +63,20 @@ struct RecordId {
     id: ItemId,
 }
 
+/// Reads only the image of a record.
+#[derive(Deserialize)]
+struct RecordImage {
+    #[serde(default, alias = "picture")]
+    image: Option<ImageRef>,
+}
+
+/// The image that the bytes of a record name.
+pub(super) fn image_of(record: &[u8]) -> Result<Option<ImageRef>> {
+    serde_json::from_slice::<RecordImage>(record)
+        .map(|record| record.image)
+        .map_err(|error| corrupt("an item is no json").with_source(error))
+}
+
 /// A vector as it is stored: little-endian f32.
 fn vector_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -100,7 +114,7 @@ impl Tables {
         TableDefinition::new(&self.vectors)
     }
 
-    fn items(&self) -> TableDefinition<'_, u64, &'static [u8]> {
+    pub(super) fn items(&self) -> TableDefinition<'_, u64, &'static [u8]> {
         TableDefinition::new(&self.items)
     }
 
@@ -179,10 +193,10 @@ fn create(transaction: &WriteTransaction, spec: &CollectionSpec, unfinished: boo
     Ok(entry)
 }
 
-/// Removes a collection with all its rows.
+/// Removes a collection with all its rows; the images that its items name are in the deletion queue then.
 pub(super) fn drop_collection(transaction: &WriteTransaction, spec: &CollectionSpec, tables: &Tables) -> Result<()> {
     transaction.delete_table(tables.vectors()).map_err(failure)?;
-    transaction.delete_table(tables.items()).map_err(failure)?;
+    deletions::drop_items(transaction, tables)?;
     transaction.delete_table(tables.ids()).map_err(failure)?;
     log::drop_log(transaction, tables)?;
     transaction.open_table(NEXT).map_err(failure)?.remove(tables.number).map_err(failure)?;

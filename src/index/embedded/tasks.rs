@@ -16,6 +16,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     EmbeddedOptions,
     database::Database,
+    deletions::Deletions,
     graph::{GraphOptions, keeper::Signal},
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) readiness: Readiness,
     pub(super) graph: GraphOptions,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) deletions: Arc<Deletions>,
     /// Tells the keeper of the graphs that something was written.
     pub(super) signal: Arc<Signal>,
 }
@@ -128,6 +130,7 @@ impl Shared {
             read_threads: read_threads + BACKGROUND_READS,
             readiness: Readiness::default(),
             graph: options.graph,
+            deletions: Arc::new(Deletions::new(Arc::clone(&options.metrics))),
             metrics: options.metrics,
             signal: Arc::default(),
         };

@@ -1,11 +1,12 @@
 //! How a collection is written: one transaction, then memory follows.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     codes::Encoded,
     core::Core,
     database::Outcome,
+    deletions,
     log::{self, Operation},
     memory::{Change, Fork},
     rows::{Record, Writer},
@@ -24,12 +25,12 @@ use crate::{
 impl Core {
     pub(super) fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
         let items: Vec<_> = items.into_iter().map(|item| self.prepare(item)).collect::<Result<_>>()?;
-        self.change(|writer, changes| {
+        self.change(|writer, effects| {
             let mut keys = Vec::with_capacity(items.len());
             let mut answers = Vec::with_capacity(items.len());
             let mut images: HashMap<u64, Option<ImageRef>> = HashMap::new();
             for (record, vector, encoded) in items {
-                let (key, answer) = put(writer, changes, &record, &vector, encoded)?;
+                let (key, answer) = put(writer, effects, &record, &vector, encoded)?;
                 images.insert(key, record.image);
                 keys.push(key);
                 answers.push(answer);
@@ -39,6 +40,7 @@ impl Core {
                 let kept = images.get(key).and_then(Option::as_ref).map(|image| &image.key);
                 answer.orphan.take_if(|orphan| Some(&orphan.key) == kept);
             }
+            effects.orphans.extend(answers.iter().filter_map(|answer| Some(answer.orphan.as_ref()?.key.clone())));
             Ok(answers)
         })
     }
@@ -51,22 +53,22 @@ impl Core {
     }
 
     pub(super) fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
-        self.change(|writer, changes| {
+        self.change(|writer, effects| {
             let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
             let old = terms(&record.metadata);
             record.metadata = patched(record.metadata, patch, max_bytes)?;
             writer.put(key, &record, None)?;
-            changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
+            effects.changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
             Ok(record.metadata)
         })
     }
 
     pub(super) fn delete(&self, ids: &[ItemId]) -> Result<Deleted> {
-        self.change(|writer, changes| {
+        self.change(|writer, effects| {
             let mut deleted = Deleted::default();
             for id in ids {
                 if let Some((key, record)) = writer.find(id)? {
-                    remove(writer, changes, &mut deleted, key, record)?;
+                    remove(writer, effects, &mut deleted, key, record)?;
                 }
             }
             Ok(deleted)
@@ -75,37 +77,43 @@ impl Core {
 
     pub(super) fn delete_matching(&self, filter: &Filter) -> Result<Deleted> {
         let keys = self.view(Some(filter))?.keys();
-        self.change(|writer, changes| {
+        self.change(|writer, effects| {
             let mut deleted = Deleted::default();
             for key in keys {
                 if let Some(record) = writer.record(key)? {
-                    remove(writer, changes, &mut deleted, key, record)?;
+                    remove(writer, effects, &mut deleted, key, record)?;
                 }
             }
             Ok(deleted)
         })
     }
 
-    /// Runs `work` in one transaction; once that is on the disk, memory follows by the changes that it noted.
-    fn change<T>(&self, work: impl FnOnce(&mut Writer<'_>, &mut Vec<Change>) -> Result<T>) -> Result<T> {
+    /// Runs `work` in one transaction; once that is on the disk, memory follows by the changes that it noted, and the
+    /// images that it has let go of are in the deletion queue.
+    fn change<T>(&self, work: impl FnOnce(&mut Writer<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         // A dropped collection has no tables, and opening them for writing would make them again.
         self.info()?;
         // Held to the end: a graph that is saved before memory has followed would miss what the log does not have.
         let logged = self.log_keeping.begin_write();
-        let mut changes = Vec::new();
+        let mut effects = Effects::default();
         let (mut grown_bytes, mut sequence) = (0, 0);
         let written = self.shared.database.write(|transaction| {
             let mut writer = Writer::open(transaction, &self.tables, self.spec.dimension)?;
-            let value = work(&mut writer, &mut changes)?;
+            let value = work(&mut writer, &mut effects)?;
             grown_bytes = writer.grown_bytes;
-            if changes.is_empty() {
+            if effects.changes.is_empty() {
                 return Ok(Outcome::Discard(value));
             }
-            let operations: Vec<_> = changes.iter().filter_map(operation).collect();
+            if !effects.orphans.is_empty() {
+                deletions::append(transaction, &effects.orphans)?;
+            }
+            let operations: Vec<_> = effects.changes.iter().filter_map(operation).collect();
             sequence = log::append(transaction, &self.tables, &operations, logged.keep)?;
             Ok(Outcome::Commit(value))
         })?;
+        let Effects { changes, orphans } = effects;
         if let Some(snapshot) = written.snapshot {
+            let queued = (!orphans.is_empty()).then(|| Arc::clone(&snapshot));
             // Only writes change chunks, and this one has the turn: what is copied here is still what memory has then.
             let copied = self.peek(|memory| memory.fork(&changes)).flatten().map(Fork::copied);
             self.follow(snapshot, |memory| {
@@ -117,9 +125,20 @@ impl Core {
                 }
             });
             self.shared.signal.wake();
+            // The images may go only now that no reader finds the rows that named them.
+            queued.inspect(|snapshot| self.shared.deletions.wake(snapshot));
         }
         Ok(written.value)
     }
+}
+
+/// What a write does beyond its own tables.
+#[derive(Debug, Default)]
+struct Effects {
+    /// What memory has to follow.
+    changes: Vec<Change>,
+    /// Keys of images that nothing names any more.
+    orphans: Vec<String>,
 }
 
 /// What the log says of a change: nothing if no vector is touched.
@@ -136,7 +155,7 @@ fn operation(change: &Change) -> Option<Operation> {
 /// Writes one item; returns its key and what became of the id.
 fn put(
     writer: &mut Writer<'_>,
-    changes: &mut Vec<Change>,
+    effects: &mut Effects,
     record: &Record,
     vector: &Embedding,
     encoded: Encoded,
@@ -156,20 +175,21 @@ fn put(
         }
     };
     writer.put(key, record, Some(vector.as_slice()))?;
-    changes.push(change);
+    effects.changes.push(change);
     Ok((key, answer))
 }
 
 fn remove(
     writer: &mut Writer<'_>,
-    changes: &mut Vec<Change>,
+    effects: &mut Effects,
     deleted: &mut Deleted,
     key: u64,
     record: Record,
 ) -> Result<()> {
     yield_to_others();
     writer.remove(key, &record.id)?;
-    changes.push(Change::Remove { key, terms: terms(&record.metadata) });
+    effects.changes.push(Change::Remove { key, terms: terms(&record.metadata) });
+    effects.orphans.extend(record.image.as_ref().map(|image| image.key.clone()));
     deleted.count += 1;
     deleted.orphans.extend(record.image);
     Ok(())

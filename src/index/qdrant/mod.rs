@@ -41,7 +41,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 pub use self::orphans::Orphan;
 use self::{catalogue::Entry, clock::Clock, collection::QdrantCollection, known::AllKnown, nodes::Nodes};
 use super::{
-    Collection, CollectionInfo, CollectionRead as _, CollectionSpec, ImageRef, Import, IndexEngine,
+    Collection, CollectionInfo, CollectionRead as _, CollectionSpec, DeletionQueue, ImageRef, Import, IndexEngine,
     reads::{RemoteReadAdmission, write_limiter},
     rules::{check_dimension, not_found, taken},
 };
@@ -194,6 +194,11 @@ impl IndexEngine for QdrantEngine {
             physical::drop_with_images(&shared, &entry.physical).await
         })
         .await
+    }
+
+    /// Qdrant has no transaction that would hold rows and a queue, so whoever writes deletes.
+    fn deletion_queue(&self) -> Option<Arc<dyn DeletionQueue>> {
+        None
     }
 
     async fn begin_import(&self, spec: CollectionSpec) -> Result<Box<dyn Import>> {

@@ -24,6 +24,8 @@ pub(in super::super) struct Tracker {
     changed: RoaringBitmap,
     /// Slots with a node.
     mapped: u64,
+    /// Slots with a node that are pending all the same: the node is that of a vector which was replaced.
+    replaced: u64,
     /// Held by the searches that began since the last nodes were retired.
     token: Arc<()>,
     /// Nodes that were replaced, oldest first, each until the searches have ended that began before.
@@ -48,6 +50,7 @@ impl Tracker {
             pending: Arc::new(used.clone()),
             changed: RoaringBitmap::new(),
             mapped: 0,
+            replaced: 0,
             token: Arc::default(),
             retired: VecDeque::new(),
         }
@@ -58,7 +61,7 @@ impl Tracker {
         let before = self.remap(slot, node);
         debug_assert_eq!(before, NONE, "slot {slot} has one node");
         self.graph.set_slot(node, slot);
-        Arc::make_mut(&mut self.pending).remove(slot);
+        self.set_pending(slot, false);
     }
 
     /// Gives a slot another node, or none; returns the one it had.
@@ -68,8 +71,21 @@ impl Tracker {
             self.nodes.resize(slot + 1, NONE);
         }
         let before = std::mem::replace(&mut self.nodes[slot], node);
-        self.mapped = self.mapped + u64::from(node != NONE) - u64::from(before != NONE);
+        let (gained, lost) = (u64::from(node != NONE), u64::from(before != NONE));
+        self.mapped = self.mapped + gained - lost;
+        if self.pending.contains(slot as u32) {
+            self.replaced = self.replaced + gained - lost;
+        }
         before
+    }
+
+    /// Notes whether a slot's vector waits for a node.
+    fn set_pending(&mut self, slot: u32, is_pending: bool) {
+        let pending = Arc::make_mut(&mut self.pending);
+        let changed = if is_pending { pending.insert(slot) } else { pending.remove(slot) };
+        if changed && self.node(slot) != NONE {
+            self.replaced = if is_pending { self.replaced + 1 } else { self.replaced - 1 };
+        }
     }
 
     pub(super) fn graph(&self) -> &Arc<Hnsw> {
@@ -86,8 +102,7 @@ impl Tracker {
 
     /// Nodes that stand for no vector of the collection.
     pub(super) fn outdated(&self) -> u64 {
-        let replaced = self.pending.iter().filter(|&slot| self.node(slot) != NONE).count() as u64;
-        (self.graph.nodes() as u64).saturating_sub(self.mapped) + replaced
+        (self.graph.nodes() as u64).saturating_sub(self.mapped) + self.replaced
     }
 
     fn node(&self, slot: u32) -> u32 {
@@ -96,13 +111,13 @@ impl Tracker {
 
     /// A slot has another vector.
     pub(in super::super) fn written(&mut self, slot: u32) {
-        Arc::make_mut(&mut self.pending).insert(slot);
+        self.set_pending(slot, true);
         self.changed.insert(slot);
     }
 
     /// A slot's item is gone.
     pub(in super::super) fn freed(&mut self, slot: u32) {
-        Arc::make_mut(&mut self.pending).remove(slot);
+        self.set_pending(slot, false);
         self.changed.insert(slot);
         let node = self.remap(slot, NONE);
         if node != NONE {
@@ -127,7 +142,7 @@ impl Tracker {
             }
             let before = self.remap(slot, node);
             replaced.extend(Some(before).filter(|&node| node != NONE));
-            Arc::make_mut(&mut self.pending).remove(slot);
+            self.set_pending(slot, false);
         }
         if !replaced.is_empty() {
             let before = std::mem::take(&mut self.token);
@@ -187,5 +202,55 @@ impl std::fmt::Debug for Graphs {
             .field("serving_pending", &self.serving.as_ref().map(pending))
             .field("growing_pending", &self.growing.as_ref().map(pending))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{distance::NodeRow, hnsw::Shape},
+        *,
+    };
+    use crate::{domain::Metric, index::embedded::codes::CodeStats};
+
+    #[test]
+    fn nodes_out_of_date_are_counted_as_slots_come_and_go() {
+        let shape = Shape {
+            metric: Metric::Dot,
+            dimension: 2,
+            connectivity: 4,
+            expansion_add: 8,
+            expansion_search: 8,
+            searches: 1,
+        };
+        let graph = Arc::new(Hnsw::new(shape, 64).unwrap());
+        let row = NodeRow::new(&[1, 2], &CodeStats::ZERO);
+        let mut tracker = Tracker::new(Arc::clone(&graph), &(0..8).collect());
+        let follow = |tracker: &mut Tracker, before: fn(&mut Tracker)| {
+            let slots = tracker.take(8);
+            let added: Vec<_> = slots.iter().map(|&slot| (slot, graph.add(&row, slot).unwrap())).collect();
+            before(tracker);
+            tracker.added(&added);
+        };
+        let counted = |tracker: &Tracker| {
+            let replaced = tracker.pending.iter().filter(|&slot| tracker.node(slot) != NONE).count() as u64;
+            assert_eq!(tracker.replaced, replaced);
+            tracker.outdated()
+        };
+        assert_eq!(counted(&tracker), 0);
+        follow(&mut tracker, |_| ());
+        assert_eq!((tracker.pending.len(), counted(&tracker)), (0, 0));
+        tracker.written(1);
+        tracker.written(1);
+        tracker.freed(2);
+        tracker.written(9);
+        assert_eq!((tracker.pending.len(), counted(&tracker)), (2, 2));
+        follow(&mut tracker, |tracker| {
+            tracker.freed(1);
+            tracker.written(3);
+        });
+        assert_eq!((tracker.pending.len(), counted(&tracker)), (1, 4));
+        follow(&mut tracker, |_| ());
+        assert_eq!((tracker.pending.len(), counted(&tracker)), (0, 4));
     }
 }

@@ -89,9 +89,9 @@ async fn a_graph_is_saved_only_once_memory_has_every_write_that_the_log_has_not(
     drop(core);
     bench.settle();
     assert!(bench.graph_folder().join("current.json").exists());
-    bench.add(60..70).await;
+    bench.add(60..63).await;
     bench.reopen();
-    assert_eq!((bench.form().0, bench.pending()), ("graph", Some(10)));
+    assert_eq!((bench.form().0, bench.pending()), ("graph", Some(3)));
 }
 
 /// What can be wrong with a saved graph: each is a reason to build another, and never an answer.
