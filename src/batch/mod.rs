@@ -1,7 +1,7 @@
 //! From many requests to few runs: the queue of each graph and the workers that empty it.
 //!
 //! A batch is what gathered while the workers were busy; there is no timer, so an idle server adds no delay. The
-//! graph's [`Limiter`](crate::admission::Limiter) is the only bound of its queue, and an item's [`Permit`] travels
+//! graph's limiter is the only bound of its queue, and an item's [`Permit`] travels
 //! inside its message, so the queue cannot overflow. A request's items are admitted whole or not at all, and only if
 //! their estimated wait fits the deadline. How large a batch may be is measured for each graph while the graph is idle,
 //! unless the configuration or the manifest names it.

@@ -270,9 +270,10 @@ mod tests {
 
     #[test]
     fn a_disturbance_during_one_round_does_not_change_the_choice() {
-        let quiet = |size: usize| 1e-3 + 1e-3 * size as f64;
+        let quiet = |size: usize| 3e-4 + 1e-4 * size as f64;
         let undisturbed = search(|size, _| quiet(size));
-        for disturbed in [0..40, 60..100] {
+        assert_eq!(undisturbed.batch, 32);
+        for disturbed in [0..100, 60..180, 130..250] {
             let factor = |run: usize| if disturbed.contains(&run) { 3.0 } else { 1.0 };
             let searched = search(|size, run| factor(run) * quiet(size));
             assert_eq!(searched.batch, undisturbed.batch, "{disturbed:?}");
