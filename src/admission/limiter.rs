@@ -176,6 +176,7 @@ impl Permit {
         singles
     }
 
+    #[cfg(test)]
     pub(crate) const fn units(&self) -> u64 {
         self.units
     }

@@ -8,10 +8,8 @@
 //! Both hand out permits that own what they count. A permit travels with the work or the bytes and gives its share back
 //! when it is dropped, so nothing can end without its share and nothing can hold one too long.
 
-#[allow(dead_code, reason = "not every room that holds bytes has its budget yet")]
 mod budget;
 mod estimate;
-#[allow(dead_code, reason = "not every room that queues work has its limiter yet")]
 mod limiter;
 
 pub(crate) use budget::{Budget, BudgetOptions, BytesPermit, SharedPermit};
