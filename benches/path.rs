@@ -14,13 +14,13 @@ use std::{
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 use latentd::{
-    batch::{GraphQueue, QueueOptions, Row, RunPermits, Sessions, Watchdog},
+    batch::{GraphQueue, QueueOptions, RunPermits, Sessions, Tensor, Watchdog, Workers},
     error::Result,
     image::{
         InputSpec, PreprocessSpec, Preprocessor, Shrink, decode, decode_shrunk, npy::little_endian, probe,
         spec::Background,
     },
-    runtime::{Runner, Stop, Tensor, TensorView},
+    runtime::{OutputSink, Runner, Stop, TensorView},
     telemetry::{Metrics, metrics::GraphLabels},
 };
 
@@ -96,9 +96,9 @@ impl Runner for Nothing {
         Ok(Arc::new(Never))
     }
 
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>> {
+    fn run_into(&mut self, inputs: &[TensorView<'_>], outputs: &mut OutputSink<'_>) -> Result<()> {
         let rows = inputs[0].shape[0];
-        Ok(vec![Tensor { shape: vec![rows, 256], data: vec![0.5; rows * 256] }])
+        outputs(&[rows, 256], &vec![0.5; rows * 256])
     }
 }
 
@@ -112,18 +112,19 @@ fn batching(criterion: &mut Criterion) {
         any_thread: true,
     };
     let watchdog = Watchdog::start().unwrap();
-    let sessions = Sessions { open: vec![Box::new(Nothing), Box::new(Nothing)], reserve: Vec::new() };
+    let sessions = Sessions { open: vec![Box::new(Nothing), Box::new(Nothing)], standby: Vec::new() };
     let (queue, workers) =
-        GraphQueue::start(options, sessions, &RunPermits::new(2), &watchdog, &Arc::new(Metrics::default())).unwrap();
+        GraphQueue::new(options, sessions, &RunPermits::new(2), &watchdog, &Arc::new(Metrics::default()));
+    let workers = Workers::spawn(&queue, workers).unwrap();
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let item = Row { shape: vec![3, 32, 32], data: vec![0.5; 3 * 32 * 32] };
+    let item = Tensor { shape: vec![3, 32, 32], data: vec![0.5; 3 * 32 * 32] };
     for together in [1, 64] {
         criterion.bench_function(&format!("batching/{together} items of 3x32x32 at a time"), |bencher| {
             bencher.to_async(&threads).iter(|| async {
                 let deadline = Instant::now() + Duration::from_secs(10);
-                let tickets = queue.admit(together, deadline).unwrap();
+                let permits = queue.admit(together, deadline).unwrap();
                 let pending: Vec<_> =
-                    tickets.into_iter().map(|ticket| queue.submit(vec![item.clone()], deadline, ticket)).collect();
+                    permits.into_iter().map(|permit| queue.submit(vec![item.clone()], deadline, permit)).collect();
                 for pending in pending {
                     black_box(pending.answer().await.unwrap());
                 }

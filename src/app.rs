@@ -71,6 +71,10 @@ impl App {
                 let started = Instant::now();
                 loading.load_all();
                 tracing::info!(duration_ms = started.elapsed().as_millis() as u64, "all models are loaded");
+                // The repository is let go of before: it is not to live as long as a measurement of a busy graph.
+                let measurements = loading.batch_measurements();
+                drop(loading);
+                measurements.run();
             })
             .map_err(|error| Error::internal("cannot start the model loader").with_source(error))?;
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);

@@ -15,7 +15,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use latentd::{
-    batch::{Row, RunPermits, Watchdog},
+    batch::{RunPermits, Tensor, Watchdog},
     compute::CpuPool,
     domain::Device,
     image,
@@ -180,7 +180,7 @@ impl Bench {
         if self.decodes {
             let length = outputs[0].data.len() / self.batch;
             for row in outputs[0].data.chunks_exact(length) {
-                vector(&self.model, vec![Row { shape: vec![length], data: row.to_vec() }]);
+                vector(&self.model, vec![Tensor { shape: vec![length], data: row.to_vec() }]);
             }
         }
     }
@@ -218,13 +218,13 @@ impl Asker {
                 break;
             }
             let deadline = begun + Duration::from_secs(30);
-            let ticket = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
+            let permit = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
             let (model, images) = (Arc::clone(&self.model), Arc::clone(&self.images));
             let prepare = move || row(&model, &images[number % images.len()]);
             let row = if side <= INLINE_SIDE { prepare() } else { self.pool.run(prepare).await.unwrap() };
             let inputs = graph.inputs_from(vec![("image", row)]).unwrap();
-            let answer = graph.queue.submit(inputs, deadline, ticket).answer().await.unwrap();
-            vector(&self.model, answer.rows);
+            let answer = graph.queue.submit(inputs, deadline, permit).answer().await.unwrap();
+            vector(&self.model, answer.outputs);
             samples.push(Sample { begun, done: Instant::now() });
         }
         samples
@@ -238,14 +238,14 @@ fn prepare(model: &Model, image: &[u8], tensor: &mut [f32]) {
     preprocessor.write_tensor(&preprocessor.pixels(&decoded).unwrap(), tensor);
 }
 
-fn row(model: &Model, image: &[u8]) -> Row {
+fn row(model: &Model, image: &[u8]) -> Tensor {
     let mut data = vec![0.0; model.preprocessor().tensor_len()];
     prepare(model, image, &mut data);
     let input = model.preprocessor().input();
-    Row { shape: vec![input.channels.count(), input.height as usize, input.width as usize], data }
+    Tensor { shape: vec![input.channels.count(), input.height as usize, input.width as usize], data }
 }
 
-fn vector(model: &Model, rows: Vec<Row>) {
+fn vector(model: &Model, rows: Vec<Tensor>) {
     let vector = model.embedding().unwrap().apply(&rows, &VectorOptions::default()).unwrap();
     std::hint::black_box(vector);
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,6 +22,9 @@ const MARGIN: f64 = 1.2;
 
 /// The shortest `Retry-After`: a shorter one would only bring the caller back to the same queue.
 const MIN_RETRY: Duration = Duration::from_millis(10);
+
+/// The bit of a limiter's count that says that the limiter is closed.
+const CLOSED: u64 = 1 << 63;
 
 /// The settings of a limiter.
 #[derive(Debug)]
@@ -46,8 +49,9 @@ pub(crate) struct LimiterOptions {
 pub(crate) struct Limiter {
     options: LimiterOptions,
     workers: AtomicU64,
+    /// The units admitted and not yet finished, and [`CLOSED`]. One number holds both, so that nothing can be admitted
+    /// after whoever closed the limiter has seen that nothing is in use.
     in_use: AtomicU64,
-    closed: AtomicBool,
     estimate: Estimate,
     metrics: Arc<Metrics>,
 }
@@ -55,22 +59,17 @@ pub(crate) struct Limiter {
 /// The right to do some units of work. It travels with the work and gives them back when it is dropped.
 #[must_use = "dropping a permit gives its units back"]
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     limiter: Arc<Limiter>,
     units: u64,
 }
 
 impl Limiter {
-    pub(crate) fn new(options: LimiterOptions, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(mut options: LimiterOptions, metrics: Arc<Metrics>) -> Arc<Self> {
+        // Two shares below this cannot reach the bit together.
+        options.capacity = options.capacity.min(CLOSED / 2);
         let workers = AtomicU64::new(options.workers.max(1));
-        Arc::new(Self {
-            options,
-            workers,
-            in_use: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            estimate: Estimate::default(),
-            metrics,
-        })
+        Arc::new(Self { options, workers, in_use: AtomicU64::new(0), estimate: Estimate::default(), metrics })
     }
 
     /// A permit for `units` of work that can be done before the deadline.
@@ -80,27 +79,31 @@ impl Limiter {
     /// estimated wait does not fit the deadline or the capacity is used up, `unavailable` once the limiter is closed.
     pub(crate) fn admit(self: &Arc<Self>, units: u64, deadline: Instant) -> Result<Permit> {
         let LimiterOptions { noun, key, capacity, .. } = self.options;
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::unavailable("the model is being unloaded or the server is shutting down"));
+        if self.is_closed() {
+            return Err(closed());
         }
         if units > capacity {
             let text = format!("{units} {noun} are more than the queue holds: {key} is {capacity}");
             return Err(Error::new(ErrorKind::PayloadTooLarge, text));
         }
         let in_use = self.in_use();
-        let wait = self.drain_time(in_use.saturating_add(units)).mul_f64(MARGIN);
+        let wait = self.drain_time(in_use.saturating_add(units));
+        let with_margin = wait.mul_f64(MARGIN);
         let left = deadline.saturating_duration_since(Instant::now());
         // An idle limiter always admits work: an estimate that was wrong once must not refuse everybody for ever.
-        if wait > left && in_use > 0 {
+        if with_margin > left && in_use > 0 {
             let text = format!(
-                "the estimated wait of {} ms for the {noun} before does not fit into the {} ms left to the deadline",
+                "the estimated wait of {} ms does not fit into the {} ms left to the deadline",
                 wait.as_millis(),
                 left.as_millis()
             );
-            return Err(self.reject("deadline", units, text, wait.saturating_sub(left)));
+            return Err(self.reject("deadline", units, text, with_margin.saturating_sub(left)));
         }
-        let fits = |used: u64| used.checked_add(units).filter(|used| *used <= capacity);
+        let fits = |count: u64| (count & CLOSED == 0 && count + units <= capacity).then_some(count + units);
         if self.in_use.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_err() {
+            if self.is_closed() {
+                return Err(closed());
+            }
             let text = format!("the queue is full: {key} is {capacity}");
             return Err(self.reject("queue_full", units, text, self.drain_time(units)));
         }
@@ -131,7 +134,11 @@ impl Limiter {
 
     /// The units admitted and not yet finished.
     pub(crate) fn in_use(&self) -> u64 {
-        self.in_use.load(Ordering::Acquire)
+        self.in_use.load(Ordering::Acquire) & !CLOSED
+    }
+
+    fn is_closed(&self) -> bool {
+        self.in_use.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Counts on one worker less; the last one stays.
@@ -141,9 +148,9 @@ impl Limiter {
         let _ = self.workers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Admits nothing more. Permits that are out stay valid.
+    /// Admits nothing more. Permits that are out stay valid; once [`in_use`](Self::in_use) is zero it stays zero.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.in_use.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     /// The time that all workers together take for `units`: each takes an even share, of whole units.
@@ -162,9 +169,14 @@ impl Permit {
 
     /// Splits the permit into one for each unit.
     pub(crate) fn into_singles(mut self) -> Vec<Self> {
-        (0..self.units).map(|_| self.split(1)).collect()
+        let mut singles: Vec<Self> = (1..self.units).map(|_| self.split(1)).collect();
+        if self.units > 0 {
+            singles.push(self);
+        }
+        singles
     }
 
+    #[cfg(test)]
     pub(crate) const fn units(&self) -> u64 {
         self.units
     }
@@ -180,6 +192,10 @@ impl Drop for Permit {
         self.limiter.in_use.fetch_sub(self.units, Ordering::AcqRel);
         self.limiter.options.depth.dec_by(signed(self.units));
     }
+}
+
+fn closed() -> Error {
+    Error::unavailable("the model is being unloaded or the server is shutting down")
 }
 
 fn signed(units: u64) -> i64 {
@@ -258,7 +274,11 @@ mod tests {
         limiter.lose_worker();
         limiter.lose_worker();
         assert_eq!(limiter.estimated_wait(2), Duration::from_millis(20));
+        let held = limiter.admit(3, within(1000)).unwrap();
         limiter.close();
         assert_eq!(limiter.admit(1, within(1000)).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(limiter.in_use(), 3);
+        drop(held);
+        assert_eq!(limiter.in_use(), 0);
     }
 }

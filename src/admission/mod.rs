@@ -14,4 +14,5 @@ mod limiter;
 
 pub(crate) use budget::{Budget, BudgetOptions, BytesPermit, SharedPermit};
 pub(crate) use estimate::Estimate;
-pub(crate) use limiter::{Limiter, LimiterOptions, Permit};
+pub use limiter::Permit;
+pub(crate) use limiter::{Limiter, LimiterOptions};

@@ -1,4 +1,6 @@
-mod lending;
+mod by_hand;
+mod inline;
+mod measuring;
 
 use std::{
     sync::{
@@ -11,10 +13,7 @@ use std::{
 use super::*;
 use crate::{
     error::{Error, ErrorKind},
-    runtime::{
-        Tensor,
-        fake::{Act, FakeRunner, Script},
-    },
+    runtime::fake::{Act, FakeRunner, Script},
     telemetry::{Metrics, metrics::GraphLabels},
 };
 
@@ -25,29 +24,44 @@ struct Bench {
     metrics: Arc<Metrics>,
 }
 
-fn bench(acts: &[Act], max_batch: usize, capacity: usize) -> Bench {
-    bench_with_limit(acts, max_batch, capacity, Duration::from_secs(60))
+/// What a queue under test is made of; its sessions do what the script says.
+struct Setup {
+    options: QueueOptions,
+    script: Arc<Script>,
+    standby: Vec<Opener>,
+    metrics: Arc<Metrics>,
 }
 
-fn bench_with_limit(acts: &[Act], max_batch: usize, capacity: usize, run_limit: Duration) -> Bench {
-    bench_with_reserve(acts, max_batch, capacity, run_limit, |_| Vec::new())
-}
-
-fn bench_with_reserve(
-    acts: &[Act],
-    max_batch: usize,
-    capacity: usize,
-    run_limit: Duration,
-    reserve: impl FnOnce(&Arc<Script>) -> Vec<Opener>,
-) -> Bench {
-    let script = Script::new(acts);
+fn setup(acts: &[Act], max_batch: usize, capacity: usize) -> Setup {
     let labels = GraphLabels { model: "m".to_owned(), graph: "encoder" };
+    let run_limit = Duration::from_secs(60);
     let options = QueueOptions { labels, capacity, max_batch, threads: 1, run_limit, any_thread: true };
-    let metrics = Arc::new(Metrics::default());
-    let sessions = Sessions { open: vec![FakeRunner::new(&script)], reserve: reserve(&script) };
-    let watchdog = Watchdog::start().unwrap();
-    let (queue, workers) = GraphQueue::start(options, sessions, &RunPermits::new(2), &watchdog, &metrics).unwrap();
-    Bench { queue, workers: Some(workers), script, metrics }
+    Setup { options, script: Script::new(acts), standby: Vec::new(), metrics: Arc::default() }
+}
+
+impl Setup {
+    /// The queue and its workers, without threads.
+    fn unspawned(self) -> (Bench, Vec<Worker>) {
+        let Self { options, script, standby, metrics } = self;
+        let sessions = Sessions { open: vec![FakeRunner::new(&script)], standby };
+        let watchdog = Watchdog::start().unwrap();
+        let (queue, workers) = GraphQueue::new(options, sessions, &RunPermits::new(2), &watchdog, &metrics);
+        (Bench { queue, workers: None, script, metrics }, workers)
+    }
+
+    fn spawned(self) -> Bench {
+        let (bench, workers) = self.unspawned();
+        let workers = Some(Workers::spawn(&bench.queue, workers).unwrap());
+        Bench { workers, ..bench }
+    }
+}
+
+fn bench(acts: &[Act], max_batch: usize, capacity: usize) -> Bench {
+    setup(acts, max_batch, capacity).spawned()
+}
+
+fn tensor(value: f32) -> Vec<Tensor> {
+    vec![Tensor { shape: vec![2], data: vec![value, -value] }]
 }
 
 fn soon() -> Instant {
@@ -60,15 +74,15 @@ impl Bench {
     }
 
     fn submit_until(&self, value: f32, deadline: Instant) -> Pending {
-        let ticket = self.queue.admit(1, soon()).unwrap().pop().unwrap();
-        self.queue.submit(vec![Row { shape: vec![2], data: vec![value, -value] }], deadline, ticket)
+        self.queue.submit(tensor(value), deadline, self.permit())
     }
-}
 
-impl Bench {
+    fn permit(&self) -> Permit {
+        self.queue.admit(1, soon()).unwrap().pop().unwrap()
+    }
+
     async fn run(&self, value: f32) -> Answer {
-        let ticket = self.queue.admit(1, soon()).unwrap().pop().unwrap();
-        self.queue.run(vec![Row { shape: vec![2], data: vec![value, -value] }], soon(), ticket).await.unwrap()
+        self.queue.run(tensor(value), soon(), self.permit()).await.unwrap()
     }
 
     /// Makes the first run, which takes so long at least: from then on the queue knows what an item takes.
@@ -81,10 +95,10 @@ impl Bench {
         slow.answer().await.unwrap();
     }
 
-    /// A worker answers before it lets the job go: the last place may be on its way.
-    async fn all_places_come_back(&self, places: usize) {
+    /// A worker answers before it drops the message: the last permit may be on its way.
+    async fn all_permits_come_back(&self, count: usize) {
         let all = async {
-            while self.queue.admit(places, soon()).is_err() {
+            while self.queue.admit(count, soon()).is_err() {
                 tokio::task::yield_now().await;
             }
         };
@@ -93,12 +107,12 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn each_item_gets_its_own_row_back() {
+async fn each_item_gets_its_own_outputs_back() {
     let bench = bench(&[Act::Double], 4, 16);
     let pending: Vec<_> = (0..10).map(|at| bench.submit(at as f32)).collect();
     for (at, pending) in pending.into_iter().enumerate() {
         let answer = pending.answer().await.unwrap();
-        assert_eq!(answer.rows, [Row { shape: vec![2], data: vec![2.0 * at as f32, -2.0 * at as f32] }]);
+        assert_eq!(answer.outputs, tensor(2.0 * at as f32));
     }
 }
 
@@ -214,7 +228,9 @@ async fn a_run_that_nobody_waits_for_is_ended() {
 
 #[tokio::test]
 async fn a_run_beyond_the_limit_is_ended_though_its_client_waits() {
-    let bench = bench_with_limit(&[Act::Hang, Act::Double], 1, 16, Duration::from_millis(50));
+    let mut setup = setup(&[Act::Hang, Act::Double], 1, 16);
+    setup.options.run_limit = Duration::from_millis(50);
+    let bench = setup.spawned();
     let error = bench.submit(1.0).answer().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.message().contains("runtime.run_limit_ms"), "{error}");
@@ -239,14 +255,14 @@ async fn closing_finishes_what_was_admitted_and_admits_nothing_more() {
 #[tokio::test]
 async fn an_item_admitted_before_closing_and_submitted_after_it_is_computed() {
     let mut bench = bench(&[Act::Double], 2, 16);
-    let ticket = bench.queue.admit(1, soon()).unwrap().pop().unwrap();
+    let permit = bench.queue.admit(1, soon()).unwrap().pop().unwrap();
     let workers = bench.workers.take().unwrap();
     let closing = tokio::task::spawn_blocking(move || drop(workers));
     while bench.queue.admit(1, soon()).is_ok() {
         tokio::task::yield_now().await;
     }
-    let pending = bench.queue.submit(vec![Row { shape: vec![1], data: vec![3.0] }], soon(), ticket);
-    assert_eq!(pending.answer().await.unwrap().rows[0].data, [6.0]);
+    let pending = bench.queue.submit(vec![Tensor { shape: vec![1], data: vec![3.0] }], soon(), permit);
+    assert_eq!(pending.answer().await.unwrap().outputs[0].data, [6.0]);
     closing.await.unwrap();
 }
 
@@ -255,11 +271,11 @@ async fn an_idle_queue_takes_work_whatever_its_estimate_says() {
     let bench = bench(&[Act::Double], 1, 100);
     bench.first_run_takes(Duration::from_millis(60)).await;
     let short = || Instant::now() + Duration::from_millis(5);
-    // the worker may still hold the last ticket
+    // the worker may still hold the last permit
     let admitted = async {
         loop {
             match bench.queue.admit(1, short()) {
-                Ok(tickets) => break tickets,
+                Ok(permits) => break permits,
                 Err(_) => tokio::task::yield_now().await,
             }
         }
@@ -270,38 +286,27 @@ async fn an_idle_queue_takes_work_whatever_its_estimate_says() {
 }
 
 #[tokio::test]
-async fn every_place_comes_back_whatever_became_of_its_item() {
+async fn every_permit_comes_back_whatever_became_of_its_item() {
     let bench = bench(&[Act::Fail("broken"), Act::Double], 2, 4);
     for at in 0..8 {
         let _ = bench.submit(at as f32).answer().await;
     }
-    bench.all_places_come_back(4).await;
-}
-
-#[tokio::test]
-async fn the_batch_is_measured_when_nothing_has_come_for_a_while() {
-    let bench = bench(&[Act::Double], 4, 16);
-    let since = Instant::now();
-    bench.submit(1.0).answer().await.unwrap();
-    bench.queue.tune(vec![Tensor { shape: vec![1, 2], data: vec![0.5, 1.0] }], since);
-    bench.script.wait_for_runs(2);
-    assert!(since.elapsed() >= queue::QUIET, "a run was made {:?} after a request", since.elapsed());
-    assert_eq!(bench.script.batches.lock().unwrap()[..2], [1, 1]);
+    bench.all_permits_come_back(4).await;
 }
 
 #[tokio::test]
 async fn a_further_session_is_opened_when_all_others_are_busy() {
     let opened = Arc::new(AtomicUsize::new(0));
-    let bench = bench_with_reserve(&[Act::Double], 1, 16, Duration::from_secs(60), |script| {
-        let (script, opened) = (Arc::clone(script), Arc::clone(&opened));
-        vec![Box::new(move || {
-            opened.fetch_add(1, Ordering::SeqCst);
-            Ok(FakeRunner::new(&script))
-        })]
-    });
+    let mut setup = setup(&[Act::Double], 1, 16);
+    let (script, opens) = (Arc::clone(&setup.script), Arc::clone(&opened));
+    setup.standby.push(Box::new(move || {
+        opens.fetch_add(1, Ordering::SeqCst);
+        Ok(FakeRunner::new(&script))
+    }));
+    let bench = setup.spawned();
     for value in 0..5 {
         // an answer comes a moment before its worker sleeps again
-        while bench.queue.idle() != (1, 1) {
+        while bench.queue.0.idle() != (1, 1) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         bench.submit(value as f32).answer().await.unwrap();
@@ -320,13 +325,13 @@ async fn a_further_session_is_opened_when_all_others_are_busy() {
 #[tokio::test]
 async fn where_a_further_session_cannot_be_opened_the_first_serves_on() {
     let tried = Arc::new(AtomicUsize::new(0));
-    let bench = bench_with_reserve(&[Act::Double], 1, 16, Duration::from_secs(60), |_| {
-        let tried = Arc::clone(&tried);
-        vec![Box::new(move || {
-            tried.fetch_add(1, Ordering::SeqCst);
-            Err(Error::unavailable("no memory for it"))
-        })]
-    });
+    let mut setup = setup(&[Act::Double], 1, 16);
+    let tries = Arc::clone(&tried);
+    setup.standby.push(Box::new(move || {
+        tries.fetch_add(1, Ordering::SeqCst);
+        Err(Error::unavailable("no memory for it"))
+    }));
+    let bench = setup.spawned();
     bench.script.close();
     let pending: Vec<_> = (0..4).map(|value| bench.submit(value as f32)).collect();
     while tried.load(Ordering::SeqCst) == 0 {

@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::job::Fate;
+use super::message::Cancellation;
 use crate::{error::Result, runtime::Stop};
 
 /// How often runs in flight are looked at.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How often the thread looks for runs while it knows of none: a short run does not wake it.
+const IDLE_TICK: Duration = Duration::from_millis(200);
 
 /// One thread for the process that watches every run in flight; it sleeps while there is none.
 #[derive(Clone)]
@@ -29,16 +32,23 @@ struct Runs {
     idle: bool,
 }
 
+/// A run to be watched.
+pub(super) struct Watch {
+    /// Those of all items: the run is ended once none of them is worth computing any more.
+    pub(super) cancellations: Vec<Cancellation>,
+    /// A run that takes longer is ended.
+    pub(super) limit: Duration,
+    pub(super) stop: Arc<dyn Stop>,
+}
+
 struct Watched {
     since: Instant,
-    limit: Duration,
-    fates: Vec<Fate>,
-    stop: Arc<dyn Stop>,
+    watch: Watch,
     stopped: bool,
 }
 
 impl Watchdog {
-    /// Starts the thread; it ends when the last handle goes.
+    /// Starts the thread; it ends some time after the last handle is dropped.
     pub fn start() -> Result<Self> {
         let shared = Arc::new(Shared { runs: Mutex::default(), woken: Condvar::new() });
         let watched = Arc::downgrade(&shared);
@@ -49,20 +59,23 @@ impl Watchdog {
         Ok(Self(shared))
     }
 
-    /// Watches a run until the guard goes.
-    pub(super) fn guard(&self, fates: Vec<Fate>, limit: Duration, stop: Arc<dyn Stop>) -> RunGuard {
+    /// Watches a run until the guard is dropped. The thread is not woken for a run that is known to be short, which
+    /// would take longer than the run may: if it hangs all the same, the thread finds it a little later.
+    pub(super) fn guard(&self, watch: Watch, short: bool) -> RunGuard {
         let mut runs = self.0.lock();
         let id = runs.next;
         runs.next += 1;
-        runs.in_flight.insert(id, Watched { since: Instant::now(), limit, fates, stop, stopped: false });
-        if runs.idle {
+        runs.in_flight.insert(id, Watched { since: Instant::now(), watch, stopped: false });
+        let wake = runs.idle && !short;
+        drop(runs);
+        if wake {
             self.0.woken.notify_one();
         }
         RunGuard { shared: Arc::clone(&self.0), id }
     }
 }
 
-/// Ends the watching of one run.
+/// The watching of one run, which ends when this is dropped.
 pub(super) struct RunGuard {
     shared: Arc<Shared>,
     id: u64,
@@ -81,19 +94,20 @@ impl Shared {
 }
 
 fn watch(shared: &Weak<Shared>) {
-    // a strong handle is held only for the length of a tick, so that the thread ends with the last user
+    // A strong handle is held only for the length of a tick, so that the thread ends with the last user.
     while let Some(shared) = shared.upgrade() {
         let mut runs = shared.lock();
         runs.idle = runs.in_flight.is_empty();
-        let wait = if runs.idle { Duration::from_secs(1) } else { TICK };
+        let wait = if runs.idle { IDLE_TICK } else { TICK };
         let (mut runs, _) = shared.woken.wait_timeout(runs, wait).unwrap_or_else(PoisonError::into_inner);
         runs.idle = false;
         let now = Instant::now();
         for run in runs.in_flight.values_mut().filter(|run| !run.stopped) {
-            let overran = now.duration_since(run.since) >= run.limit;
-            if overran || run.fates.iter().all(|fate| fate.lost(now).is_some()) {
+            let Watch { cancellations, limit, stop } = &run.watch;
+            let overran = now.duration_since(run.since) >= *limit;
+            if overran || cancellations.iter().all(|item| item.reason(now).is_some()) {
                 run.stopped = true;
-                run.stop.stop();
+                stop.stop();
             }
         }
     }

@@ -1,203 +1,260 @@
-//! The thread that owns a session: takes batches, runs them, hands the rows back.
+//! A worker: it owns a session, takes one task of its queue after the other, and answers.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Instant,
 };
 
 use super::{
-    job::{Answer, Job, Row},
-    queue::{Duty, Opener, Shared},
-    tuning::Tuning,
+    Answer, GraphQueue, Opener,
+    execution::{Batch, Outcome},
+    message::Message,
+    shared::{Shared, WorkerTask},
+    tuning::Measuring,
 };
 use crate::{
+    compute::panic_message,
     error::{Error, ErrorKind, Result},
     memory,
-    runtime::{Numbers, Runner, Tensor, TensorView},
+    runtime::Runner,
 };
 
-/// Opens a session when there is more to do than others can, and serves the queue with it.
-pub(super) fn stand_by(shared: &Shared, opener: Opener) {
-    if !shared.wait_for_need() {
-        return;
-    }
-    let opened = catch_unwind(AssertUnwindSafe(opener))
-        .unwrap_or_else(|panic| Err(Error::internal("opening it panicked").with_source(panic_text(panic.as_ref()))));
-    match opened {
-        Ok(runner) => work(shared, runner),
-        Err(error) => {
-            shared.gate.lose_worker();
-            let (model, graph) = (&shared.options.labels.model, shared.options.labels.graph);
-            tracing::warn!(model, graph, reason = %error.chain(), "a further session cannot be opened: those that are open serve on");
-        }
-    }
+/// A worker without a thread: [`Workers::spawn`] gives it one, and tests drive it by hand.
+pub struct Worker {
+    shared: Arc<Shared>,
+    /// None while the session is among the idle ones of the queue.
+    session: Option<Session>,
 }
 
-/// Serves the queue until it is closed and empty, with whatever session of the graph is there.
-pub(super) fn work(shared: &Shared, mut runner: Box<dyn Runner>) {
-    loop {
-        match shared.wait(runner) {
-            Duty::Batch(taken) => runner = taken,
-            Duty::Tune(tuning, taken) => {
-                runner = taken;
-                Worker { shared, runner: runner.as_mut() }.tune(tuning);
-                continue;
-            }
-            Duty::End => break,
-        }
-        let since = Instant::now();
-        // cores first, jobs second: while this waits for its turn, the batch grows
-        let permit = shared.permits.acquire(shared.options.threads);
-        let batch = shared.take();
-        if !batch.is_empty() {
-            serve(shared, runner.as_mut(), batch, since);
-        }
-        drop(permit);
+/// The session of a worker between two tasks.
+enum Session {
+    Open(Box<dyn Runner>),
+    /// To be opened when there is more to do than other workers can.
+    Standby(Opener),
+}
+
+impl Worker {
+    pub(super) fn with_session(shared: Arc<Shared>, session: Box<dyn Runner>) -> Self {
+        Self { shared, session: Some(Session::Open(session)) }
     }
-}
 
-/// Runs a batch and answers it; a panic costs the batch, whose waiters are told, and not the thread.
-pub(super) fn serve(shared: &Shared, runner: &mut dyn Runner, batch: Vec<Job>, since: Instant) {
-    let mut worker = Worker { shared, runner };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.serve(batch, since))) {
-        tracing::error!(reason = panic_text(panic.as_ref()), "a worker panicked beside its run");
+    pub(super) fn on_standby(shared: Arc<Shared>, opener: Opener) -> Self {
+        Self { shared, session: Some(Session::Standby(opener)) }
     }
-}
 
-struct Worker<'a> {
-    shared: &'a Shared,
-    runner: &'a mut dyn Runner,
-}
-
-impl Worker<'_> {
-    /// Makes one run of a search for the best batch. If it fails, the batch stays what it is.
-    fn tune(&mut self, mut tuning: Tuning) {
-        let _permit = self.shared.permits.acquire(self.shared.options.threads);
-        let runner = &mut *self.runner;
-        let step = || match tuning.step(runner)? {
-            None => Ok(None),
-            Some(batch) => tuning.finish(runner).map(|()| Some(batch)),
+    /// Serves the queue until it is closed and empty: blocks.
+    fn run(self) {
+        let Self { shared, session } = self;
+        let opened = match session {
+            Some(Session::Open(session)) => Some(session),
+            Some(Session::Standby(opener)) => shared.wait_for_standby().then(|| shared.open(opener)).flatten(),
+            None => None,
         };
-        let step = catch_unwind(AssertUnwindSafe(step))
-            .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))));
-        match step {
-            Ok(None) => self.shared.resume(tuning),
-            Ok(Some(batch)) => {
-                memory::give_back();
-                self.shared.settle(batch, &tuning.told());
+        let Some(mut session) = opened else { return };
+        loop {
+            let task = shared.wait_for_task(session);
+            match shared.perform(task) {
+                Some(idle) => session = idle,
+                None => break,
             }
-            Err(error) => {
-                let labels = &self.shared.options.labels;
-                let (model, graph) = (&labels.model, labels.graph);
-                tracing::warn!(model, graph, reason = %error.chain(), "the batch could not be measured");
+        }
+    }
+}
+
+/// What a worker that is driven by hand came to.
+#[cfg(test)]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Worked,
+    /// There was no task.
+    Idle,
+    Ended,
+}
+
+#[cfg(test)]
+impl Worker {
+    /// Does the task that there is at this time, without waiting for one.
+    pub(super) fn turn(&mut self, now: Instant) -> Turn {
+        let session = match self.session.take() {
+            Some(Session::Standby(opener)) => match self.shared.try_standby(now) {
+                Some(true) => self.shared.open(opener),
+                Some(false) => return Turn::Ended,
+                None => {
+                    self.session = Some(Session::Standby(opener));
+                    return Turn::Idle;
+                }
+            },
+            Some(Session::Open(session)) => Some(session),
+            None => None,
+        };
+        let Some(task) = self.shared.try_task(session, now) else { return Turn::Idle };
+        match self.shared.perform(task) {
+            Some(session) => {
+                self.session = Some(Session::Open(session));
+                Turn::Worked
             }
+            None => Turn::Ended,
+        }
+    }
+}
+
+impl Shared {
+    /// Opens a standby session; where that fails, the log says so and the open sessions serve on.
+    fn open(&self, opener: Opener) -> Option<Box<dyn Runner>> {
+        let opened = catch_unwind(AssertUnwindSafe(opener)).unwrap_or_else(|panic| {
+            Err(Error::internal("opening it panicked").with_source(panic_message(panic.as_ref()).to_owned()))
+        });
+        opened
+            .inspect_err(|error| {
+                self.limiter.lose_worker();
+                let (model, graph) = (&self.options.labels.model, self.options.labels.graph);
+                tracing::warn!(model, graph, reason = %error.chain(), "a further session cannot be opened: those that are open serve on");
+            })
+            .ok()
+    }
+
+    /// Does a task and gives its session back, with whatever session of the graph was there; none at the end.
+    fn perform(&self, task: WorkerTask) -> Option<Box<dyn Runner>> {
+        match task {
+            WorkerTask::Run(mut session) => {
+                self.run_next_batch(session.as_mut());
+                Some(session)
+            }
+            WorkerTask::Measure(mut session, measuring) => {
+                self.measure(session.as_mut(), measuring);
+                Some(session)
+            }
+            WorkerTask::End(session) => {
+                drop(session);
+                None
+            }
+        }
+    }
+
+    fn run_next_batch(&self, session: &mut dyn Runner) {
+        let since = Instant::now();
+        // Cores before messages: while this waits for its turn the batch grows, and no message that could be run by
+        // another worker waits here.
+        let _cores = self.permits.acquire(self.options.threads);
+        let batch = self.take_batch(Instant::now());
+        if batch.is_empty() {
+            return;
+        }
+        // A panic costs the batch, whose callers learn of it from their closed channels, and not the thread.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(session, batch, since))) {
+            tracing::error!(reason = panic_message(panic.as_ref()), "a worker panicked beside its run");
         }
     }
 
     /// Runs a batch and answers it; the worker has been busy with it since `since`.
-    fn serve(&mut self, batch: Vec<Job>, since: Instant) {
-        let span = batch[0].span.clone();
+    fn serve(&self, session: &mut dyn Runner, batch: Vec<Message>, since: Instant) {
+        let Some(first) = batch.first() else { return };
+        let span = first.span.clone();
         let _entered = span.enter();
-        let started = Instant::now();
-        let labels = &self.shared.options.labels;
-        let queue_seconds = self.shared.metrics.queue_seconds.get_or_create_owned(labels);
-        for job in &batch {
-            queue_seconds.observe(started.duration_since(job.queued_at).as_secs_f64());
+        let items: Vec<_> = batch.iter().map(|message| &message.inputs[..]).collect();
+        let cancellations = batch.iter().map(|message| message.cancellation.clone()).collect();
+        let outcome = self.execute(session, Batch { items: &items, cancellations, since, short: false });
+        for message in &batch {
+            let queued = outcome.started.saturating_duration_since(message.queued_at);
+            self.metrics.queue_seconds.observe(queued.as_secs_f64());
         }
-        self.shared.metrics.batch_size.get_or_create(labels).observe(batch.len() as f64);
-        let outcome = self.run(&batch);
-        let took = started.elapsed();
-        self.shared.metrics.run_seconds.get_or_create(labels).observe(took.as_secs_f64());
-        match outcome {
+        let Outcome { result, started, took } = outcome;
+        let size = batch.len();
+        match result {
             Ok(outputs) => {
-                self.shared.gate.observe(since.elapsed(), batch.len());
-                answer(batch, &outputs, started, took);
+                for (message, outputs) in batch.into_iter().zip(outputs) {
+                    let queued = started.saturating_duration_since(message.queued_at);
+                    message.finish(Ok(Answer { outputs, queued, run: took, batch: size }));
+                }
             }
-            // one bad item must not fail its batch: each is tried alone
-            Err(error) if batch.len() > 1 && error.kind() == ErrorKind::Internal => {
-                tracing::warn!(reason = %error.chain(), batch = batch.len(), "a batch failed, its items run alone");
-                for job in batch {
-                    match job.fate.lost(Instant::now()) {
-                        None => self.serve(vec![job], Instant::now()),
-                        Some(reason) => self.shared.drop_job(job, reason),
+            // One bad item must not fail its batch: each is tried alone.
+            Err(error) if size > 1 && error.kind() == ErrorKind::Internal => {
+                tracing::warn!(reason = %error.chain(), batch = size, "a batch failed, its items run alone");
+                for message in batch {
+                    match message.cancellation.reason(Instant::now()) {
+                        None => self.serve(session, vec![message], Instant::now()),
+                        Some(reason) => self.drop_message(message, reason),
                     }
                 }
             }
             Err(error) => {
-                let limit = self.shared.options.run_limit;
-                let error = if error.kind() == ErrorKind::DeadlineExceeded && took >= limit {
-                    let limit = limit.as_millis();
-                    Error::deadline_exceeded(format!("the run took longer than runtime.run_limit_ms, which is {limit}"))
-                } else {
-                    error
-                };
-                // a run that was ended would have taken longer still
-                if error.kind() == ErrorKind::DeadlineExceeded {
-                    self.shared.gate.observe(since.elapsed(), batch.len());
-                }
-                for job in batch {
-                    job.finish(Err(error.duplicate()));
+                for message in batch {
+                    message.finish(Err(error.duplicate()));
                 }
             }
         }
     }
 
-    fn run(&mut self, batch: &[Job]) -> Result<Vec<Tensor>> {
-        let stop = self.runner.prepare()?;
-        let fates = batch.iter().map(|job| job.fate.clone()).collect();
-        let _guard = self.shared.watchdog.guard(fates, self.shared.options.run_limit, stop);
-        let first = &batch[0].inputs;
-        let shapes: Vec<Vec<usize>> =
-            first.iter().map(|row| std::iter::once(batch.len()).chain(row.shape.iter().copied()).collect()).collect();
-        let rows: Vec<Vec<&[f32]>> =
-            (0..first.len()).map(|input| batch.iter().map(|job| &job.inputs[input].data[..]).collect()).collect();
-        let view = |(shape, rows)| TensorView { shape, numbers: numbers(rows) };
-        let views: Vec<TensorView<'_>> =
-            shapes.iter().map(Vec::as_slice).zip(rows.iter().map(Vec::as_slice)).map(view).collect();
-        let runner = AssertUnwindSafe(&mut *self.runner);
-        let outputs = catch_unwind(move || { runner }.0.run(&views))
-            .unwrap_or_else(|panic| Err(Error::internal("a run panicked").with_source(panic_text(panic.as_ref()))))?;
-        check_rows(&outputs, batch.len())?;
-        Ok(outputs)
+    /// Makes the runs of a search for the best batch until it is known, or something is asked of the graph. If a run
+    /// fails, the batch stays what it is.
+    fn measure(&self, session: &mut dyn Runner, mut measuring: Measuring) {
+        let begun = Instant::now();
+        let labels = &self.options.labels;
+        let (model, graph) = (&labels.model, labels.graph);
+        let measured = loop {
+            if self.asked_since(begun) {
+                return measuring.interrupt();
+            }
+            let _cores = self.permits.acquire(self.options.threads);
+            let step = catch_unwind(AssertUnwindSafe(|| measuring.step(session))).unwrap_or_else(|panic| {
+                Err(Error::internal("a run panicked").with_source(panic_message(panic.as_ref()).to_owned()))
+            });
+            match step {
+                Ok(None) => {}
+                Ok(Some(batch)) => break Ok(batch),
+                Err(error) => break Err(error),
+            }
+        };
+        match measured {
+            Ok(batch) => {
+                memory::give_back();
+                let measured = measuring.summary();
+                tracing::info!(model, graph, batch, measured, "the batch is measured");
+                self.set_max_batch(batch);
+            }
+            Err(error) => {
+                tracing::warn!(model, graph, reason = %error.chain(), "the batch could not be measured");
+            }
+        }
+        measuring.finish();
     }
 }
 
-/// A single item is run from where it lies.
-const fn numbers<'a>(rows: &'a [&'a [f32]]) -> Numbers<'a> {
-    match rows {
-        [row] => Numbers::Together(row),
-        rows => Numbers::Apart(rows),
+/// The threads of one graph's workers; dropping it closes the queue and waits until what was admitted is done.
+pub struct Workers {
+    queue: GraphQueue,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Gives each worker of a queue a thread, named after the model and the graph.
+    ///
+    /// # Errors
+    /// `internal` when the system refuses a thread; those that run are ended.
+    pub fn spawn(queue: &GraphQueue, workers: Vec<Worker>) -> Result<Self> {
+        let labels = &queue.0.options.labels;
+        let name = format!("{}/{}", labels.model, labels.graph);
+        let mut spawned = Self { queue: queue.clone(), threads: Vec::new() };
+        for worker in workers {
+            let thread = std::thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || worker.run())
+                .map_err(|error| Error::internal("cannot start a worker thread").with_source(error))?;
+            spawned.threads.push(thread);
+        }
+        Ok(spawned)
     }
 }
 
-fn check_rows(outputs: &[Tensor], rows: usize) -> Result<()> {
-    match outputs.iter().find(|tensor| tensor.shape.first() != Some(&rows)) {
-        None => Ok(()),
-        Some(tensor) => {
-            Err(Error::internal(format!("{rows} items went in, an output of shape {:?} came", tensor.shape)))
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread ended by a panic");
+            }
         }
     }
-}
-
-fn answer(batch: Vec<Job>, outputs: &[Tensor], started: Instant, run: Duration) {
-    let size = batch.len();
-    for (at, job) in batch.into_iter().enumerate() {
-        let rows = outputs
-            .iter()
-            .map(|tensor| {
-                let length = tensor.data.len() / size;
-                Row { shape: tensor.shape[1..].to_vec(), data: tensor.data[at * length..(at + 1) * length].to_vec() }
-            })
-            .collect();
-        let queued = started.saturating_duration_since(job.queued_at);
-        job.finish(Ok(Answer { rows, queued, run, batch: size }));
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no text".to_owned())
 }

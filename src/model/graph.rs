@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{family::GraphRole, manifest::GraphSpec};
 use crate::{
-    batch::{GraphQueue, Row},
+    batch::{GraphQueue, Tensor},
     error::{Error, Result},
     runtime::GraphInfo,
 };
@@ -47,15 +47,19 @@ impl Graph {
     ///
     /// # Errors
     /// `internal` when a role is missing, given twice, or none of the graph's.
-    pub fn inputs_from(&self, mut roles: Vec<(&str, Row)>) -> Result<Vec<Row>> {
-        let given: Vec<&str> = roles.iter().map(|(role, _)| *role).collect();
+    pub fn inputs_from(&self, mut roles: Vec<(&str, Tensor)>) -> Result<Vec<Tensor>> {
+        let fits = roles.len() == self.inputs.len()
+            && self.inputs.iter().all(|wanted| roles.iter().any(|(role, _)| role == wanted));
+        if !fits {
+            let given: Vec<&str> = roles.iter().map(|(role, _)| *role).collect();
+            let text = format!("graph {} takes {:?}, not {given:?}", self.role, self.inputs);
+            return Err(Error::internal(text));
+        }
         let mut take = |wanted: &String| {
             let at = roles.iter().position(|(role, _)| role == wanted)?;
             Some(roles.swap_remove(at).1)
         };
-        let rows: Option<Vec<Row>> = self.inputs.iter().map(&mut take).collect();
-        rows.filter(|_| roles.is_empty())
-            .ok_or_else(|| Error::internal(format!("graph {} takes {:?}, not {given:?}", self.role, self.inputs)))
+        Ok(self.inputs.iter().filter_map(&mut take).collect())
     }
 
     /// Where the output of a role stands among those of an answer.

@@ -2,7 +2,7 @@
 
 use super::manifest::{EmbeddingSpec, Pooling};
 use crate::{
-    batch::Row,
+    batch::Tensor,
     domain::{Embedding, SpaceKey},
     error::{Error, Result},
 };
@@ -121,7 +121,7 @@ impl EmbeddingHead {
     /// # Errors
     /// Those of [`Self::check`], and `internal` when the graph gave another shape than it said, or numbers that are
     /// not finite.
-    pub fn apply(&self, rows: &[Row], options: &VectorOptions) -> Result<Vec<f32>> {
+    pub fn apply(&self, rows: &[Tensor], options: &VectorOptions) -> Result<Vec<f32>> {
         self.check(options)?;
         let row = rows.get(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
         let pooling = options.pooling.unwrap_or(self.spec.pooling);
@@ -138,7 +138,7 @@ impl EmbeddingHead {
         Ok(if normalize { embedding.normalized() } else { embedding }.into_vec())
     }
 
-    fn pool(&self, row: &Row, pooling: Pooling) -> Result<Vec<f32>> {
+    fn pool(&self, row: &Tensor, pooling: Pooling) -> Result<Vec<f32>> {
         let dim = self.dimension;
         let fits = row.shape.len() == 2 && row.shape[1] == dim && row.data.len() == row.shape[0] * dim;
         if !fits || row.data.is_empty() {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     trial::Trial,
 };
 use crate::{
-    batch::{GraphQueue, Opener, QueueOptions, RunPermits, Sessions, Watchdog, Workers},
+    batch::{BatchSearch, GraphQueue, Opener, QueueOptions, RunPermits, Sessions, Watchdog, Workers},
     domain::{Device, ModelName},
     error::Error,
     image::Preprocessor,
@@ -29,9 +29,6 @@ use crate::{
     runtime::{GraphLoader, Runner, SessionOptions, Tensor, cores},
     telemetry::metrics::{GraphLabels, Metrics},
 };
-
-/// How long after a graph is loaded its batch is measured: the other models of a start come first.
-const TUNING_DELAY: Duration = Duration::from_secs(2);
 
 /// What models are loaded with, unless their manifests say otherwise.
 #[derive(Debug, Clone)]
@@ -63,7 +60,7 @@ impl ModelDefaults {
 }
 
 /// Items in one run until the best batch is measured.
-const fn untuned_batch(device: Device) -> usize {
+const fn unmeasured_batch(device: Device) -> usize {
     if matches!(device, Device::Cuda(_)) { 32 } else { 8 }
 }
 
@@ -109,7 +106,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let device =
         if devices.contains(&Device::Cpu) { Device::Cpu } else { devices.first().copied().unwrap_or_default() };
     let start = Start { folder, name, manifest: &manifest, shared, settings: &settings };
-    let (graphs, workers) = start.graphs(graphs)?;
+    let Started { graphs, workers, searches } = start.graphs(graphs)?;
     let fallback = i64::from(asked == Device::Auto && device == Device::Cpu);
     memory::give_back();
     let labels = crate::telemetry::metrics::ModelLabels { model: name.to_string() };
@@ -127,6 +124,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
         device,
         metrics_json: measured(folder, name),
         workers: Mutex::new(workers),
+        searches: Mutex::new(searches),
         manifest,
     })
 }
@@ -153,6 +151,14 @@ pub(super) fn manifest_in(folder: &Path) -> Result<Manifest, Reasons> {
     Manifest::parse(&text).map_err(named)
 }
 
+/// The graphs of a model that serve.
+#[derive(Default)]
+struct Started {
+    graphs: BTreeMap<GraphRole, Graph>,
+    workers: Vec<Workers>,
+    searches: Vec<(GraphQueue, BatchSearch)>,
+}
+
 /// Starting the queues of a model whose graphs have been examined.
 struct Start<'a> {
     folder: &'a Path,
@@ -163,42 +169,37 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn graphs(
-        &self,
-        examined: BTreeMap<GraphRole, Examined>,
-    ) -> Result<(BTreeMap<GraphRole, Graph>, Vec<Workers>), Reasons> {
-        let mut graphs = BTreeMap::new();
-        let mut all_workers = Vec::new();
+    fn graphs(&self, examined: BTreeMap<GraphRole, Examined>) -> Result<Started, Reasons> {
+        let mut started = Started::default();
         for (role, examined) in examined {
             let Some(spec) = self.manifest.graphs.get(&role) else { continue };
             let frozen = checks::is_frozen_at_one(&examined.info);
-            let pinned = if frozen { Some(1) } else { self.settings.max_batch };
+            let fixed_batch = if frozen { Some(1) } else { self.settings.max_batch };
             let options = QueueOptions {
                 labels: GraphLabels { model: self.name.to_string(), graph: role.as_str() },
                 capacity: self.shared.defaults.queue_items,
-                max_batch: pinned.unwrap_or(untuned_batch(examined.info.device)),
+                max_batch: fixed_batch.unwrap_or(unmeasured_batch(examined.info.device)),
                 threads: self.settings.threads,
                 run_limit: self.shared.defaults.run_limit,
                 any_thread: examined.info.device == Device::Cpu,
             };
             let mut examined = examined;
-            let reserve = self.reserve(role, &examined)?;
-            let sessions = Sessions { open: examined.runner.take().into_iter().collect(), reserve };
+            let standby = self.standby(role, &examined)?;
+            let sessions = Sessions { open: examined.runner.take().into_iter().collect(), standby };
             let Shared { permits, watchdog, metrics, .. } = self.shared;
-            let (queue, workers) = GraphQueue::start(options, sessions, permits, watchdog, metrics)
-                .map_err(|error| vec![error.chain()])?;
-            if let (None, Some(item)) = (pinned, examined.warm_up) {
-                queue.tune(item, Instant::now() + TUNING_DELAY);
+            let (queue, workers) = GraphQueue::new(options, sessions, permits, watchdog, metrics);
+            started.workers.push(Workers::spawn(&queue, workers).map_err(|error| vec![error.chain()])?);
+            if let (None, Some(item)) = (fixed_batch, examined.warm_up) {
+                started.searches.push((queue.clone(), BatchSearch::new(item)));
             }
-            graphs.insert(role, Graph::new(role, spec, examined.info, queue));
-            all_workers.push(workers);
+            started.graphs.insert(role, Graph::new(role, spec, examined.info, queue));
         }
-        Ok((graphs, all_workers))
+        Ok(started)
     }
 
     /// As many sessions more than the examined one as are asked for, to be opened when they are needed and warmed up
     /// then like the first. They are of the file that was examined, or none.
-    fn reserve(&self, role: GraphRole, examined: &Examined) -> Result<Vec<Opener>, Reasons> {
+    fn standby(&self, role: GraphRole, examined: &Examined) -> Result<Vec<Opener>, Reasons> {
         let more = self.settings.sessions.saturating_sub(1);
         if more == 0 {
             return Ok(Vec::new());
@@ -290,8 +291,8 @@ mod tests {
             queue_items: 64,
             run_limit: Duration::from_secs(1),
         };
-        assert_eq!((untuned_batch(Device::Cpu), open.sessions_on(Device::Cpu)), (8, 6));
-        assert_eq!((untuned_batch(Device::Cuda(1)), open.sessions_on(Device::Cuda(1))), (32, 1));
+        assert_eq!((unmeasured_batch(Device::Cpu), open.sessions_on(Device::Cpu)), (8, 6));
+        assert_eq!((unmeasured_batch(Device::Cuda(1)), open.sessions_on(Device::Cuda(1))), (32, 1));
         let said = ModelDefaults { sessions: Some(3), ..open };
         assert_eq!((said.sessions_on(Device::Cuda(0)), said.sessions_on(Device::Cpu)), (3, 3));
     }

@@ -6,7 +6,7 @@ use super::{
     manifest::{Manifest, MaskedSpec},
 };
 use crate::{
-    batch::Row,
+    batch::Tensor,
     error::{Error, Result},
     image::{Background, Channels, Grid, InputSpec, Mask, Plane, PreprocessSpec, Preprocessor},
 };
@@ -98,9 +98,9 @@ impl Masking {
 
     /// What the graph takes beside the image: the role of the input, and its values.
     #[must_use]
-    pub fn input(&self, mask: &Mask) -> (&'static str, Row) {
+    pub fn input(&self, mask: &Mask) -> (&'static str, Tensor) {
         let data = if self.role == "noise" { mask.noise() } else { mask.values() };
-        (self.role, Row { shape: vec![self.grid.patches()], data })
+        (self.role, Tensor { shape: vec![self.grid.patches()], data })
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     served::Model,
 };
 use crate::{
-    batch::{RunPermits, Watchdog},
+    batch::{BatchMeasurements, RunPermits, Watchdog},
     domain::ModelName,
     error::{Error, ErrorKind, Result},
     runtime::{GraphLoader, cores},
@@ -29,6 +29,9 @@ use crate::{
 
 /// When a client should ask again for a model that is being loaded.
 const RETRY_LOADING: Duration = Duration::from_secs(1);
+
+/// How long after the last load the measurements of batches begin: the requests that waited for the models come first.
+const MEASURING_DELAY: Duration = Duration::from_secs(2);
 
 /// The model repository: a folder of folders.
 ///
@@ -167,6 +170,15 @@ impl Repository {
             }
             work();
         });
+    }
+
+    /// The measurements of the batches that neither the configuration nor a manifest names, to be made when all models
+    /// have been loaded: a measurement beside a load would take the load's time for the graph's.
+    pub fn batch_measurements(&self) -> BatchMeasurements {
+        let models = self.slots.load();
+        let searches =
+            models.values().filter_map(|slot| slot.model()).flat_map(|model| model.take_searches()).collect();
+        BatchMeasurements::new(searches, Instant::now() + MEASURING_DELAY)
     }
 
     fn load(&self, name: &ModelName, slot: &Slot) {

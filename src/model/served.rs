@@ -13,7 +13,7 @@ use super::{
     masking::Masking,
 };
 use crate::{
-    batch::Workers,
+    batch::{BatchSearch, GraphQueue, Workers},
     domain::{Device, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
     image::Preprocessor,
@@ -37,6 +37,8 @@ pub struct Model {
     pub(super) device: Device,
     pub(super) metrics_json: Option<serde_json::Value>,
     pub(super) workers: Mutex<Vec<Workers>>,
+    /// The searches for the best batch of its graphs, until the repository has them made.
+    pub(super) searches: Mutex<Vec<(GraphQueue, BatchSearch)>>,
 }
 
 impl Model {
@@ -140,6 +142,11 @@ impl Model {
             graph.queue.close();
         }
         drop(self.take_workers());
+    }
+
+    /// The graphs whose batch is to be measured; the next call gives none.
+    pub(super) fn take_searches(&self) -> Vec<(GraphQueue, BatchSearch)> {
+        std::mem::take(&mut *self.searches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take_workers(&self) -> Vec<Workers> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{load::Shared, *};
 use crate::{
-    batch::{Row, RunPermits, Watchdog},
+    batch::{RunPermits, Tensor, Watchdog},
     domain::{Device, ModelName},
     error::ErrorKind,
     runtime::{GraphLoader, Runtime},
@@ -77,15 +77,15 @@ fn edit(folder: &Path, from: &str, to: &str) {
     std::fs::write(file, text.replace(from, to)).unwrap();
 }
 
-fn image(model: &Model, value: f32) -> Row {
+fn image(model: &Model, value: f32) -> Tensor {
     let shape = model.manifest().image_shape().to_vec();
-    Row { data: vec![value; shape.iter().product()], shape }
+    Tensor { data: vec![value; shape.iter().product()], shape }
 }
 
-async fn run(graph: &Graph, inputs: Vec<Row>) -> Vec<Row> {
+async fn run(graph: &Graph, inputs: Vec<Tensor>) -> Vec<Tensor> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    let ticket = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
-    graph.queue.submit(inputs, deadline, ticket).answer().await.unwrap().rows
+    let permit = graph.queue.admit(1, deadline).unwrap().pop().unwrap();
+    graph.queue.submit(inputs, deadline, permit).answer().await.unwrap().outputs
 }
 
 #[test]
@@ -157,7 +157,7 @@ async fn an_image_goes_through_the_encoder_to_a_vector_and_through_the_decoder_b
 async fn inputs_are_ordered_as_the_graph_takes_them() {
     let model = load("tiny-mae");
     let masked = model.graph(GraphRole::Masked).unwrap();
-    let mask = Row { shape: vec![4], data: vec![1.0, 0.0, 0.0, 0.0] };
+    let mask = Tensor { shape: vec![4], data: vec![1.0, 0.0, 0.0, 0.0] };
     let inputs = masked.inputs_from(vec![("mask", mask.clone()), ("image", image(&model, 0.25))]).unwrap();
     assert_eq!(inputs[1], mask);
     assert_eq!(run(masked, inputs).await[0], image(&model, 0.25));
@@ -258,10 +258,10 @@ fn dropping_a_model_answers_what_was_admitted_and_does_not_wait() {
     let model = load("steady");
     let encoder = model.graph(GraphRole::Encoder).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let tickets = encoder.queue.admit(8, deadline).unwrap();
+    let permits = encoder.queue.admit(8, deadline).unwrap();
     let row = image(&model, 0.5);
     let pending: Vec<_> =
-        tickets.into_iter().map(|ticket| encoder.queue.submit(vec![row.clone()], deadline, ticket)).collect();
+        permits.into_iter().map(|permit| encoder.queue.submit(vec![row.clone()], deadline, permit)).collect();
     drop(model);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for pending in pending {

@@ -23,7 +23,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A dense f32 tensor in row-major order.
+/// A dense f32 tensor in row-major order. The tensors of a run have the batch as their first axis; those of one item
+/// have no batch axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     pub shape: Vec<usize>,
@@ -142,15 +143,6 @@ impl GraphInfo {
     pub fn output(&self, name: &str) -> Option<&Port> {
         self.outputs.iter().find(|port| port.name == name)
     }
-
-    /// The batch size the file is frozen at: that of the first input's first axis, if fixed.
-    #[must_use]
-    pub fn frozen_batch(&self) -> Option<usize> {
-        match self.inputs.first()?.shape.first()? {
-            Axis::Fixed(size) => Some(*size),
-            Axis::Dynamic(_) => None,
-        }
-    }
 }
 
 /// How CUDA devices are used, by every session on one.
@@ -175,16 +167,35 @@ pub trait Stop: Send + Sync {
     fn stop(&self);
 }
 
+/// Takes one output of a run: its shape, and its numbers in row-major order.
+pub type OutputSink<'a> = dyn FnMut(&[usize], &[f32]) -> Result<()> + 'a;
+
 /// A loaded graph, owned by the one thread that runs it.
 pub trait Runner: Send {
     /// A handle that ends the next run, and only that one.
     fn prepare(&mut self) -> Result<Arc<dyn Stop>>;
 
-    /// Runs the graph on one tensor for each of its inputs, in the graph's order; the outputs come in the graph's
-    /// order. A stopped run is `deadline_exceeded`.
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>>;
+    /// Runs the graph on one tensor for each of its inputs, in the graph's order, and gives each output to `outputs`, in
+    /// the graph's order, from where the runner keeps it.
+    ///
+    /// # Errors
+    /// `deadline_exceeded` for a stopped run; those of `outputs`.
+    fn run_into(&mut self, inputs: &[TensorView<'_>], outputs: &mut OutputSink<'_>) -> Result<()>;
 
-    /// Lets go, once the next run is done, of memory that only larger runs before it needed.
+    /// [`run_into`](Self::run_into) with the outputs as tensors.
+    ///
+    /// # Errors
+    /// As `run_into`.
+    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::new();
+        self.run_into(inputs, &mut |shape, data| {
+            tensors.push(Tensor { shape: shape.to_vec(), data: data.to_vec() });
+            Ok(())
+        })?;
+        Ok(tensors)
+    }
+
+    /// Makes the next run give back the memory that only larger runs before it needed.
     fn shrink(&mut self) {}
 }
 

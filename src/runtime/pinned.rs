@@ -9,7 +9,11 @@ use ort::{
     value,
 };
 
-use super::{Port, Tensor, TensorView};
+use super::{
+    OutputSink, Port, TensorView,
+    session::{hand_out, run_error},
+};
+use crate::error::Result;
 
 /// Fields go in this order, and all of them before the session.
 pub(super) struct Pinned {
@@ -57,13 +61,24 @@ impl Pinned {
         self.worked
     }
 
-    /// Runs the graph on one tensor for each of its inputs, in the graph's order.
+    /// Runs the graph on one tensor for each of its inputs, in the graph's order, and hands the outputs out.
     pub(super) fn run(
         &mut self,
         session: &mut Session,
         views: &[TensorView<'_>],
         options: &RunOptions<NoSelectedOutputs>,
-    ) -> ort::Result<Vec<Tensor>> {
+        outputs: &mut OutputSink<'_>,
+    ) -> Result<()> {
+        self.bind(views).map_err(|error| run_error(&error))?;
+        let given = session.run_binding_with_options(&self.binding, options).map_err(|error| run_error(&error))?;
+        self.binding.synchronize_outputs().map_err(|error| run_error(&error))?;
+        // Before the outputs are handed out, since an error of who takes them says nothing against pinned memory.
+        self.worked = true;
+        self.output_names.iter().try_for_each(|name| hand_out(name, &given[name.as_str()].view(), outputs))
+    }
+
+    /// Copies the inputs to where the device reads them, and has the outputs written beside them.
+    fn bind(&mut self, views: &[TensorView<'_>]) -> ort::Result<()> {
         for ((name, slot), view) in self.input_names.iter().zip(&mut self.inputs).zip(views) {
             let fits = |tensor: &value::Tensor<f32>| {
                 tensor.shape().iter().map(|&size| usize::try_from(size).ok()).eq(view.shape.iter().copied().map(Some))
@@ -78,22 +93,10 @@ impl Pinned {
             self.binding.bind_input(name.as_str(), &tensor)?;
             *slot = Some(tensor);
         }
-        // anew for each run: what a run has put there would be taken for the place of the next one's
+        // Anew for each run: the tensors of a run before would be taken for the place of this one's outputs.
         for name in &self.output_names {
             self.binding.bind_output_to_device(name.as_str(), &self.memory)?;
         }
-        let outputs = session.run_binding_with_options(&self.binding, options)?;
-        self.binding.synchronize_outputs()?;
-        let outputs = self
-            .output_names
-            .iter()
-            .map(|name| {
-                let (shape, data) = outputs[name.as_str()].try_extract_tensor::<f32>()?;
-                let shape = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-                Ok(Tensor { shape, data: data.to_vec() })
-            })
-            .collect::<ort::Result<_>>()?;
-        self.worked = true;
-        Ok(outputs)
+        Ok(())
     }
 }

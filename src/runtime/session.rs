@@ -11,11 +11,11 @@ use ort::{
         NoSelectedOutputs, RunOptions, Session,
         builder::{GraphOptimizationLevel, SessionBuilder},
     },
-    value::{Outlet, TensorElementType, TensorRef, ValueType},
+    value::{Outlet, TensorElementType, TensorRef, ValueRef, ValueType},
 };
 
 use super::{
-    Axis, CudaOptions, GraphInfo, Numbers, Port, Runner, SessionOptions, Stop, Tensor, TensorView, cuda, from_ort,
+    Axis, CudaOptions, GraphInfo, Numbers, OutputSink, Port, Runner, SessionOptions, Stop, TensorView, cuda, from_ort,
     pinned::Pinned,
     placement,
     provider::{self, Placement},
@@ -191,7 +191,7 @@ impl Runner for SessionRunner {
         }
     }
 
-    fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>> {
+    fn run_into(&mut self, inputs: &[TensorView<'_>], outputs: &mut OutputSink<'_>) -> Result<()> {
         if inputs.len() != self.inputs.len() {
             let text = format!("the graph takes {} inputs, {} were given", self.inputs.len(), inputs.len());
             return Err(Error::internal(text));
@@ -201,7 +201,7 @@ impl Runner for SessionRunner {
             None => Arc::new(RunOptions::new().map_err(|error| from_ort("cannot prepare a run", &error))?),
         };
         if let Some(pinned) = &mut self.pinned {
-            match pinned.run(&mut self.session, inputs, &options).map_err(|error| run_error(&error)) {
+            match pinned.run(&mut self.session, inputs, &options, outputs) {
                 Err(error) if !pinned.has_worked() && error.kind() != ErrorKind::DeadlineExceeded => {
                     tracing::warn!(reason = error.chain(), "runs in pinned memory fail: copies will be slower");
                     self.pinned = None;
@@ -224,21 +224,21 @@ impl Runner for SessionRunner {
                 .map_err(|error| from_ort("an input tensor does not fit its shape", &error))?;
             values.push((name.as_str(), value));
         }
-        let outputs = self.session.run_with_options(values, &options).map_err(|error| run_error(&error))?;
-        outputs
-            .iter()
-            .map(|(name, value)| {
-                let (shape, data) = value
-                    .try_extract_tensor::<f32>()
-                    .map_err(|error| from_ort(format!("output {name} is not a float32 tensor"), &error))?;
-                let shape = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-                Ok(Tensor { shape, data: data.to_vec() })
-            })
-            .collect()
+        let given = self.session.run_with_options(values, &options).map_err(|error| run_error(&error))?;
+        given.iter().try_for_each(|(name, value)| hand_out(name, &value, outputs))
     }
 }
 
-fn run_error(error: &ort::Error) -> Error {
+/// Gives one output of a run to whoever takes it.
+pub(super) fn hand_out(name: &str, value: &ValueRef<'_>, outputs: &mut OutputSink<'_>) -> Result<()> {
+    let (shape, data) = value
+        .try_extract_tensor::<f32>()
+        .map_err(|error| from_ort(format!("output {name} is not a float32 tensor"), &error))?;
+    let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+    outputs(&shape, data)
+}
+
+pub(super) fn run_error(error: &ort::Error) -> Error {
     let text = error.to_string();
     if text.contains("terminate flag") {
         Error::deadline_exceeded("the run was stopped: nobody waits for it any more, or it took too long")

@@ -264,7 +264,7 @@ impl Service {
         let answer = graph.queue.run(inputs, ctx.deadline, ticket).await?;
         note(ctx, &self.metrics, Stage::Queue, answer.queued);
         note(ctx, &self.metrics, Stage::Infer, answer.run);
-        Ok(answer.rows)
+        Ok(answer.outputs)
     }
 }
 

@@ -6,8 +6,8 @@ fn head(pooling: Pooling, shape: &[usize]) -> EmbeddingHead {
     EmbeddingHead::new(&spec, Source { at: 0, shape, width: 8, height: 8 }).unwrap()
 }
 
-fn row(shape: &[usize], data: &[f32]) -> Vec<Row> {
-    vec![Row { shape: shape.to_vec(), data: data.to_vec() }]
+fn row(shape: &[usize], data: &[f32]) -> Vec<Tensor> {
+    vec![Tensor { shape: shape.to_vec(), data: data.to_vec() }]
 }
 
 const AS_THE_MODEL: VectorOptions = VectorOptions { dimensions: None, normalize: None, pooling: None };
