@@ -14,14 +14,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::{
-    Priority,
-    cancelled::{CancelOnDrop, Cancelled},
-};
-use crate::{
-    error::{Error, Result},
-    threads::take_background_priority,
-};
+use super::cancelled::{CancelOnDrop, Cancelled};
+use crate::error::{Error, Result};
 
 /// A fixed number of named threads that take jobs in the order they come.
 ///
@@ -35,8 +29,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// At least one thread; `name` and a number are what each is called.
-    pub(super) fn new(name: &str, threads: usize, priority: Priority) -> Result<Self> {
+    /// At least one thread; `name` and a number are what each is called, and `begin` is the first that each does.
+    pub(super) fn new(name: &str, threads: usize, begin: fn()) -> Result<Self> {
         let mut handles = Vec::new();
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
@@ -45,9 +39,7 @@ impl Lane {
             .spawn_handler(|worker| {
                 let thread = thread::Builder::new().name(format!("{name}-{}", worker.index()));
                 handles.push(thread.spawn(move || {
-                    if priority == Priority::Background {
-                        take_background_priority();
-                    }
+                    begin();
                     worker.run();
                 })?);
                 Ok(())

@@ -3,7 +3,10 @@
 use std::{fmt, sync::atomic::Ordering};
 
 use super::{Cancelled, lane::Lane};
-use crate::error::Result;
+use crate::{
+    error::Result,
+    threads::{take_background_priority, take_latency_priority},
+};
 
 /// Whether a request waits for the work, or it is done beside the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +27,9 @@ pub struct PoolOptions {
     pub threads: usize,
     /// Threads of the background, at least one.
     pub background_threads: usize,
+    /// Whether threads of the foreground take latency priority, which pays where most jobs are shorter than a slice of
+    /// the processor.
+    pub short_jobs: bool,
 }
 
 /// A fixed number of named threads for each priority, which take jobs in the order they come.
@@ -41,7 +47,7 @@ impl CpuPool {
     /// # Errors
     /// `internal` when the system refuses a thread.
     pub fn new(threads: usize) -> Result<Self> {
-        Self::with_options(PoolOptions { name: "latentd-cpu", threads, background_threads: threads })
+        Self::with_options(PoolOptions { name: "latentd-cpu", threads, background_threads: threads, short_jobs: false })
     }
 
     /// A pool of any size.
@@ -49,10 +55,11 @@ impl CpuPool {
     /// # Errors
     /// `internal` when the system refuses a thread.
     pub fn with_options(options: PoolOptions) -> Result<Self> {
-        let PoolOptions { name, threads, background_threads } = options;
+        let PoolOptions { name, threads, background_threads, short_jobs } = options;
+        let begin = if short_jobs { take_latency_priority } else { || () };
         Ok(Self {
-            foreground: Lane::new(name, threads, Priority::Foreground)?,
-            background: Lane::new(&format!("{name}-bg"), background_threads, Priority::Background)?,
+            foreground: Lane::new(name, threads, begin)?,
+            background: Lane::new(&format!("{name}-bg"), background_threads, take_background_priority)?,
         })
     }
 

@@ -121,6 +121,7 @@ impl Shared {
                 name: "latentd-read",
                 threads: read_threads,
                 background_threads: BACKGROUND_READS,
+                short_jobs: true,
             })?,
             read_admission: ReadAdmission::new(ReadLimits {
                 capacity: options.max_reads,
