@@ -1,12 +1,14 @@
 //! ONNX Runtime: finding its library, opening sessions on a device, running them. `ort` is named in this room and
 //! nowhere else; the other rooms see [`Runtime`], [`Runner`] and plain tensors.
 
+mod binding;
 mod cuda;
 mod library;
 mod pinned;
 mod placement;
 mod probe;
 mod provider;
+mod reason;
 mod session;
 
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+pub use binding::{Binding, channels_moved_first};
 pub use library::{Runtime, forbid_telemetry};
 
 use crate::{
@@ -100,6 +103,18 @@ impl Port {
     #[must_use]
     pub fn is_f32(&self) -> bool {
         self.dtype == "float32"
+    }
+
+    /// Whether a session takes float32 for this input, converting it where the graph wants other numbers.
+    #[must_use]
+    pub fn takes_f32(&self) -> bool {
+        matches!(self.dtype.as_str(), "float32" | "float16" | "uint8")
+    }
+
+    /// Whether a session gives this output as float32, converting it where the graph gives other numbers.
+    #[must_use]
+    pub fn gives_f32(&self) -> bool {
+        matches!(self.dtype.as_str(), "float32" | "float16" | "float64")
     }
 }
 
@@ -195,6 +210,9 @@ pub trait Runner: Send {
         Ok(tensors)
     }
 
+    /// Makes runs give the outputs and take the axes of the binding. A runner that has no file leaves it at that.
+    fn configure(&mut self, _binding: &Binding) {}
+
     /// Makes the next run give back the memory that only larger runs before it needed.
     fn shrink(&mut self) {}
 }
@@ -217,5 +235,5 @@ pub fn cores() -> usize {
 }
 
 fn from_ort(what: impl Into<std::borrow::Cow<'static, str>>, error: &ort::Error) -> Error {
-    Error::internal(what).with_source(error.to_string())
+    Error::internal(what).with_source(reason::plain(&error.to_string()))
 }
