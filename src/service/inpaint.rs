@@ -8,7 +8,7 @@ use super::{ByModel, Context, Image, Service};
 use crate::{
     domain::ModelName,
     error::{Error, Result},
-    image::{Mask, Plane, encode},
+    image::{Mask, Plane, Preprocessor, encode},
     model::{Hiding, Model},
     pipeline::{ImageRun, Task, masking_of},
 };
@@ -65,10 +65,14 @@ impl Service {
             let text = format!("`mask`: {}", error.message());
             Error::new(error.kind(), text).with_source(error)
         };
-        let painted = |model| masking_of(model)?.painted();
-        let pixels = self.pipeline.decode_by(ctx, image, model, painted).await.map_err(named)?;
-        Ok(painted(model)?.unit(&pixels))
+        let pixels = self.pipeline.decode_by(ctx, image, model, painted_preprocessor).await.map_err(named)?;
+        Ok(painted_preprocessor(model)?.unit(&pixels))
     }
+}
+
+/// How a painted mask comes to the model's size.
+fn painted_preprocessor(model: &Model) -> Result<&Preprocessor> {
+    masking_of(model)?.painted()
 }
 
 async fn inpaint_one(run: ImageRun<'_>, mask: &Mask) -> Result<Inpainted> {
