@@ -32,7 +32,7 @@ const LEAF_ARROWS: [(&str, &[&str]); 10] = [
 
 /// The rooms that a room may import besides the leaves and itself. An inner room stands with its whole path; what
 /// remains of the room around it is a room of its own.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("runtime", &[]),
     ("batch", &["runtime"]),
     ("image", &[]),
@@ -41,7 +41,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("index", &[]),
     ("statistics", &[]),
     ("store", &["index"]),
-    ("service", &["model", "anomaly", "index", "statistics", "store", "image", "batch"]),
+    ("pipeline", &["model", "anomaly", "image", "batch"]),
+    ("service", &["pipeline", "model", "anomaly", "index", "statistics", "store", "image", "batch"]),
     ("http", &["service", "model", "anomaly", "index", "image"]),
     ("app", &["http", "service", "model", "index", "store", "batch", "runtime"]),
     ("cli", &["app", "http", "model"]),

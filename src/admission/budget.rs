@@ -80,6 +80,11 @@ impl Budget {
         Ok(share)
     }
 
+    /// The most bytes that are ever held.
+    pub(crate) const fn limit(&self) -> u64 {
+        self.options.limit
+    }
+
     /// Whether so many more bytes would fit now; nothing is taken.
     pub(crate) fn check(&self, bytes: u64) -> Result<()> {
         if self.units(bytes)? as usize > self.free.available_permits() { Err(self.full()) } else { Ok(()) }

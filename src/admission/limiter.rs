@@ -78,6 +78,11 @@ impl Limiter {
     /// `payload_too_large` for more units than there can ever be, `overloaded` with the time to come back while the
     /// estimated wait does not fit the deadline or the capacity is used up, `unavailable` once the limiter is closed.
     pub(crate) fn admit(self: &Arc<Self>, units: u64, deadline: Instant) -> Result<Permit> {
+        self.admit_items(units, units, deadline)
+    }
+
+    /// As [`admit`](Self::admit), for items of several units each: a refusal counts as so many items in the metrics.
+    pub(crate) fn admit_items(self: &Arc<Self>, units: u64, items: u64, deadline: Instant) -> Result<Permit> {
         let LimiterOptions { noun, key, capacity, .. } = self.options;
         if self.is_closed() {
             return Err(closed());
@@ -97,7 +102,7 @@ impl Limiter {
                 wait.as_millis(),
                 left.as_millis()
             );
-            return Err(self.reject("deadline", units, text, with_margin.saturating_sub(left)));
+            return Err(self.reject("deadline", items, text, with_margin.saturating_sub(left)));
         }
         let fits = |count: u64| (count & CLOSED == 0 && count + units <= capacity).then_some(count + units);
         if self.in_use.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_err() {
@@ -105,15 +110,15 @@ impl Limiter {
                 return Err(closed());
             }
             let text = format!("the queue is full: {key} is {capacity}");
-            return Err(self.reject("queue_full", units, text, self.drain_time(units)));
+            return Err(self.reject("queue_full", items, text, self.drain_time(units)));
         }
         self.options.depth.inc_by(signed(units));
         Ok(Permit { limiter: Arc::clone(self), units })
     }
 
-    fn reject(&self, reason: &'static str, units: u64, text: String, retry_after: Duration) -> Error {
+    fn reject(&self, reason: &'static str, items: u64, text: String, retry_after: Duration) -> Error {
         let labels = RejectLabels { model: self.options.model.clone(), work: self.options.work, reason };
-        self.metrics.rejected.get_or_create(&labels).inc_by(units);
+        self.metrics.rejected.get_or_create(&labels).inc_by(items);
         Error::overloaded(text, retry_after.max(MIN_RETRY))
     }
 
@@ -176,7 +181,6 @@ impl Permit {
         singles
     }
 
-    #[cfg(test)]
     pub(crate) const fn units(&self) -> u64 {
         self.units
     }

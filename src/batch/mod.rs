@@ -41,8 +41,3 @@ pub use tuning::BatchMeasurements;
 pub(crate) use tuning::BatchSearch;
 pub use watchdog::Watchdog;
 pub use worker::{Worker, Workers};
-
-/// The former name of [`Tensor`].
-pub type Row = Tensor;
-/// The former name of [`Permit`].
-pub type Ticket = Permit;

@@ -51,7 +51,7 @@ section! {
         vectors: usize = 1000,
         /// Pixels of one image, told from its header before it is decoded.
         image_pixels: u64 = 50_000_000,
-        /// Bytes of all decoded images held at a time; decoding waits for room.
+        /// Bytes of all decoded images held at a time; decoding waits for them, and an image that takes more is decoded alone.
         decoded_in_flight_bytes: u64 = 512 << 20,
         /// Items admitted to one model's graph and not yet finished; more are `overloaded`.
         queue_items: usize = 256,

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Context, Service, embed::encoder, models::PATIENCE, to_its_end};
+use super::{Context, Service, models::PATIENCE, to_its_end};
 use crate::{
     domain::{CollectionName, Metric, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
     index::{Collection, CollectionInfo, CollectionSpec, StoreMode},
     model::Model,
+    pipeline::encoder_of,
 };
 
 /// The widest vector a collection takes.
@@ -65,7 +66,7 @@ impl Service {
             return Ok(CollectionSpec { name, model: None, space_key: new.space_key, dimension, metric, store });
         };
         let model = self.loaded(&model, Instant::now() + PATIENCE).await?;
-        let (_, head) = encoder(&model)?;
+        let head = encoder_of(&model)?;
         if new.dimension.is_some_and(|dimension| dimension != head.dimension()) {
             let text =
                 format!("the vectors of {} have {} numbers; leave dimension out", model.name(), head.dimension());

@@ -1,20 +1,14 @@
 //! Noisy image → clean image.
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 
-use super::{
-    ByModel, Context, Image, Service,
-    images::Prepared,
-    passage::{Errand, Passage, side},
-};
+use super::{ByModel, Context, Image, Service};
 use crate::{
-    batch::Row,
+    batch::Tensor,
     domain::ModelName,
     error::Result,
     image::{Noise, Plane, encode, quality},
-    model::Model,
+    pipeline::{GraphRun, ImageRun, PreparedImage, Task},
 };
 
 /// Noise to add before denoising, so that the gain can be measured.
@@ -56,46 +50,44 @@ impl Service {
         images: Vec<Image>,
         noise: Option<NoiseRequest>,
     ) -> Result<ByModel<Denoised>> {
-        let (model, passages) = self.begin(model, Errand::Denoise, images, ctx.deadline).await?;
-        let work = passages.into_iter().map(|(image, passage)| async {
-            let prepared = self.prepare_one(ctx, image, &model).await?;
-            match noise {
-                None => self.clean(ctx, &model, prepared, passage).await,
-                Some(request) => self.spoil_and_clean(ctx, &model, prepared, (request, passage)).await,
-            }
-        });
-        let results = join_all(work).await;
+        let model = self.model_for(ctx, model, images.len()).await?;
+        let runs = self.pipeline.begin(ctx, &model, Task::Denoise, images)?;
+        let results = join_all(runs.into_iter().map(|run| denoise_one(run, noise))).await;
         Ok(self.by_model(model, results))
     }
+}
 
-    async fn clean(&self, ctx: &Context, model: &Model, prepared: Prepared, passage: Passage) -> Result<Denoised> {
-        let spread = passage.spread;
-        let clean = self.pass(ctx, model, prepared.tensor, passage).await?;
-        let encode = move || Ok(Denoised { png: encode::png(&clean)?, noisy: None, quality: None });
-        self.on_pool(side(model), spread, encode).await
-    }
+async fn denoise_one(run: ImageRun<'_>, noise: Option<NoiseRequest>) -> Result<Denoised> {
+    let (prepared, mut run) = run.prepare().await?;
+    let Some(noise) = noise else {
+        let clean = run.reconstruct(prepared.tensor).await?;
+        return run.compute(move || Ok(Denoised { png: encode::png(&clean)?, noisy: None, quality: None })).await;
+    };
+    let shape = prepared.tensor.shape.clone();
+    let Noisy { original, noisy, tensor } = add_noise(&run, prepared, noise).await?;
+    let clean = run.reconstruct(Tensor { shape, data: tensor }).await?;
+    run.compute(move || measure(&original, &noisy, &clean)).await
+}
 
-    async fn spoil_and_clean(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        prepared: Prepared,
-        (request, passage): (NoiseRequest, Passage),
-    ) -> Result<Denoised> {
-        let spread = passage.spread;
-        let (pixels, shape, spoiled) = (prepared.pixels, prepared.tensor.shape, Arc::clone(model));
-        let make_noise = move || {
-            let preprocessor = spoiled.preprocessor();
-            let original = preprocessor.unit(&pixels);
-            let noisy = request.noise.apply(&original, request.seed);
-            let mut data = vec![0.0; preprocessor.tensor_len()];
-            preprocessor.tensor_from_unit(&noisy, &mut data);
-            Ok((original, noisy, data))
-        };
-        let (original, noisy, data) = self.on_pool(side(model), spread, make_noise).await?;
-        let clean = self.pass(ctx, model, Row { shape, data }, passage).await?;
-        self.on_pool(side(model), spread, move || measure(&original, &noisy, &clean)).await
-    }
+/// An image with and without added noise, values in 0…1.
+struct Noisy {
+    original: Plane,
+    noisy: Plane,
+    /// The noisy image as the graph takes it.
+    tensor: Vec<f32>,
+}
+
+async fn add_noise(run: &GraphRun<'_>, prepared: PreparedImage, request: NoiseRequest) -> Result<Noisy> {
+    let model = run.model().clone();
+    let PreparedImage { pixels, tensor: Tensor { data: mut tensor, .. } } = prepared;
+    let add = move || {
+        let preprocessor = model.preprocessor();
+        let original = preprocessor.unit(&pixels);
+        let noisy = request.noise.apply(&original, request.seed);
+        preprocessor.tensor_from_unit(&noisy, &mut tensor);
+        Ok(Noisy { original, noisy, tensor })
+    };
+    run.compute(add).await
 }
 
 fn measure(original: &Plane, noisy: &Plane, clean: &Plane) -> Result<Denoised> {

@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
-use super::{
-    Context, Service,
-    images::Spread,
-    passage::{graph, side},
-};
+use super::{Context, Service};
 use crate::{
-    batch::{Row, Ticket},
+    batch::Tensor,
     domain::{ModelName, SpaceKey},
     error::{Error, Result},
     image::encode,
-    model::{Capability, GraphRole, Model, VectorOptions, latent},
+    model::{Capability, Model, VectorOptions, latent},
+    pipeline::GraphRun,
 };
 
 /// The widest spread of latents that can be asked for, in standard deviations of the prior.
@@ -62,29 +59,23 @@ impl Service {
         let model = self.loaded(model, ctx.deadline).await?;
         model.require(Capability::Generate)?;
         let shape = latent_shape(&model)?.to_vec();
-        let tickets = graph(&model, GraphRole::Decoder)?.queue.admit(count, ctx.deadline)?;
+        let runs = self.pipeline.begin_latents(ctx, &model, count)?;
         let dim = shape.iter().product();
         let latents = self.pool.run(move || latent::from_prior(count, dim, (seed, temperature))).await?;
-        let spread = Spread::of(count);
-        let work = latents.into_iter().zip(tickets).map(|(latent, ticket)| {
-            let row = Row { shape: shape.clone(), data: latent.clone() };
-            async { Ok::<_, Error>(Generated { png: self.draw(ctx, &model, row, (ticket, spread)).await?, latent }) }
+        let work = latents.into_iter().zip(runs).map(|(latent, run)| {
+            // The graph takes one, the answer has the other.
+            let row = Tensor { shape: shape.clone(), data: latent.clone() };
+            async { Ok::<_, Error>(Generated { png: draw(run, row).await?, latent }) }
         });
         let images = try_join_all(work).await?;
         Ok(GeneratedBy { space_key: latent_space(&model)?, images, model })
     }
+}
 
-    /// The image of a latent as a PNG.
-    pub(super) async fn draw(
-        &self,
-        ctx: &Context,
-        model: &Model,
-        latent: Row,
-        (ticket, spread): (Ticket, Spread),
-    ) -> Result<Vec<u8>> {
-        let image = self.decode(ctx, model, latent, ticket).await?;
-        self.on_pool(side(model), spread, move || encode::png(&image)).await
-    }
+/// The image of a latent as a PNG.
+pub(super) async fn draw(mut run: GraphRun<'_>, latent: Tensor) -> Result<Vec<u8>> {
+    let image = run.decode(latent).await?;
+    run.compute(move || encode::png(&image)).await
 }
 
 /// The shape of what the model's decoder takes.

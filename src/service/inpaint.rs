@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{
-    ByModel, Context, Image, Service,
-    images::Undecoded,
-    passage::{Errand, Passage, masking, side},
-};
+use super::{ByModel, Context, Image, Service};
 use crate::{
     domain::ModelName,
     error::{Error, Result},
-    image::{Mask, Plane, encode},
-    index::StoreMode,
+    image::{Mask, Plane, Preprocessor, encode},
     model::{Hiding, Model},
+    pipeline::{ImageRun, Task, masking_of},
 };
 
 /// What of each image is to be hidden.
@@ -50,15 +46,16 @@ impl Service {
         images: Vec<Image>,
         hiding: HidingRequest,
     ) -> Result<ByModel<Inpainted>> {
-        let (model, passages) = self.begin(model, Errand::Inpaint, images, ctx.deadline).await?;
+        let model = self.model_for(ctx, model, images.len()).await?;
+        // Before the mask, whose decoding may take a while: an overloaded model refuses the request at once.
+        let runs = self.pipeline.begin(ctx, &model, Task::Inpaint, images)?;
         let hiding = match hiding {
             HidingRequest::Share { ratio, seed } => Hiding::Share { ratio, seed },
             HidingRequest::Patches(patches) => Hiding::Patches(patches),
             HidingRequest::Painted(image) => Hiding::Dark(self.painted(ctx, image, &model).await?),
         };
-        let mask = masking(&model)?.mask(&hiding)?;
-        let work = passages.into_iter().map(|(image, passage)| self.inpaint_one(ctx, &model, image, (&mask, passage)));
-        let results = join_all(work).await;
+        let mask = masking_of(&model)?.mask(&hiding)?;
+        let results = join_all(runs.into_iter().map(|run| inpaint_one(run, &mask))).await;
         Ok(self.by_model(model, results))
     }
 
@@ -68,35 +65,27 @@ impl Service {
             let text = format!("`mask`: {}", error.message());
             Error::new(error.kind(), text).with_source(error)
         };
-        let mut admitted = self.admit_images(vec![image], StoreMode::None, ctx.deadline)?;
-        let from = admitted.pop().ok_or_else(|| Error::internal("no mask was admitted"))?;
-        let for_model = Arc::clone(model);
-        let bring = move |opened: &mut super::images::Opened| {
-            let preprocessor = masking(&for_model)?.painted()?;
-            Ok(preprocessor.unit(&opened.pixels(preprocessor)?))
-        };
-        self.open(ctx, from, side(model), bring).await.map_err(named)
+        let pixels = self.pipeline.decode_by(ctx, image, model, painted_preprocessor).await.map_err(named)?;
+        Ok(painted_preprocessor(model)?.unit(&pixels))
     }
+}
 
-    async fn inpaint_one(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        image: Undecoded,
-        (mask, mut passage): (&Mask, Passage),
-    ) -> Result<Inpainted> {
-        let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, image, model).await?;
-        let prediction = self.fill(ctx, model, prepared.tensor, (mask, passage.take_first()?)).await?;
-        let (size, model, pixels, mask) = (side(model), Arc::clone(model), prepared.pixels, mask.clone());
-        let finish = move || {
-            let original = model.preprocessor().unit(&pixels);
-            Ok(Inpainted {
-                png: encode::png(&mask.filled(&original, &prediction))?,
-                masked: encode::png(&mask.shaded(&original))?,
-                patches: mask.patches(),
-            })
-        };
-        self.on_pool(size, spread, finish).await
-    }
+/// How a painted mask comes to the model's size.
+fn painted_preprocessor(model: &Model) -> Result<&Preprocessor> {
+    masking_of(model)?.painted()
+}
+
+async fn inpaint_one(run: ImageRun<'_>, mask: &Mask) -> Result<Inpainted> {
+    let (prepared, mut run) = run.prepare().await?;
+    let prediction = run.predict_hidden(prepared.tensor, mask).await?;
+    let (model, pixels, mask) = (run.model().clone(), prepared.pixels, mask.clone());
+    let finish = move || {
+        let original = model.preprocessor().unit(&pixels);
+        Ok(Inpainted {
+            png: encode::png(&mask.filled(&original, &prediction))?,
+            masked: encode::png(&mask.shaded(&original))?,
+            patches: mask.patches(),
+        })
+    };
+    run.compute(finish).await
 }

@@ -6,15 +6,14 @@ use futures_util::future::{try_join, try_join_all};
 
 use super::{
     Context, Image, Service,
-    generate::latent_shape,
-    images::{Spread, Undecoded},
-    passage::{Errand, Passage, graph, take},
+    generate::{draw, latent_shape},
 };
 use crate::{
-    batch::Row,
+    batch::Tensor,
     domain::ModelName,
     error::{Error, Result},
-    model::{Capability, GraphRole, Interpolation, Model, latent},
+    model::{Capability, Interpolation, Model, latent},
+    pipeline::{ImageRun, Task},
 };
 
 /// Between what.
@@ -69,13 +68,11 @@ impl Service {
             Ends::Latents(latents) => self.latents_given(ctx, model, latents).await?,
         };
         let shape = latent_shape(&model)?;
-        let tickets = graph(&model, GraphRole::Decoder)?.queue.admit(steps.count, ctx.deadline)?;
-        let spread = Spread::of(steps.count);
-        let work = tickets.into_iter().enumerate().map(|(at, ticket)| {
+        let runs = self.pipeline.begin_latents(ctx, &model, steps.count)?;
+        let work = runs.into_iter().enumerate().map(|(at, run)| {
             let t = at as f64 / (steps.count - 1) as f64;
-            let row = Row { shape: shape.to_vec(), data: steps.interpolation.between(&from, &to, t) };
-            let model = &model;
-            async move { Ok::<_, Error>(Step { t, png: self.draw(ctx, model, row, (ticket, spread)).await? }) }
+            let row = Tensor { shape: shape.to_vec(), data: steps.interpolation.between(&from, &to, t) };
+            async move { Ok::<_, Error>(Step { t, png: draw(run, row).await? }) }
         });
         let made = try_join_all(work).await?;
         Ok((model, made))
@@ -88,33 +85,13 @@ impl Service {
         images: Vec<Image>,
         seed: Option<u64>,
     ) -> Result<(Arc<Model>, [Vec<f32>; 2])> {
-        let (model, passages) = self.begin(model, Errand::Interpolate, images, ctx.deadline).await?;
-        let mut work = passages
-            .into_iter()
-            .zip(0..)
-            .map(|((image, passage), end)| self.latent_of(ctx, &model, image, (passage, seed.map(|seed| (seed, end)))));
-        let (Some(from), Some(to)) = (work.next(), work.next()) else {
+        let model = self.model_for(ctx, model, images.len()).await?;
+        let mut runs = self.pipeline.begin(ctx, &model, Task::Interpolate, images)?.into_iter();
+        let (Some(from), Some(to)) = (runs.next(), runs.next()) else {
             return Err(Error::internal("a way has fewer than two ends"));
         };
-        let (from, to) = try_join(from, to).await?;
-        drop(work);
+        let (from, to) = try_join(latent_of(from, seed, 0), latent_of(to, seed, 1)).await?;
         Ok((model, [from, to]))
-    }
-
-    async fn latent_of(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        image: Undecoded,
-        (mut passage, draw): (Passage, Option<(u64, u64)>),
-    ) -> Result<Vec<f32>> {
-        let prepared = self.prepare_one(ctx, image, model).await?;
-        let mut rows = self.encode(ctx, model, prepared.tensor, &mut passage).await?;
-        let encoder = graph(model, GraphRole::Encoder)?;
-        let mean = take(&mut rows, encoder, &["mean"])?.data;
-        let Some(draw) = draw else { return Ok(mean) };
-        let log_variance = take(&mut rows, encoder, &["log_variance"])?;
-        Ok(latent::from_posterior(&mean, &log_variance.data, draw))
     }
 
     async fn latents_given(
@@ -133,4 +110,14 @@ impl Service {
         let ends: Result<[Vec<f32>; 2], _> = latents.try_into();
         Ok((model, ends.map_err(|_| Error::internal("a way has other than two ends"))?))
     }
+}
+
+/// The mean of an image's latent or, with a seed, a latent drawn around it: another one at each of the two ends.
+async fn latent_of(run: ImageRun<'_>, seed: Option<u64>, end: u64) -> Result<Vec<f32>> {
+    let (prepared, mut run) = run.prepare().await?;
+    let mut outputs = run.encode(prepared.tensor).await?;
+    let mean = outputs.take(&["mean"])?.data;
+    let Some(seed) = seed else { return Ok(mean) };
+    let log_variance = outputs.take(&["log_variance"])?;
+    Ok(latent::from_posterior(&mean, &log_variance.data, (seed, end)))
 }

@@ -5,21 +5,17 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{
-    Context, Image, Items, Service, Stage,
-    deletions::Unnamed,
-    embed::Made,
-    images::{Kept, note},
-    to_its_end,
-};
+use super::{Context, Image, Items, Service, Stage, deletions::Unnamed, to_its_end};
 use crate::{
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
     image::Encoded,
     index::{
-        Collection, CollectionSpec, Deleted, Facet, ImageRef, NewItem, Page, StoredItem, Written, check_indexable,
+        Collection, CollectionSpec, Deleted, Facet, ImageRef, NewItem, Page, StoreMode, StoredItem, Written,
+        check_indexable,
     },
     model::VectorOptions,
+    pipeline::{EmbedRequest, EmbeddedImage, StoredForm, StoredImage, note},
     store::ImageStore,
     telemetry::Metrics,
 };
@@ -77,7 +73,7 @@ pub struct FacetsRequest {
 struct Ready {
     item: NewItem,
     /// To be put into the store before the row that names it.
-    kept: Option<Kept>,
+    stored: Option<StoredImage>,
 }
 
 impl Service {
@@ -126,16 +122,20 @@ impl Service {
         entries: Vec<Result<Entry>>,
     ) -> Result<Vec<Result<Ready>>> {
         let images: Vec<Image> = entries.iter().flatten().filter_map(image_of).map(Ok).collect();
-        let mut made = Vec::new();
+        let hash = entries.iter().flatten().any(|entry| entry.id.is_none());
+        let mut embedded = Vec::new();
         if !images.is_empty() {
-            made = match self.model_of(spec).await {
-                Ok(model) => self.embed_each(ctx, &model, (images, spec.store), &VectorOptions::default()).await?,
+            embedded = match self.model_of(spec).await {
+                Ok(model) => {
+                    let (options, stored) = (VectorOptions::default(), stored_form(spec.store));
+                    self.pipeline.embed(ctx, &model, EmbedRequest { images, options, stored, hash }).await?
+                }
                 // the collection's own vectors are none the worse for a model that is not there
                 Err(error) => images.iter().map(|_| Err(error.duplicate())).collect(),
             };
         }
-        let mut made = made.into_iter();
-        let ready = |entry: Result<Entry>| self.ready_entry(spec, entry?, &mut made);
+        let mut embedded = embedded.into_iter();
+        let ready = |entry: Result<Entry>| self.ready_entry(spec, entry?, &mut embedded);
         Ok(entries.into_iter().map(ready).collect())
     }
 
@@ -143,13 +143,13 @@ impl Service {
         &self,
         spec: &CollectionSpec,
         entry: Entry,
-        made: &mut impl Iterator<Item = Result<Made>>,
+        embedded: &mut impl Iterator<Item = Result<EmbeddedImage>>,
     ) -> Result<Ready> {
-        let (id, vector, kept) = match entry.source {
+        let (id, vector, stored) = match entry.source {
             EntrySource::Image(image) => {
                 let image = image?;
-                let made = made.next().unwrap_or_else(|| Err(Error::internal("an image has no vector")))?;
-                (entry.id.unwrap_or_else(|| ItemId::of_hash(image.hash())), made.vector, made.kept)
+                let embedded = embedded.next().unwrap_or_else(|| Err(Error::internal("an image has no vector")))?;
+                (entry.id.unwrap_or_else(|| ItemId::of_hash(image.hash())), embedded.vector, embedded.stored)
             }
             EntrySource::Vector(vector) => {
                 let id = entry.id.ok_or_else(|| Error::invalid_request("an item with a vector needs an id"))?;
@@ -164,7 +164,7 @@ impl Service {
                 "a vector of zeros has no direction, which a cosine collection compares",
             ));
         }
-        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, image: None }, kept })
+        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, image: None }, stored })
     }
 
     /// One item, or `item_not_found`.
@@ -308,6 +308,14 @@ impl Service {
     }
 }
 
+const fn stored_form(mode: StoreMode) -> Option<StoredForm> {
+    match mode {
+        StoreMode::None => None,
+        StoreMode::Original => Some(StoredForm::Original),
+        StoreMode::Thumbnail => Some(StoredForm::Thumbnail),
+    }
+}
+
 fn image_of(entry: &Entry) -> Option<Encoded> {
     match &entry.source {
         EntrySource::Image(Ok(image)) => Some(image.clone()),
@@ -324,8 +332,8 @@ async fn write(
     ready: Vec<Ready>,
 ) -> Result<Vec<Written>> {
     let name = &collection.spec().name;
-    let puts = ready.iter().map(async |ready| match &ready.kept {
-        Some(kept) => store.put(name, &ready.item.id, kept.bytes.clone(), kept.media_type).await.map(Some),
+    let puts = ready.iter().map(async |ready| match &ready.stored {
+        Some(image) => store.put(name, &ready.item.id, image.bytes.clone(), image.media_type).await.map(Some),
         None => Ok(None),
     });
     let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);

@@ -1,24 +1,19 @@
 //! Use cases without HTTP: from images and options to vectors, images, scores and found items.
 
 mod background;
-mod cache;
 mod classify;
 mod collections;
-mod context;
-mod decoding;
 mod deletions;
 mod denoise;
 mod duplicates;
 mod embed;
 mod generate;
 mod health;
-mod images;
 mod inpaint;
 mod interpolate;
 mod items;
 mod map;
 mod models;
-mod passage;
 mod preprocess;
 mod recommend;
 mod reconstruct;
@@ -31,14 +26,12 @@ use std::sync::{Arc, OnceLock};
 pub use background::Computed;
 pub use classify::{Classified, ClassifyRequest};
 pub use collections::NewCollection;
-pub use context::{Context, Stage};
 pub use deletions::{delete_pending, forget as forget_images};
 pub use denoise::{DenoiseQuality, Denoised, NoiseRequest};
 pub use duplicates::{DuplicateGroup, Duplicates, DuplicatesRequest};
 pub use embed::Embedded;
 pub use generate::{GenerateRequest, Generated, GeneratedBy};
 pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
-pub use images::Image;
 pub use inpaint::{HidingRequest, Inpainted};
 pub use interpolate::{Ends, Step, Steps};
 pub use items::{Added, Entry, EntrySource, FacetsRequest, PageRequest, PatchRequest};
@@ -47,19 +40,22 @@ pub use models::ModelSummary;
 pub use preprocess::Preprocessed;
 pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
-pub use score::{MapFormat, Scored};
+pub use score::{MapFormat, ScoreRequest, Scored};
 pub use search::{Found, QueryBy, SearchRequest};
 pub use transfer::{export_collection, import_collection};
+
+pub use crate::pipeline::{Context, Image, Stage};
 
 use background::Background;
 
 use crate::{
     compute::CpuPool,
     config::Limits,
-    domain::{CollectionName, FieldPath, MapMethod, SpaceKey},
+    domain::{CollectionName, FieldPath, MapMethod, ModelName, SpaceKey},
     error::{Error, Result},
     index::IndexEngine,
     model::{Model, Repository},
+    pipeline::{Pipeline, PipelineParts},
     store::ImageStore,
     telemetry::{Metrics, metrics::CodeLabels},
 };
@@ -73,11 +69,9 @@ pub struct Service {
     /// None before the index is open, and where the engine has no queue.
     deletions: OnceLock<deletions::Deletions>,
     pool: Arc<CpuPool>,
-    cache: cache::VectorCache,
+    pipeline: Pipeline,
     limits: Limits,
     metrics: Arc<Metrics>,
-    decoded: images::DecodedBudget,
-    decoding: decoding::DecodeGate,
     duplicates: Background<(CollectionName, u32), Duplicates>,
     maps: Background<(CollectionName, MapMethod, Option<FieldPath>), CollectionMap>,
     layouts: Background<CollectionName, map::Layout>,
@@ -101,8 +95,13 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { models, index, store, pool, cache_bytes, limits, metrics } = parts;
-        let decoded = images::DecodedBudget::new(limits.decoded_in_flight_bytes, Arc::clone(&metrics));
-        let decoding = decoding::DecodeGate::new(pool.threads(), Arc::clone(&metrics));
+        let pool = Arc::new(pool);
+        let pipeline = Pipeline::new(PipelineParts {
+            pool: Arc::clone(&pool),
+            cache_bytes,
+            limits: &limits,
+            metrics: Arc::clone(&metrics),
+        });
         let jobs = limits.background_jobs;
         let unnamed = deletions::Unnamed::new(Arc::clone(&store), Arc::clone(&index));
         Self {
@@ -111,16 +110,14 @@ impl Service {
             store,
             unnamed,
             deletions: OnceLock::new(),
-            pool: Arc::new(pool),
-            cache: cache::VectorCache::new(cache_bytes, Arc::clone(&metrics)),
+            pool,
+            pipeline,
             duplicates: Background::new(jobs, &metrics),
             maps: Background::new(jobs, &metrics),
             layouts: Background::new(jobs, &metrics),
             healths: Background::new(jobs, &metrics),
             limits,
             metrics,
-            decoded,
-            decoding,
             queries: health::RecentQueries::default(),
         }
     }
@@ -178,6 +175,18 @@ impl Service {
         check_some(images + vectors, what)?;
         check_limit(images, &format!("{what} with images"), "limits.images", self.limits.images)?;
         check_limit(vectors, &format!("{what} without images"), "limits.vectors", self.limits.vectors)
+    }
+
+    /// The model that so many images are for.
+    async fn model_for(&self, ctx: &Context, model: &ModelName, images: usize) -> Result<Arc<Model>> {
+        self.check_count(images, "images")?;
+        self.loaded(model, ctx.deadline).await
+    }
+
+    /// Results of one model for the images of a request.
+    fn by_model<T>(&self, model: Arc<Model>, results: Vec<Result<T>>) -> ByModel<T> {
+        let space_key = model.space_key().clone();
+        ByModel { model, space_key, items: self.sort(results) }
     }
 
     /// Sorts results and counts the failed ones by their code.

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use super::{Context, Image, Service};
-use crate::{domain::ModelName, error::Result, index::StoreMode, model::Model};
+use crate::{domain::ModelName, error::Result, model::Model};
 
 /// Preprocessed images as one tensor.
 pub struct Preprocessed {
@@ -18,15 +16,16 @@ pub struct Preprocessed {
 impl Service {
     /// Prepares images for a model and runs nothing. One bad image fails them all.
     pub async fn preprocess(&self, ctx: &Context, model: &ModelName, images: Vec<Image>) -> Result<Preprocessed> {
-        self.check_count(images.len(), "images")?;
-        let model = self.loaded(model, ctx.deadline).await?;
         let count = images.len();
-        let undecoded = self.admit_images(images, StoreMode::None, ctx.deadline)?;
-        let work = undecoded.into_iter().map(|image| self.prepare_one(ctx, image, &model));
-        let prepared = try_join_all(work).await?;
+        let model = self.model_for(ctx, model, count).await?;
+        let mut prepared =
+            self.pipeline.prepare_all(ctx, &model, images).await?.into_iter().map(|image| image.tensor.data);
         let input = model.preprocessor().input();
         let shape = [count, input.channels.count(), input.height as usize, input.width as usize];
-        let data = prepared.into_iter().flat_map(|image| image.tensor.data).collect();
+        // A single image's tensor is the answer as it is.
+        let mut data = prepared.next().unwrap_or_default();
+        data.reserve_exact(shape.iter().product::<usize>().saturating_sub(data.len()));
+        prepared.for_each(|tensor| data.extend_from_slice(&tensor));
         Ok(Preprocessed { model, shape, data })
     }
 }

@@ -1,19 +1,13 @@
 //! An image as its model sees it again, and how alike the two are.
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 
-use super::{
-    ByModel, Context, Image, Service,
-    images::Undecoded,
-    passage::{Errand, Passage, Redrawn, side},
-};
+use super::{ByModel, Context, Image, Service};
 use crate::{
     domain::ModelName,
     error::Result,
-    image::{Pixels, encode, quality},
-    model::Model,
+    image::{Plane, encode, quality},
+    pipeline::{ImageRun, Task},
 };
 
 /// A reconstructed image beside its original at the model's size.
@@ -40,34 +34,29 @@ impl Service {
         model: &ModelName,
         images: Vec<Image>,
     ) -> Result<ByModel<Reconstruction>> {
-        let (model, passages) = self.begin(model, Errand::Reconstruct, images, ctx.deadline).await?;
-        let work = passages.into_iter().map(|(image, passage)| self.reconstruct_one(ctx, &model, image, passage));
-        let results = join_all(work).await;
+        let model = self.model_for(ctx, model, images.len()).await?;
+        let runs = self.pipeline.begin(ctx, &model, Task::Reconstruct, images)?;
+        let results = join_all(runs.into_iter().map(reconstruct_one)).await;
         Ok(self.by_model(model, results))
-    }
-
-    async fn reconstruct_one(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        image: Undecoded,
-        passage: Passage,
-    ) -> Result<Reconstruction> {
-        let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, image, model).await?;
-        let redrawn = self.redraw(ctx, model, prepared.tensor, passage).await?;
-        let (model, pixels) = (Arc::clone(model), prepared.pixels);
-        self.on_pool(side(&model), spread, move || compare(&model, &pixels, redrawn)).await
     }
 }
 
-fn compare(model: &Model, pixels: &Pixels, redrawn: Redrawn) -> Result<Reconstruction> {
-    let original = model.preprocessor().unit(pixels);
-    let image = redrawn.into_image(&original);
+async fn reconstruct_one(run: ImageRun<'_>) -> Result<Reconstruction> {
+    let (prepared, mut run) = run.prepare().await?;
+    let prediction = run.predict(prepared.tensor).await?;
+    let (model, pixels) = (run.model().clone(), prepared.pixels);
+    let finish = move || {
+        let original = model.preprocessor().unit(&pixels);
+        compare(&original, &prediction.into_image(&original))
+    };
+    run.compute(finish).await
+}
+
+fn compare(original: &Plane, image: &Plane) -> Result<Reconstruction> {
     Ok(Reconstruction {
-        png: encode::png(&image)?,
-        mse: quality::mse(&original, &image),
-        psnr: quality::psnr(&original, &image),
-        ssim: quality::ssim(&original, &image),
+        png: encode::png(image)?,
+        mse: quality::mse(original, image),
+        psnr: quality::psnr(original, image),
+        ssim: quality::ssim(original, image),
     })
 }

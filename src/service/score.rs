@@ -1,22 +1,25 @@
 //! Anomaly scores: by the error of reconstruction, and by what a variational model believes of an image.
 
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 use futures_util::future::join_all;
 
-use super::{
-    ByModel, Context, Image, Service,
-    images::Undecoded,
-    passage::{Errand, Passage, Redrawn, graph, side, take},
-};
+use super::{ByModel, Context, Image, Service};
 use crate::{
     anomaly::{ErrorMap, ScoreMetric, variational},
-    batch::Row,
+    batch::Tensor,
     domain::ModelName,
     error::{Error, Result},
     image::Plane,
-    model::{GraphRole, Model},
+    pipeline::{GraphRun, ImageRun, Prediction, Task},
 };
+
+/// How images are to be scored.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreRequest {
+    pub metric: ScoreMetric,
+    pub map: MapFormat,
+}
 
 /// How the map of errors is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,14 +60,14 @@ pub struct Scored {
     pub map: Option<Vec<u8>>,
 }
 
-/// What an image is scored by, once its graphs have run.
-enum Evidence {
-    /// The image made of it.
-    Redrawn(Redrawn),
+/// The outputs that an image is scored by.
+enum ScoredBy {
+    /// The image that the model makes of it.
+    Prediction(Prediction),
     /// The divergence of its latent from the prior, in nats.
     Divergence(f64),
     /// Both, for the negative evidence lower bound.
-    Bound(Plane, f64),
+    EvidenceBound { image: Plane, divergence: f64 },
 }
 
 impl Service {
@@ -78,71 +81,56 @@ impl Service {
         ctx: &Context,
         model: &ModelName,
         images: Vec<Image>,
-        (metric, map): (ScoreMetric, MapFormat),
+        request: ScoreRequest,
     ) -> Result<ByModel<Scored>> {
-        if metric == ScoreMetric::Kl && map != MapFormat::None {
+        if request.metric == ScoreMetric::Kl && request.map != MapFormat::None {
             return Err(Error::invalid_request("metric kl is of the latent and has no map; leave `map` out"));
         }
-        let (model, passages) = self.begin(model, Errand::Score(metric), images, ctx.deadline).await?;
-        let work =
-            passages.into_iter().map(|(image, passage)| self.score_one(ctx, &model, image, (passage, metric, map)));
-        let results = join_all(work).await;
+        let model = self.model_for(ctx, model, images.len()).await?;
+        let runs = self.pipeline.begin(ctx, &model, Task::Score(request.metric), images)?;
+        let results = join_all(runs.into_iter().map(|run| score_one(run, request))).await;
         Ok(self.by_model(model, results))
-    }
-
-    async fn score_one(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        image: Undecoded,
-        (passage, metric, map): (Passage, ScoreMetric, MapFormat),
-    ) -> Result<Scored> {
-        let spread = passage.spread;
-        let prepared = self.prepare_one(ctx, image, model).await?;
-        let evidence = self.evidence(ctx, model, prepared.tensor, (passage, metric)).await?;
-        let (size, model, pixels) = (side(model), Arc::clone(model), prepared.pixels);
-        let score = move || {
-            let original = model.preprocessor().unit(&pixels);
-            let (score, errors) = evidence.weigh(metric, &original, map != MapFormat::None)?;
-            let map = errors.map(|errors| map.draw(&errors, &original)).transpose()?.flatten();
-            Ok(Scored { score, map })
-        };
-        self.on_pool(size, spread, score).await
-    }
-
-    async fn evidence(
-        &self,
-        ctx: &Context,
-        model: &Model,
-        tensor: Row,
-        (mut passage, metric): (Passage, ScoreMetric),
-    ) -> Result<Evidence> {
-        if metric.error().is_some() {
-            return self.redraw(ctx, model, tensor, passage).await.map(Evidence::Redrawn);
-        }
-        let mut rows = self.encode(ctx, model, tensor, &mut passage).await?;
-        let encoder = graph(model, GraphRole::Encoder)?;
-        let mean = take(&mut rows, encoder, &["mean"])?;
-        let log_variance = take(&mut rows, encoder, &["log_variance"])?;
-        let divergence = variational::kl_divergence(&mean.data, &log_variance.data);
-        if metric == ScoreMetric::Kl {
-            return Ok(Evidence::Divergence(divergence));
-        }
-        let image = self.decode(ctx, model, mean, passage.take_second()?).await?;
-        Ok(Evidence::Bound(image, divergence))
     }
 }
 
-impl Evidence {
+async fn score_one(run: ImageRun<'_>, request: ScoreRequest) -> Result<Scored> {
+    let ScoreRequest { metric, map } = request;
+    let (prepared, mut run) = run.prepare().await?;
+    let scored_by = ScoredBy::run(&mut run, prepared.tensor, metric).await?;
+    let (model, pixels) = (run.model().clone(), prepared.pixels);
+    let score = move || {
+        let original = model.preprocessor().unit(&pixels);
+        let (score, errors) = scored_by.score(metric, &original, map != MapFormat::None)?;
+        let map = errors.map(|errors| map.draw(&errors, &original)).transpose()?.flatten();
+        Ok(Scored { score, map })
+    };
+    run.compute(score).await
+}
+
+impl ScoredBy {
+    async fn run(run: &mut GraphRun<'_>, tensor: Tensor, metric: ScoreMetric) -> Result<Self> {
+        if metric.error().is_some() {
+            return run.predict(tensor).await.map(Self::Prediction);
+        }
+        let mut outputs = run.encode(tensor).await?;
+        let mean = outputs.take(&["mean"])?;
+        let log_variance = outputs.take(&["log_variance"])?;
+        let divergence = variational::kl_divergence(&mean.data, &log_variance.data);
+        if metric == ScoreMetric::Kl {
+            return Ok(Self::Divergence(divergence));
+        }
+        Ok(Self::EvidenceBound { image: run.decode(mean).await?, divergence })
+    }
+
     /// The score, and where it comes from if that is asked for and can be told.
-    fn weigh(&self, metric: ScoreMetric, original: &Plane, with_map: bool) -> Result<(f64, Option<ErrorMap>)> {
+    fn score(&self, metric: ScoreMetric, original: &Plane, with_map: bool) -> Result<(f64, Option<ErrorMap>)> {
         let (score, map) = match self {
-            Self::Redrawn(redrawn) => {
+            Self::Prediction(prediction) => {
                 let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no images"))?;
-                redrawn.score(metric, original, with_map)
+                prediction.score(metric, original, with_map)
             }
             Self::Divergence(divergence) => (*divergence, None),
-            Self::Bound(image, divergence) => (
+            Self::EvidenceBound { image, divergence } => (
                 variational::negative_log_likelihood(original, image) + divergence,
                 with_map.then(|| variational::likelihood_map(original, image)),
             ),

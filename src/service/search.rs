@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::{Context, Examples, Image, Service, Stage, collections::in_space, images::note};
+use super::{Context, Examples, Image, Service, Stage, collections::in_space};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionSpec, Hit, Query, StoreMode},
+    index::{Bounds, Collection, CollectionSpec, Hit, Query},
     model::VectorOptions,
+    pipeline::{EmbedRequest, note},
     telemetry::metrics::CollectionLabels,
 };
 
@@ -44,6 +45,14 @@ pub struct SearchRequest {
 pub struct Found {
     pub spec: CollectionSpec,
     pub hits: Vec<Hit>,
+}
+
+impl Context {
+    /// What bounds the work of an index for this request.
+    #[must_use]
+    pub const fn bounds(&self) -> Bounds {
+        Bounds::until(self.deadline)
+    }
 }
 
 impl Service {
@@ -120,10 +129,11 @@ impl Service {
             return Ok(());
         }
         let model = self.model_of(spec).await?;
-        let made = self.embed_each(ctx, &model, (images, StoreMode::None), &VectorOptions::default()).await?;
-        for (at, made) in places.into_iter().zip(made) {
-            requests[at].by = match made {
-                Ok(made) => QueryBy::Vector(made.vector),
+        let request = EmbedRequest { images, options: VectorOptions::default(), stored: None, hash: false };
+        let embedded = self.pipeline.embed(ctx, &model, request).await?;
+        for (at, embedded) in places.into_iter().zip(embedded) {
+            requests[at].by = match embedded {
+                Ok(embedded) => QueryBy::Vector(embedded.vector),
                 Err(error) => QueryBy::Image(Err(error)),
             };
         }

@@ -17,7 +17,7 @@ use crate::{
         results::{ResultEntry, ResultForm, ResultList},
         schema::{BinaryFile, FormImages, JsonImages},
     },
-    service::{Context, MapFormat, Scored},
+    service::{Context, MapFormat, ScoreRequest, Scored},
 };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -96,7 +96,7 @@ pub(in crate::http) async fn anomaly(
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png, Media::Npy], images.len())?;
     let (metric, map) = (options.metric, map_for(form.media, options.map)?);
     let model = ModelName::for_lookup(&options.model)?;
-    let results = state.service.score(&context, &model, images, (metric, map)).await?;
+    let results = state.service.score(&context, &model, images, ScoreRequest { metric, map }).await?;
     let input = results.model.preprocessor().input();
     let shape = [input.height as usize, input.width as usize];
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);

@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::index::Bounds;
-
 /// A stage of the work on a request, as `Server-Timing` and the stage metric name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -46,12 +44,6 @@ impl Context {
     #[must_use]
     pub fn new(deadline: Instant) -> Self {
         Self { deadline, stages: Arc::default() }
-    }
-
-    /// What bounds the work of an index for this request.
-    #[must_use]
-    pub const fn bounds(&self) -> Bounds {
-        Bounds::until(self.deadline)
     }
 
     /// Notes the time a stage took for one item. Items go side by side: a stage's time is that of its slowest item.

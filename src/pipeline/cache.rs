@@ -23,26 +23,33 @@ pub(super) struct CacheKey {
     space: SpaceKey,
 }
 
+impl CacheKey {
+    /// The key of an image's vector in a space. It takes the hash of the file.
+    pub(super) fn new(image: &Encoded, space: &SpaceKey) -> Self {
+        Self { image: *image.hash().as_bytes(), space: space.clone() }
+    }
+}
+
 /// The vectors used last, within a number of bytes.
 pub(super) struct VectorCache {
     limit: u64,
-    kept: Mutex<Kept>,
+    entries: Mutex<Entries>,
     metrics: Arc<Metrics>,
 }
 
-struct Kept {
+struct Entries {
     vectors: LruCache<CacheKey, Arc<[f32]>>,
     bytes: u64,
 }
 
 impl VectorCache {
     pub(super) fn new(limit: u64, metrics: Arc<Metrics>) -> Self {
-        Self { limit, kept: Mutex::new(Kept { vectors: LruCache::unbounded(), bytes: 0 }), metrics }
+        Self { limit, entries: Mutex::new(Entries { vectors: LruCache::unbounded(), bytes: 0 }), metrics }
     }
 
-    /// The key of an image's vector; none while nothing is kept.
-    pub(super) fn key(&self, image: &Encoded, space: &SpaceKey) -> Option<CacheKey> {
-        (self.limit > 0).then(|| CacheKey { image: *image.hash().as_bytes(), space: space.clone() })
+    /// Whether vectors are kept at all: where they are not, nothing need be hashed.
+    pub(super) const fn is_on(&self) -> bool {
+        self.limit > 0
     }
 
     /// The vector of a key, which counts as used now.
@@ -60,21 +67,21 @@ impl VectorCache {
             return;
         }
         let vector: Arc<[f32]> = vector.into();
-        let mut kept = self.lock();
-        if let Some((_, replaced)) = kept.vectors.push(key, vector) {
-            kept.bytes -= size(&replaced);
+        let mut entries = self.lock();
+        if let Some((_, replaced)) = entries.vectors.push(key, vector) {
+            entries.bytes -= size(&replaced);
         }
-        kept.bytes += bytes;
-        while kept.bytes > self.limit {
-            let Some((_, oldest)) = kept.vectors.pop_lru() else { break };
-            kept.bytes -= size(&oldest);
+        entries.bytes += bytes;
+        while entries.bytes > self.limit {
+            let Some((_, oldest)) = entries.vectors.pop_lru() else { break };
+            entries.bytes -= size(&oldest);
         }
-        self.metrics.cache_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
+        self.metrics.cache_bytes.set(i64::try_from(entries.bytes).unwrap_or(i64::MAX));
     }
 
     /// Nothing that runs under this lock can panic half-way.
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,12 +97,8 @@ mod tests {
         VectorCache::new(vectors * size(&[0.0; 4]), Arc::default())
     }
 
-    fn key(cache: &VectorCache, image: u8, space: &str) -> CacheKey {
-        cache.key(&file(image), &space.parse().unwrap()).unwrap()
-    }
-
-    fn file(byte: u8) -> Encoded {
-        Encoded::new(vec![byte].into())
+    fn key(image: u8, space: &str) -> CacheKey {
+        CacheKey::new(&Encoded::new(vec![image].into()), &space.parse().unwrap())
     }
 
     const SPACE: &str = "m@0123456789ab";
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn what_was_used_last_is_kept_within_the_bytes() {
         let cache = cache(2);
-        let keys: Vec<_> = (0..3).map(|image| key(&cache, image, SPACE)).collect();
+        let keys: Vec<_> = (0..3).map(|image| key(image, SPACE)).collect();
         cache.put(keys[0].clone(), &[0.0; 4]);
         cache.put(keys[1].clone(), &[1.0; 4]);
         assert!(cache.get(&keys[0], "m").is_some());
@@ -118,19 +121,19 @@ mod tests {
     }
 
     #[test]
-    fn another_space_is_another_vector_and_the_same_key_twice_takes_no_more_room() {
+    fn another_space_is_another_vector_and_the_same_key_twice_takes_no_more_memory() {
         let cache = cache(3);
-        cache.put(key(&cache, 1, SPACE), &[1.0; 4]);
-        cache.put(key(&cache, 1, SPACE), &[1.0; 4]);
-        assert_eq!(cache.get(&key(&cache, 1, "m@0123456789ab;dim=2"), "m"), None);
+        cache.put(key(1, SPACE), &[1.0; 4]);
+        cache.put(key(1, SPACE), &[1.0; 4]);
+        assert_eq!(cache.get(&key(1, "m@0123456789ab;dim=2"), "m"), None);
         assert_eq!(cache.metrics.cache_bytes.get(), size(&[0.0; 4]) as i64);
     }
 
     #[test]
-    fn without_room_nothing_is_hashed_and_what_is_too_large_is_not_kept() {
-        assert_eq!(cache(0).key(&file(1), &SPACE.parse().unwrap()), None);
+    fn without_memory_the_cache_is_off_and_what_is_too_large_is_not_kept() {
+        assert!(!cache(0).is_on());
         let cache = cache(1);
-        cache.put(key(&cache, 1, SPACE), &[1.0; 5]);
-        assert_eq!(cache.get(&key(&cache, 1, SPACE), "m"), None);
+        cache.put(key(1, SPACE), &[1.0; 5]);
+        assert_eq!(cache.get(&key(1, SPACE), "m"), None);
     }
 }

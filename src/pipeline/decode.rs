@@ -1,0 +1,214 @@
+//! An image file → what a model takes, and what is stored of it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{Context, Dispatch, INLINE_SIDE, Pipeline, Stage, admission::AdmittedImage};
+use crate::{
+    batch::Tensor,
+    error::{Error, Result},
+    image::{Decoded, Encoded, Header, Pixels, Preprocessor, Shrink, encode, sniff::sniff},
+    model::Model,
+};
+
+/// An image as it came: its file, or why there is none.
+pub type Image = Result<Encoded, Error>;
+
+/// More bytes than this are not decoded on an async thread, whatever size they claim to have.
+const INLINE_BYTES: usize = 64 << 10;
+
+/// The longer side of a stored thumbnail, in pixels.
+const THUMBNAIL_EDGE: u32 = 128;
+
+/// An image as one model sees it.
+#[derive(Debug)]
+pub(crate) struct PreparedImage {
+    /// At the model's size.
+    pub(crate) pixels: Pixels,
+    /// The graph's input without its batch axis: `[channels, height, width]`.
+    pub(crate) tensor: Tensor,
+}
+
+/// In which form a collection stores the images of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredForm {
+    Original,
+    Thumbnail,
+}
+
+/// What a collection stores of an image.
+#[derive(Debug)]
+pub(crate) struct StoredImage {
+    pub(crate) bytes: Bytes,
+    pub(crate) media_type: &'static str,
+}
+
+/// What is wanted of an image beside its tensor, while its file is at hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extras {
+    pub(super) stored: Option<StoredForm>,
+    /// Whether the hash of the file will be asked for: this is the place to compute it, off the async threads.
+    pub(super) hash: bool,
+}
+
+/// What decoding has made of an image.
+#[derive(Debug)]
+pub(super) struct DecodedImage {
+    pub(super) prepared: PreparedImage,
+    pub(super) stored: Option<StoredImage>,
+}
+
+/// What an image is decoded for, which decides at which size it is decoded and where.
+struct Target<'a> {
+    preprocessor: &'a Preprocessor,
+    stored: Option<StoredForm>,
+}
+
+impl Target<'_> {
+    /// The largest size at which the image will be decoded.
+    fn shrink(&self, header: &Header) -> Shrink {
+        let shrink = self.preprocessor.shrink(header);
+        match self.stored {
+            Some(StoredForm::Thumbnail) => shrink.min(encode::thumbnail_shrink(header, THUMBNAIL_EDGE)),
+            _ => shrink,
+        }
+    }
+
+    /// The longer side of what the model takes.
+    fn side(&self) -> u32 {
+        let input = self.preprocessor.input();
+        input.width.max(input.height)
+    }
+}
+
+/// An image that has been admitted and has memory to be decoded in.
+struct OpenImage {
+    file: Encoded,
+    /// As it was last decoded: model and thumbnail share that where they shrink the image alike.
+    decoded: Option<Decoded>,
+    decode_time: Duration,
+}
+
+impl OpenImage {
+    fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
+        let shrink = preprocessor.shrink(self.file.header()?);
+        preprocessor.pixels(self.decode(shrink, |had| had == shrink)?)
+    }
+
+    fn prepare(&mut self, model: &Model) -> Result<PreparedImage> {
+        let preprocessor = model.preprocessor();
+        let pixels = self.pixels(preprocessor)?;
+        // These numbers are written here and run from here: this is the vector that becomes the item of a batch.
+        let mut data = vec![0.0; preprocessor.tensor_len()];
+        preprocessor.write_tensor(&pixels, &mut data);
+        let shape = vec![pixels.channels.count(), pixels.height as usize, pixels.width as usize];
+        Ok(PreparedImage { pixels, tensor: Tensor { shape, data } })
+    }
+
+    fn stored(&mut self, form: StoredForm) -> Result<StoredImage> {
+        let header = *self.file.header()?;
+        match form {
+            StoredForm::Original => {
+                Ok(StoredImage { bytes: self.file.bytes().clone(), media_type: header.format.media_type() })
+            }
+            StoredForm::Thumbnail => {
+                let shrink = encode::thumbnail_shrink(&header, THUMBNAIL_EDGE);
+                let decoded = self.decode(shrink, |had| had <= shrink)?;
+                let bytes = encode::thumbnail(decoded, THUMBNAIL_EDGE)?;
+                let media_type = sniff(&bytes)?.media_type();
+                Ok(StoredImage { bytes: bytes.into(), media_type })
+            }
+        }
+    }
+
+    /// The image at this reduced size, or as it was decoded before if that is enough.
+    fn decode(&mut self, shrink: Shrink, enough: impl Fn(Shrink) -> bool) -> Result<&Decoded> {
+        let decoded = match self.decoded.take().filter(|decoded| enough(decoded.shrink())) {
+            Some(decoded) => decoded,
+            None => {
+                let started = Instant::now();
+                let decoded = self.file.decode(shrink)?;
+                self.decode_time += started.elapsed();
+                decoded
+            }
+        };
+        Ok(self.decoded.insert(decoded))
+    }
+}
+
+impl Pipeline {
+    /// Decodes an image and prepares it for the model.
+    pub(super) async fn prepare(
+        &self,
+        ctx: &Context,
+        admitted: AdmittedImage,
+        model: &Arc<Model>,
+        extras: Extras,
+    ) -> Result<DecodedImage> {
+        let Extras { stored, hash } = extras;
+        let target = Target { preprocessor: model.preprocessor(), stored };
+        let model = Arc::clone(model);
+        let work = move |open: &mut OpenImage| {
+            let prepared = open.prepare(&model)?;
+            let stored = stored.map(|form| open.stored(form)).transpose()?;
+            if hash {
+                let _ = open.file.hash();
+            }
+            Ok(DecodedImage { prepared, stored })
+        };
+        self.open(ctx, admitted, target, work).await
+    }
+
+    /// Decodes one image for a preprocessing that is not that of the images: `preprocessor` finds it in the model.
+    pub(crate) async fn decode_by(
+        &self,
+        ctx: &Context,
+        image: Image,
+        model: &Arc<Model>,
+        preprocessor: fn(&Model) -> Result<&Preprocessor>,
+    ) -> Result<Pixels> {
+        let mut admitted = self.admit_images(vec![image], ctx.deadline)?;
+        let admitted = admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))?;
+        let target = Target { preprocessor: preprocessor(model)?, stored: None };
+        let for_model = Arc::clone(model);
+        self.open(ctx, admitted, target, move |open| open.pixels(preprocessor(&for_model)?)).await
+    }
+
+    /// Waits for memory to decode an image in and works on it, off the async threads unless image and target are small.
+    async fn open<T, F>(&self, ctx: &Context, admitted: AdmittedImage, target: Target<'_>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut OpenImage) -> Result<T> + Send + 'static,
+    {
+        let AdmittedImage { image, permit, dispatch } = admitted;
+        let file = image?;
+        let header = file.header()?;
+        header.check_size(self.max_pixels)?;
+        let memory = self.memory_for(header, target.shrink(header), ctx.deadline).await?;
+        let small = header.width.max(header.height) <= INLINE_SIDE
+            && file.bytes().len() <= INLINE_BYTES
+            && target.side() <= INLINE_SIDE;
+        let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
+        let work = move || {
+            let _memory = memory;
+            let started = Instant::now();
+            let mut open = OpenImage { file, decoded: None, decode_time: Duration::ZERO };
+            let result = work(&mut open)?;
+            let took = started.elapsed();
+            super::note(&noted, &metrics, Stage::Decode, open.decode_time);
+            super::note(&noted, &metrics, Stage::Preprocess, took.saturating_sub(open.decode_time));
+            permit.finish(took);
+            Ok(result)
+        };
+        if dispatch == Dispatch::InlineIfSmall && small {
+            return work();
+        }
+        tokio::time::timeout_at(ctx.deadline.into(), self.pool.run(work))
+            .await
+            .map_err(|_| Error::deadline_exceeded("the deadline passed while the image waited to be decoded"))??
+    }
+}

@@ -1,0 +1,135 @@
+//! What a model is asked to do, and which of its graphs run for it.
+
+use std::time::Instant;
+
+use super::Dispatch;
+use crate::{
+    anomaly::{ErrorMetric, ScoreMetric},
+    batch::Permit,
+    error::{Error, ErrorKind, Result},
+    model::{Capability, Graph, GraphRole, Masking, Model},
+};
+
+/// What the images of a request are led through a model for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Task {
+    Embed,
+    Reconstruct,
+    Denoise,
+    Inpaint,
+    Interpolate,
+    Score(ScoreMetric),
+}
+
+impl Task {
+    const fn capability(self) -> Capability {
+        match self {
+            Self::Embed => Capability::Embed,
+            Self::Reconstruct => Capability::Reconstruct,
+            Self::Denoise => Capability::Denoise,
+            Self::Inpaint => Capability::Inpaint,
+            Self::Interpolate => Capability::Interpolate,
+            Self::Score(_) => Capability::Score,
+        }
+    }
+
+    /// The graphs that one image passes for this task.
+    ///
+    /// # Errors
+    /// `capability_not_supported` where the model cannot do it.
+    pub(super) fn plan(self, model: &Model) -> Result<ExecutionPlan<'_>> {
+        model.require(self.capability())?;
+        let plan = |first, runs, second| Ok(ExecutionPlan { first, runs, second });
+        match self {
+            Self::Embed => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
+            Self::Inpaint => plan(graph_of(model, GraphRole::Masked)?, 1, None),
+            Self::Interpolate | Self::Score(ScoreMetric::Kl) => plan(variational_encoder(self, model)?, 1, None),
+            Self::Score(ScoreMetric::Elbo) => {
+                plan(variational_encoder(self, model)?, 1, Some(graph_of(model, GraphRole::Decoder)?))
+            }
+            Self::Reconstruct | Self::Denoise | Self::Score(_) => {
+                if let Some(masking) = model.masking() {
+                    return plan(graph_of(model, GraphRole::Masked)?, masking.complementary().len(), None);
+                }
+                match model.graph(GraphRole::Autoencoder) {
+                    Some(autoencoder) => plan(autoencoder, 1, None),
+                    None => plan(graph_of(model, GraphRole::Encoder)?, 1, Some(graph_of(model, GraphRole::Decoder)?)),
+                }
+            }
+        }
+    }
+}
+
+/// The encoder of a model whose outputs are a mean and a log-variance.
+fn variational_encoder(task: Task, model: &Model) -> Result<&Graph> {
+    let encoder = graph_of(model, GraphRole::Encoder)?;
+    if encoder.output_index("log_variance").is_some() {
+        return Ok(encoder);
+    }
+    let Task::Score(metric) = task else { return Err(Error::internal("the encoder gives no log-variance")) };
+    let known: Vec<&str> = ErrorMetric::ALL.into_iter().map(ErrorMetric::as_str).collect();
+    let text = format!(
+        "metric {metric} is for variational models; {} is a {} model and scores by {}",
+        model.name(),
+        model.manifest().family,
+        known.join(", ")
+    );
+    Err(Error::new(ErrorKind::CapabilityNotSupported, text))
+}
+
+/// The graphs that run for one image of a task.
+pub(super) struct ExecutionPlan<'a> {
+    first: &'a Graph,
+    /// How often the first graph runs for one image.
+    runs: usize,
+    second: Option<&'a Graph>,
+}
+
+impl ExecutionPlan<'_> {
+    /// The permits of each image, or of none.
+    pub(super) fn admit(&self, images: usize, deadline: Instant) -> Result<Vec<PlanPermits>> {
+        let mut firsts = self.first.queue.admit(images * self.runs, deadline)?;
+        let mut seconds = match self.second {
+            // The second graph's turn comes when the first one is done: without that time taken off its deadline, images
+            // would be admitted that only come too late.
+            Some(second) => {
+                let left = deadline.checked_sub(self.first.queue.estimated_wait()).unwrap_or(deadline);
+                second.queue.admit(images, left)?
+            }
+            None => Vec::new(),
+        };
+        let dispatch = Dispatch::for_images(images);
+        let one = |_| {
+            let first = firsts.split_off(firsts.len().saturating_sub(self.runs));
+            PlanPermits { first, second: seconds.pop(), dispatch }
+        };
+        Ok((0..images).map(one).collect())
+    }
+}
+
+/// What one image was admitted for: every run of the graphs of its plan.
+pub(super) struct PlanPermits {
+    /// One for each run of the first graph.
+    pub(super) first: Vec<Permit>,
+    pub(super) second: Option<Permit>,
+    pub(super) dispatch: Dispatch,
+}
+
+impl PlanPermits {
+    pub(super) fn take_first(&mut self) -> Result<Permit> {
+        self.first.pop().ok_or_else(|| Error::internal("no permit is left for the graph"))
+    }
+
+    pub(super) fn take_second(&mut self) -> Result<Permit> {
+        self.second.take().ok_or_else(|| Error::internal("no permit is left for the decoder"))
+    }
+}
+
+pub(super) fn graph_of(model: &Model, role: GraphRole) -> Result<&Graph> {
+    model.graph(role).ok_or_else(|| Error::internal(format!("a model that was checked at load has no graph {role}")))
+}
+
+/// The masks of a model that hides patches.
+pub(crate) fn masking_of(model: &Model) -> Result<&Masking> {
+    model.masking().ok_or_else(|| Error::internal("a model that hides patches has no masks"))
+}
