@@ -46,6 +46,7 @@ fn drawn(width: u32, height: u32) -> Vec<u8> {
 
 fn preprocessor(side: u32) -> Preprocessor {
     let input = InputSpec {
+        bgr: false,
         width: side,
         height: side,
         channels: latentd::image::Channels::Rgb,

@@ -13,7 +13,7 @@ mod vector;
 
 pub use device::Device;
 pub use field::FieldPath;
-pub use filter::{Condition, Filter, Number, NumberRange, Scalar};
+pub use filter::{Condition, Date, Filter, MinShould, Number, NumberRange, Range, Scalar};
 pub use map_method::MapMethod;
 pub use metadata::{Metadata, check_integers, check_metadata};
 pub use metric::Metric;

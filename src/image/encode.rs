@@ -49,6 +49,7 @@ pub fn png_pixels(pixels: &Pixels) -> Result<Vec<u8>> {
 /// `internal` when encoding fails.
 pub fn thumbnail(decoded: &Decoded, max_edge: u32) -> Result<Vec<u8>> {
     let input = InputSpec {
+        bgr: false,
         width: max_edge.max(1),
         height: max_edge.max(1),
         channels: Channels::Rgb,

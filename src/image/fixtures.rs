@@ -135,7 +135,7 @@ pub(crate) fn plane(width: u32, height: u32, channels: usize, samples: &[u8]) ->
 }
 
 pub(crate) fn input(width: u32, height: u32, channels: Channels) -> InputSpec {
-    InputSpec { width, height, channels, background: Background::WHITE, orientation: true }
+    InputSpec { width, height, channels, bgr: false, background: Background::WHITE, orientation: true }
 }
 
 /// Upright RGB on white at its own size.

@@ -84,7 +84,8 @@ impl Preprocessor {
     pub fn write_tensor(&self, pixels: &Pixels, out: &mut [f32]) {
         assert_eq!((pixels.data.len(), out.len()), (self.tensor_len(), self.tensor_len()), "not of the model's size");
         let channels = self.input.channels.count();
-        for ((plane, table), channel) in out.chunks_exact_mut(self.area()).zip(&self.tables).zip(0..) {
+        for ((plane, table), at) in out.chunks_exact_mut(self.area()).zip(&self.tables).zip(0..) {
+            let channel = self.channel_at(at);
             for (value, pixel) in plane.iter_mut().zip(pixels.data.chunks_exact(channels)) {
                 *value = table[usize::from(pixel[channel])];
             }
@@ -107,7 +108,7 @@ impl Preprocessor {
     pub fn to_unit(&self, tensor: &[f32], values: Values) -> Plane {
         let area = self.area();
         let full = (self.spec.rescale * 255.0) as f32;
-        let data = match values {
+        let mut data: Vec<f32> = match values {
             Values::Unit => tensor.iter().copied().map(clamped).collect(),
             Values::Normalized => tensor
                 .chunks(area)
@@ -115,6 +116,10 @@ impl Preprocessor {
                 .flat_map(|(plane, (mean, std))| plane.iter().map(move |value| clamped((value * std + mean) / full)))
                 .collect(),
         };
+        if self.input.bgr && data.len() == self.tensor_len() {
+            let (blue, rest) = data.split_at_mut(area);
+            blue.swap_with_slice(&mut rest[area..]);
+        }
         Plane { width: self.input.width, height: self.input.height, channels: self.input.channels.count(), data }
     }
 
@@ -126,11 +131,17 @@ impl Preprocessor {
         let area = self.area();
         let full = (self.spec.rescale * 255.0) as f32;
         let channels = self.mean.iter().zip(&self.std);
-        for ((out, plane), (mean, std)) in out.chunks_exact_mut(area).zip(plane.data.chunks_exact(area)).zip(channels) {
-            for (out, value) in out.iter_mut().zip(plane) {
+        for ((out, at), (mean, std)) in out.chunks_exact_mut(area).zip(0..).zip(channels) {
+            let from = self.channel_at(at) * area;
+            for (out, value) in out.iter_mut().zip(&plane.data[from..from + area]) {
                 *out = (value * full - mean) / std;
             }
         }
+    }
+
+    /// The image's channel that stands at this place of the graph's order.
+    const fn channel_at(&self, place: usize) -> usize {
+        if self.input.bgr { self.input.channels.count() - 1 - place } else { place }
     }
 
     const fn area(&self) -> usize {

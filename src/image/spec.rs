@@ -86,6 +86,10 @@ pub struct InputSpec {
     /// Pixels, 1…8192.
     pub height: u32,
     pub channels: Channels,
+    /// Whether the graph takes the blue channel first and the red one last, as OpenCV has them. `mean` and `std` are in
+    /// the graph's order.
+    #[serde(default)]
+    pub bgr: bool,
     #[serde(default)]
     #[schema(value_type = String, example = "#ffffff")]
     pub background: Background,

@@ -163,6 +163,13 @@ impl Draw {
         if self.below(4) == 0 {
             value["note"] = json!("x".repeat(100));
         }
+        match self.below(4) {
+            0 => value["gone"] = json!(null),
+            1 => value["gone"] = json!([]),
+            2 => value["gone"] = json!("soon"),
+            _ => {}
+        }
+        value["taken"] = json!(format!("2024-01-{:02}T{:02}:00:00+01:00", self.below(28) + 1, self.below(24)));
         metadata(value)
     }
 

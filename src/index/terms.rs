@@ -18,7 +18,7 @@ const MAX_KEY_BYTES: usize = 256;
 /// Texts longer than this are indexed by their hash.
 const LONGEST_TEXT: usize = 64;
 
-/// A value found in metadata and the dotted key it stands at. Long texts are replaced by their hash.
+/// A value found in metadata, or null, and the dotted key it stands at. Long texts are replaced by their hash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Term {
     pub(super) key: Arc<str>,
@@ -110,7 +110,13 @@ impl Collector {
         if let Value::Object(inner) = element {
             return self.object(inner, key);
         }
-        let Some(value) = Scalar::of(element) else { return };
+        let value = match element {
+            Value::Null => Scalar::Null,
+            element => match Scalar::of(element) {
+                Some(value) => value,
+                None => return,
+            },
+        };
         let term = Term { key: Arc::clone(key), value: shorten(value) };
         if self.terms.len() < MAX_TERMS {
             self.terms.insert(term);

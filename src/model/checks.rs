@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     image::Grid,
-    runtime::{Axis, GraphInfo, Port},
+    runtime::{Axis, Binding, GraphInfo, Port},
 };
 
 /// What a role asks of an axis after that of the batch; none asks nothing.
@@ -22,8 +22,36 @@ pub(super) fn graph(manifest: &Manifest, role: GraphRole, info: &GraphInfo) -> V
     bound(manifest, role, (&spec.inputs, &info.inputs, "input"), &mut found);
     bound(manifest, role, (&spec.outputs, &info.outputs, "output"), &mut found);
     unbound(spec, role, info, &mut found);
-    frozen(role, info, &mut found);
+    frozen(role, &served(spec, info), &mut found);
     found
+}
+
+/// The description with the outputs that some role is bound to: the others are ignored, whatever they are.
+fn served(spec: &GraphSpec, info: &GraphInfo) -> GraphInfo {
+    let outputs = info.outputs.iter().filter(|port| spec.outputs.values().any(|name| *name == port.name));
+    GraphInfo { outputs: outputs.cloned().collect(), ..info.clone() }
+}
+
+/// How a graph is bound: the outputs that roles are bound to, and the images that it has with their channels last.
+#[must_use]
+pub(super) fn binding(manifest: &Manifest, role: GraphRole, info: &GraphInfo) -> Binding {
+    let Some(spec) = manifest.graphs.get(&role) else { return Binding::default() };
+    let outputs = served(spec, info).outputs.into_iter().map(|port| port.name).collect();
+    let images =
+        [(&spec.inputs, &info.inputs), (&spec.outputs, &info.outputs)].into_iter().filter_map(|(names, ports)| {
+            let name = names.get("image")?;
+            ports.iter().find(|port| port.name == *name)
+        });
+    let last = images.filter(|port| has_channels_last(&port.shape, manifest.image_shape()));
+    Binding { outputs, channels_last: last.map(|port| port.name.clone()).collect() }
+}
+
+/// Whether a shape is that of images `[batch, height, width, channels]`, and not of images with their channels first.
+fn has_channels_last(axes: &[Axis], [channels, height, width]: [usize; 3]) -> bool {
+    let last = [Some(height), Some(width), Some(channels)];
+    let first = [Some(channels), Some(height), Some(width)];
+    let names_channels = axes.get(3) == Some(&Axis::Fixed(channels)) && axes.get(1) != Some(&Axis::Fixed(channels));
+    names_channels && fits(axes, &last.to_vec()) && !(fits(axes, &first.to_vec()) && width == channels)
 }
 
 type Side<'a> = (&'a std::collections::BTreeMap<String, String>, &'a [Port], &'static str);
@@ -38,13 +66,14 @@ fn bound(manifest: &Manifest, role: GraphRole, (names, ports, side): Side<'_>, f
             ));
             continue;
         };
-        if !port.is_f32() {
-            found.push(format!(
-                "graphs.{role}: {side} {name} is {}, not float32; export the graph with float32 inputs and outputs",
-                port.dtype
-            ));
+        let (convertible, types) = match side {
+            "input" => (port.takes_f32(), "float32, float16 or uint8"),
+            _ => (port.gives_f32(), "float32, float16 or float64"),
+        };
+        if !convertible {
+            found.push(format!("graphs.{role}: {side} {name} is {}; export the graph with it as {types}", port.dtype));
         }
-        // a file need not tell the shapes of its outputs; a run does
+        // A file need not declare the shapes of its outputs; a run shows them.
         let told = side == "input" || !port.shape.is_empty();
         let wanted = wanted(manifest, part);
         if told && !wanted.iter().any(|wanted| fits(&port.shape, wanted)) {
@@ -104,15 +133,6 @@ fn unbound(spec: &GraphSpec, role: GraphRole, info: &GraphInfo, found: &mut Vec<
             shape(&port.shape),
             role.inputs().join(", ")
         ));
-    }
-    // the runtime hands every output over, the ones without a role included
-    for port in info.outputs.iter().filter(|port| !spec.outputs.values().any(|name| *name == port.name)) {
-        if !port.is_f32() {
-            found.push(format!(
-                "graphs.{role}: output {} is {}; export the graph without it, or with it as float32",
-                port.name, port.dtype
-            ));
-        }
     }
 }
 

@@ -1,37 +1,40 @@
 //! Opening a model's graphs and holding them against its manifest: everything that is wrong is found at once, before
-//! anything is served.
+//! anything is served. The server and `latentd inspect` judge by this code.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    checks,
+    checks, consistency,
     family::GraphRole,
     folder,
     golden::{Golden, Subject},
     graph::role_of,
     head::{EmbeddingHead, Source},
     manifest::{GraphSpec, Manifest},
-    onnx::OnnxFile,
+    onnx::{self, OnnxFile},
+    remarks::Remarks,
     space,
     trial::Trial,
 };
 use crate::{
     batch::RunPermits,
     domain::Device,
-    error::ErrorKind,
+    error::{Error, ErrorKind},
     image::Preprocessor,
-    runtime::{Axis, GraphInfo, GraphLoader, Port, Runner, SessionOptions, Tensor},
+    runtime::{Axis, Binding, GraphInfo, GraphLoader, Port, Runner, SessionOptions, Tensor},
 };
 
-/// How a model is run, the manifest's own wishes counted in.
+/// How a model is run, with the manifest's own `[runtime]` applied.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) device: Device,
-    /// None: to be measured.
+    /// None where it is to be measured.
     pub(super) max_batch: Option<usize>,
     pub(super) sessions: usize,
     pub(super) threads: usize,
@@ -53,7 +56,12 @@ impl Settings {
 pub(super) struct Examined {
     pub(super) file: PathBuf,
     pub(super) onnx: OnnxFile,
+    /// The graph as the file declares it.
+    pub(super) declared: GraphInfo,
+    /// The graph as it is served: the outputs that are bound, and images with their channels first.
     pub(super) info: GraphInfo,
+    /// What turns the one into the other.
+    pub(super) binding: Binding,
     /// Taken when the model starts to serve.
     pub(super) runner: Option<Box<dyn Runner>>,
     /// One item that the graph can run on; none where its shapes leave that open, or where it did not end in time.
@@ -62,37 +70,26 @@ pub(super) struct Examined {
     observed: Vec<Vec<usize>>,
 }
 
-/// What came of looking at a model.
+/// The findings about a model.
 #[derive(Default)]
 pub(super) struct Examination {
-    /// Those that could be opened.
+    /// The graphs that could be opened.
     pub(super) graphs: BTreeMap<GraphRole, Examined>,
-    /// Of the graph that defines the space.
+    /// The hash of the graph that defines the space.
     pub(super) hash: Option<blake3::Hash>,
     pub(super) embedding: Option<EmbeddingHead>,
-    /// Of what the decoder takes from the encoder, without the batch axis.
+    /// The shape of what the decoder takes from the encoder, without the batch axis.
     pub(super) latent: Option<Vec<usize>>,
     /// The graphs whose golden outputs were replayed; a disagreement with them is among the problems.
     pub(super) golden: Vec<GraphRole>,
     /// Everything that is wrong, one line each; empty for a model that can serve.
     pub(super) problems: Vec<String>,
+    /// What keeps nothing from serving.
+    pub(super) remarks: Remarks,
 }
 
-/// Outputs that do not have the batch as their first axis, bound to a role or not: a run's answers are handed out by
-/// rows, so each output must have one for every item. A run that was tried gave all others as many rows as items.
-fn not_by_batch(role: GraphRole, info: &GraphInfo, outputs: &[Tensor]) -> Vec<String> {
-    let rows = outputs.iter().filter_map(|tensor| tensor.shape.first()).min().copied();
-    let complaint = |(port, tensor): (&Port, &Tensor)| {
-        let differs = tensor.shape.is_empty() || tensor.shape.first().copied() != rows;
-        differs.then(|| {
-            let name = &port.name;
-            format!("graphs.{role}: output {name} came as {:?}: its first axis is not the batch", tensor.shape)
-        })
-    };
-    info.outputs.iter().zip(outputs).filter_map(complaint).collect()
-}
-
-/// Opens every graph once, checks it, replays its golden outputs or runs it once on zeros.
+/// Opens every graph once, checks it, replays its golden outputs, and runs it on noise, alone and among others, where it
+/// takes images, or once on zeros where it takes none.
 pub(super) fn examine(
     folder: &Path,
     manifest: &Manifest,
@@ -102,8 +99,8 @@ pub(super) fn examine(
     let mut examination = Examination::default();
     for (&role, spec) in &manifest.graphs {
         match open(folder, spec, loader, settings) {
-            Ok(examined) => {
-                examination.problems.extend(checks::graph(manifest, role, &examined.info));
+            Ok(mut examined) => {
+                examination.problems.extend(examined.bind(manifest, role));
                 examination.graphs.insert(role, examined);
             }
             Err(reason) => examination.problems.push(format!("graphs.{role}: {reason}")),
@@ -118,18 +115,59 @@ pub(super) fn examine(
     if examination.problems.is_empty() {
         examination.make_head(manifest);
     }
+    examination.remarks = Remarks::of(manifest, &examination, golden.as_ref());
     examination
 }
 
 fn open(folder: &Path, spec: &GraphSpec, loader: &dyn GraphLoader, settings: &Settings) -> Result<Examined, String> {
-    let file = folder::resolve(folder, &spec.file)?;
+    let file = folder::resolve(folder, &spec.file).map_err(|reason| with_others(folder, &reason))?;
     let onnx = OnnxFile::read(&file).map_err(|reason| format!("{}: {reason}", spec.file))?;
-    // before the runtime sees the file: it would follow a location to wherever it leads
-    for data in &onnx.external {
-        space::external_path(folder, &file, data)?;
+    check_external(folder, &file, &onnx)?;
+    let (runner, declared) = loader.open(&file, settings.session()).map_err(|error| error.chain())?;
+    let (info, runner) = (declared.clone(), Some(runner));
+    Ok(Examined {
+        file,
+        onnx,
+        declared,
+        info,
+        binding: Binding::default(),
+        runner,
+        warm_up: None,
+        observed: Vec::new(),
+    })
+}
+
+/// The reason why a graph's file cannot be used, with the graphs that are there where it is not.
+fn with_others(folder: &Path, reason: &str) -> String {
+    let others = folder::onnx_files(folder);
+    if others.is_empty() || !reason.ends_with("is not there") {
+        return reason.to_owned();
     }
-    let (runner, info) = loader.open(&file, settings.session()).map_err(|error| error.chain())?;
-    Ok(Examined { file, onnx, info, runner: Some(runner), warm_up: None, observed: Vec::new() })
+    let names: Vec<String> =
+        others.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
+    format!("{reason}; there is {}", names.join(", "))
+}
+
+/// Checks the files that a graph's weights lie in, before the runtime sees the graph: it would follow a location to
+/// wherever it leads.
+///
+/// # Errors
+/// One line: a file outside the model's folder, or a git-lfs pointer in its place.
+pub(super) fn check_external(folder: &Path, file: &Path, onnx: &OnnxFile) -> Result<(), String> {
+    let mut checked = BTreeSet::new();
+    for data in &onnx.external {
+        let path = space::external_path(folder, file, data)?;
+        if !checked.insert(path.clone()) {
+            continue;
+        }
+        let mut start = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(64).read_to_end(&mut start));
+        // A file that cannot be read is the affair of whoever reads it whole.
+        if read.is_ok() && start.starts_with(b"version https://git-lfs") {
+            return Err(format!("{}: {}", data.location, onnx::impostor(&start).unwrap_or("it is a git-lfs pointer")));
+        }
+    }
+    Ok(())
 }
 
 impl Examination {
@@ -162,40 +200,22 @@ impl Examination {
         Some(golden)
     }
 
-    /// Runs each graph, the encoder first: what it gives tells what the decoder takes.
+    /// Runs each graph, the encoder first: its outputs tell what the decoder takes.
     fn try_out(&mut self, manifest: &Manifest, golden: Option<&Golden>, settings: &Settings) {
         for (&role, graph) in &mut self.graphs {
-            let Some(runner) = graph.runner.as_deref_mut() else { continue };
-            graph.warm_up = warm_up_inputs(manifest, role, &graph.info, self.latent.as_deref());
-            let frozen = checks::is_frozen_at_one(&graph.info);
-            let max_batch = if frozen { 1 } else { settings.max_batch.unwrap_or(usize::MAX) };
-            let outputs = match (golden.filter(|golden| golden.covers(role)), &graph.warm_up) {
-                (Some(golden), _) => {
-                    self.golden.push(role);
-                    let subject = Subject { role, info: &graph.info, runner, max_batch };
-                    golden.replay(manifest, subject, &settings.trial())
-                }
-                (None, Some(inputs)) => match settings.trial().run(runner, inputs) {
-                    Err(error) if error.kind() == ErrorKind::DeadlineExceeded => {
-                        // it may be quicker when less else is going on; its requests will tell
-                        tracing::warn!(graph = %role, file = %graph.file.display(), "the first run was not done in time");
-                        graph.warm_up = None;
-                        continue;
-                    }
-                    result => {
-                        result.map_err(|error| vec![format!("graphs.{role}: the first run failed: {}", error.chain())])
-                    }
-                },
-                (None, None) => continue,
-            };
-            match outputs {
-                Ok(outputs) => {
-                    self.problems.extend(not_by_batch(role, &graph.info, &outputs));
+            let covering = golden.filter(|golden| golden.covers(role));
+            if covering.is_some() {
+                self.golden.push(role);
+            }
+            let attempt = Attempt { manifest, role, golden: covering, settings };
+            match attempt.run(graph, self.latent.as_deref()) {
+                Ok(Some(outputs)) => {
                     let seen = observed_info(&graph.info, &outputs);
                     self.problems.extend(checks::graph(manifest, role, &seen));
                     graph.observed =
                         outputs.iter().map(|tensor| tensor.shape.iter().skip(1).copied().collect()).collect();
                 }
+                Ok(None) => {}
                 Err(reasons) => self.problems.extend(reasons),
             }
             if role == GraphRole::Encoder {
@@ -223,7 +243,98 @@ impl Examination {
     }
 }
 
+/// The runs by which a graph is tried.
+struct Attempt<'a> {
+    manifest: &'a Manifest,
+    role: GraphRole,
+    /// The golden outputs, where they cover the graph.
+    golden: Option<&'a Golden>,
+    settings: &'a Settings,
+}
+
+impl Attempt<'_> {
+    /// The outputs of one run; none where no run was possible, or none was done in time.
+    fn run(&self, graph: &mut Examined, latent: Option<&[usize]>) -> Result<Option<Vec<Tensor>>, Vec<String>> {
+        let role = self.role;
+        let Some(mut runner) = graph.runner.take() else { return Ok(None) };
+        let result = self.run_on(graph, runner.as_mut(), latent);
+        graph.runner = Some(runner);
+        let late = |error: &Error| error.kind() == ErrorKind::DeadlineExceeded;
+        match result {
+            Err(Failure::Run(error)) if late(&error) && self.golden.is_none() => {
+                // The graph may be quicker when less else is going on; its requests will tell.
+                tracing::warn!(graph = %role, file = %graph.file.display(), "the first run was not done in time");
+                graph.warm_up = None;
+                Ok(None)
+            }
+            Err(Failure::Run(error)) => Err(vec![format!("graphs.{role}: the first run failed: {}", error.chain())]),
+            Err(Failure::Reasons(reasons)) => Err(reasons),
+            Ok(outputs) => Ok(outputs),
+        }
+    }
+
+    fn run_on(
+        &self,
+        graph: &mut Examined,
+        runner: &mut dyn Runner,
+        latent: Option<&[usize]>,
+    ) -> Result<Option<Vec<Tensor>>, Failure> {
+        let Self { manifest, role, golden, settings } = *self;
+        let frozen = checks::is_frozen_at_one(&graph.info);
+        let max_batch = if frozen { 1 } else { settings.max_batch.unwrap_or(usize::MAX) };
+        let random_operators: Vec<String> = graph.onnx.random.iter().cloned().collect();
+        let subject =
+            consistency::Subject { role, manifest, info: &graph.info, random_operators: &random_operators, max_batch };
+        let noise = consistency::applies(role).then(|| subject.item(0)).flatten();
+        graph.warm_up = noise.clone().or_else(|| warm_up_inputs(manifest, role, &graph.info, latent));
+        let trial = settings.trial();
+        let replayed = match golden {
+            Some(golden) => {
+                let subject = Subject { role, info: &graph.info, runner, max_batch };
+                Some(golden.replay(manifest, subject, &trial).map_err(Failure::Reasons)?)
+            }
+            None => None,
+        };
+        let outputs = match (&graph.warm_up, replayed) {
+            (Some(inputs), None) => trial.run(runner, inputs)?,
+            (Some(inputs), Some(_)) if noise.is_some() => trial.run(runner, inputs)?,
+            (_, replayed) => return Ok(replayed),
+        };
+        if noise.is_some() {
+            let problems = subject.problems(&outputs, runner, &trial)?;
+            if !problems.is_empty() {
+                return Err(Failure::Reasons(problems));
+            }
+        }
+        Ok(Some(outputs))
+    }
+}
+
+/// Why there are no outputs.
+enum Failure {
+    Run(Error),
+    Reasons(Vec<String>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Run(error)
+    }
+}
+
 impl Examined {
+    /// Binds the graph to the manifest's roles; everything in which they differ, one line each.
+    fn bind(&mut self, manifest: &Manifest, role: GraphRole) -> Vec<String> {
+        self.binding = checks::binding(manifest, role, &self.declared);
+        let turned = self.binding.channels_first(&self.declared);
+        let problems = checks::graph(manifest, role, &turned);
+        self.info = self.binding.without_dropped(turned);
+        if let Some(runner) = &mut self.runner {
+            runner.configure(&self.binding);
+        }
+        problems
+    }
+
     /// The shape of an output without the batch axis: as it came, or else as the file declares it, where it does.
     /// A count of tokens may stay open and is 0 then.
     fn output_shape(&self, manifest: &Manifest, role: GraphRole, part: &str) -> Option<Vec<usize>> {

@@ -17,6 +17,8 @@ use super::manifest::Manifest;
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     Autoencoder,
+    /// Every encoder that stands alone; manifests may write `encoder` too.
+    #[serde(alias = "encoder")]
     Contrastive,
     MaskedAutoencoder,
     Variational,

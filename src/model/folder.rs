@@ -2,6 +2,51 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::manifest;
+use crate::{
+    domain::ModelName,
+    error::{Error, Result as LatentResult},
+};
+
+/// The model's name that a folder's name is.
+///
+/// # Errors
+/// `invalid_request`, with the rule. A name with a colon is that of a variant, which has no folder.
+pub(super) fn model_name(folder: &str) -> LatentResult<ModelName> {
+    if folder.contains(':') {
+        let text = format!("model name {folder:?} has a colon, which stands before the name of a variant");
+        return Err(Error::invalid_request(text));
+    }
+    folder.parse()
+}
+
+/// The ONNX files that lie in a folder, in order.
+pub(super) fn onnx_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_graph = |file: &PathBuf| file.is_file() && file.extension().is_some_and(|end| end == "onnx");
+    let mut files: Vec<PathBuf> = entries.filter(is_graph).collect();
+    files.sort();
+    files
+}
+
+/// The folders in a folder that would be models if they lay one level higher.
+pub(super) fn nested_models(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    entries
+        .filter(|inner| inner.is_dir() && (inner.join(manifest::FILE_NAME).exists() || !onnx_files(inner).is_empty()))
+}
+
+/// Why a folder without a manifest is no model although models lie in it.
+pub(super) fn too_deep(folder: &Path) -> Option<String> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if folder.join(manifest::FILE_NAME).exists() || !onnx_files(folder).is_empty() {
+        return None;
+    }
+    let inner = nested_models(folder).filter(|inner| name(inner) != "onnx").min()?;
+    let (outer, inner) = (name(folder), name(&inner));
+    Some(format!("models are one level deep: move {outer}/{inner} to {outer}-{inner}"))
+}
+
 /// Why a file's name in a manifest or graph cannot be one of a file inside the folder.
 pub(super) fn unfit(file: &str) -> Option<String> {
     let path = Path::new(file);

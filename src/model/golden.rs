@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result as LatentResult,
     image::{self, Channels, Pixels, Preprocessor},
-    runtime::{GraphInfo, Runner, Tensor},
+    runtime::{Axis, GraphInfo, Port, Runner, Tensor, channels_moved_first},
 };
 
 /// The file's name in the model's folder.
@@ -57,18 +57,23 @@ impl Golden {
         let named = |reasons: Vec<String>| reasons.into_iter().map(|reason| format!("{FILE_NAME}: {reason}")).collect();
         let path = folder::resolve(folder, FILE_NAME).map_err(|reason| vec![reason])?;
         let golden = Self { arrays: npz::read(&path).map_err(named)? };
-        let strangers = golden.strangers(manifest);
-        if strangers.is_empty() { Ok(Some(golden)) } else { Err(named(strangers)) }
+        let unknown = golden.unknown_arrays(manifest);
+        if unknown.is_empty() { Ok(Some(golden)) } else { Err(named(unknown)) }
     }
 
-    fn strangers(&self, manifest: &Manifest) -> Vec<String> {
+    fn unknown_arrays(&self, manifest: &Manifest) -> Vec<String> {
         let mut known = vec![IMAGE.to_owned(), OLD_IMAGE.to_owned()];
         for (&role, graph) in &manifest.graphs {
             known.extend(graph.inputs.keys().map(|part| input_name(role, part)));
             known.extend(graph.outputs.keys().map(|part| output_name(manifest, role, part)));
         }
-        let strange = self.arrays.keys().filter(|name| !known.contains(name));
-        strange.map(|name| format!("{name} is not an array of this model; it has {}", known.join(", "))).collect()
+        let unknown = self.arrays.keys().filter(|name| !known.contains(name));
+        unknown.map(|name| format!("{name} is not an array of this model; it has {}", known.join(", "))).collect()
+    }
+
+    /// Whether there is an image by which the preprocessing is checked.
+    pub(super) fn has_image(&self) -> bool {
+        self.arrays.contains_key(IMAGE) || self.arrays.contains_key(OLD_IMAGE)
     }
 
     /// Whether there is anything to replay for a graph.
@@ -92,28 +97,35 @@ impl Golden {
         let inputs = self.inputs(manifest, role, subject.info).map_err(one)?;
         let given = run(subject, &inputs, trial)
             .map_err(|error| one(format!("the replay of {role} failed: {}", error.chain())))?;
-        let mut found = Vec::new();
+        let mut mismatches = Vec::new();
         let mut compared = 0;
         for (part, name) in manifest.graphs.get(&role).iter().flat_map(|graph| &graph.outputs) {
             let array_name = output_name(manifest, role, part);
             let Some(golden) = self.arrays.get(&array_name) else { continue };
             compared += 1;
             let tensor = given.iter().find(|(port, _)| port == name).map(|(_, tensor)| tensor);
-            let complaint = match (tensor, &golden.values) {
+            let mismatch = match (tensor, &golden.values) {
                 (Some(tensor), Values::F32(values)) if tensor.shape == golden.shape => {
                     difference(&tensor.data, values, &golden.shape, manifest.golden)
+                }
+                (Some(tensor), Values::F32(values)) if part == "image" => {
+                    let expected = Tensor { shape: golden.shape.clone(), data: values.clone() };
+                    match channels_moved_first(&expected).filter(|expected| expected.shape == tensor.shape) {
+                        Some(expected) => difference(&tensor.data, &expected.data, &expected.shape, manifest.golden),
+                        None => Some(format!("has shape {:?}, the graph gives {:?}", golden.shape, tensor.shape)),
+                    }
                 }
                 (Some(tensor), Values::F32(_)) => {
                     Some(format!("has shape {:?}, the graph gives {:?}", golden.shape, tensor.shape))
                 }
                 _ => Some("is not float32".to_owned()),
             };
-            found.extend(complaint.map(|text| format!("{FILE_NAME}: {array_name} {text}")));
+            mismatches.extend(mismatch.map(|text| format!("{FILE_NAME}: {array_name} {text}")));
         }
         if compared == 0 {
-            found.push(format!("{FILE_NAME}: there are inputs of {role}, but none of its outputs"));
+            mismatches.push(format!("{FILE_NAME}: there are inputs of {role}, but none of its outputs"));
         }
-        if found.is_empty() { Ok(given.into_iter().map(|(_, tensor)| tensor).collect()) } else { Err(found) }
+        if mismatches.is_empty() { Ok(given.into_iter().map(|(_, tensor)| tensor).collect()) } else { Err(mismatches) }
     }
 
     /// One tensor for each input, in the graph's order.
@@ -132,7 +144,7 @@ impl Golden {
                     array.shape
                 ));
             }
-            inputs.push(Tensor { shape: array.shape.clone(), data: values.clone() });
+            inputs.push(as_taken(Tensor { shape: array.shape.clone(), data: values.clone() }, port));
         }
         Ok(inputs)
     }
@@ -144,8 +156,13 @@ impl Golden {
         let roles = [GraphRole::Encoder, GraphRole::Autoencoder, GraphRole::Masked];
         let name =
             roles.into_iter().map(|role| input_name(role, "image")).find(|name| self.arrays.contains_key(name))?;
-        let Some(Array { values: Values::F32(expected), .. }) = self.arrays.get(&name) else { return None };
-        let complaint = match tensor_of(image, preprocessor) {
+        let Some(Array { values: Values::F32(values), shape }) = self.arrays.get(&name) else { return None };
+        let [channels, height, width] = manifest.image_shape();
+        let saved = Tensor { shape: shape.clone(), data: values.clone() };
+        let channels_last = shape.get(1..) == Some(&[height, width, channels]) && height != channels;
+        let turned = channels_last.then(|| channels_moved_first(&saved)).flatten();
+        let expected = turned.unwrap_or(saved).data;
+        let mismatch = match tensor_of(image, preprocessor) {
             Err(reason) => Some(reason),
             Ok(tensor) if expected.len() < tensor.len() => {
                 Some(format!("is preprocessed to more numbers than {name} has"))
@@ -153,8 +170,23 @@ impl Golden {
             Ok(tensor) => image_difference(&tensor, &expected[..tensor.len()], manifest)
                 .map(|text| format!("is preprocessed otherwise than the first row of {name}: {text}")),
         };
-        complaint.map(|text| format!("{FILE_NAME}: {IMAGE} {text}"))
+        mismatch.map(|text| format!("{FILE_NAME}: {IMAGE} {text}"))
     }
+}
+
+/// The tensor as runs take it: images of a graph that has the channels last are saved with the channels last.
+fn as_taken(tensor: Tensor, port: &Port) -> Tensor {
+    let fits = |tensor: &Tensor| {
+        let axis = |(axis, size): (&Axis, &usize)| match axis {
+            Axis::Fixed(fixed) => fixed == size,
+            Axis::Dynamic(_) => true,
+        };
+        port.shape.iter().zip(&tensor.shape).skip(1).all(axis)
+    };
+    if fits(&tensor) {
+        return tensor;
+    }
+    channels_moved_first(&tensor).filter(fits).unwrap_or(tensor)
 }
 
 fn input_name(role: GraphRole, part: &str) -> String {
@@ -199,7 +231,7 @@ fn slice(tensor: &Tensor, start: usize, count: usize) -> Tensor {
 /// Where `given` is farther from `golden` than allowed, in words.
 fn difference(given: &[f32], golden: &[f32], shape: &[usize], tolerance: Tolerance) -> Option<String> {
     let Tolerance { atol, rtol } = tolerance;
-    let worst = worst(given, golden, |golden, _| atol + rtol * golden.abs())?;
+    let worst = farthest(given, golden, tolerance)?;
     Some(format!(
         "differs: the graph gives {} where golden is {}, at {:?} (the largest of {} differences; atol {atol}, rtol {rtol})",
         given[worst.at],
@@ -226,10 +258,16 @@ fn image_difference(given: &[f32], golden: &[f32], manifest: &Manifest) -> Optio
     ))
 }
 
-struct Worst {
-    at: usize,
-    /// How many numbers are farther off than allowed.
+/// The number that is farther off than allowed by the most.
+pub(super) struct Worst {
+    pub(super) at: usize,
+    /// The count of numbers that are farther off than allowed.
     count: usize,
+}
+
+/// The number of `given` that is farthest from its counterpart, if any is farther than the tolerance allows.
+pub(super) fn farthest(given: &[f32], expected: &[f32], tolerance: Tolerance) -> Option<Worst> {
+    worst(given, expected, |expected, _| tolerance.atol + tolerance.rtol * expected.abs())
 }
 
 /// The number that is farthest off among those farther than allowed; a NaN is farther than anything.

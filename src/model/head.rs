@@ -23,8 +23,9 @@ pub struct VectorOptions {
 
 /// How the vectors of one model are made: pick the output, pool its tokens, truncate, scale.
 ///
-/// An output `[dim]` is the vector; one of rank 3 without its batch axis (`[c, h, w]`) is flattened in row-major
-/// order; one `[tokens, dim]` is pooled, the first token being the class token where there is one:
+/// An output `[dim]` is the vector. A feature map `[channels, height, width]` is flattened in row-major order, or pooled
+/// over its positions by `mean` or `gem`. An output `[tokens, dim]` is pooled, the first token being the class token
+/// where there is one:
 ///
 /// - `cls`: the first token;
 /// - `mean`: the mean of the patch tokens;
@@ -38,11 +39,50 @@ pub struct EmbeddingHead {
     spec: EmbeddingSpec,
     /// The place of the output in the graph.
     at: usize,
-    /// The output is `[tokens, dim]`.
-    tokens: bool,
+    form: Form,
+    /// Numbers of the vector by the model's own pooling.
     dimension: usize,
     /// Width and height of the image, divided by their greatest common divisor.
     aspect: (usize, usize),
+}
+
+/// What the encoder's output is for one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `[dim]`, or of a rank that is flattened.
+    Vector,
+    /// `[tokens, dim]`
+    Tokens { dim: usize },
+    /// `[channels, height, width]`
+    Map { channels: usize, numbers: usize },
+}
+
+impl Form {
+    fn of(shape: &[usize]) -> Self {
+        match *shape {
+            [_, dim] => Self::Tokens { dim },
+            [channels, height, width] => Self::Map { channels, numbers: channels * height * width },
+            _ => Self::Vector,
+        }
+    }
+
+    /// The poolings that it can have, as messages list them.
+    const fn poolings(self) -> (&'static [Pooling], &'static str) {
+        match self {
+            Self::Vector => (&[Pooling::None], "none"),
+            Self::Tokens { .. } => (&[Pooling::Cls, Pooling::Mean, Pooling::Gem], "cls, mean or gem"),
+            Self::Map { .. } => (&[Pooling::None, Pooling::Mean, Pooling::Gem], "none, mean or gem"),
+        }
+    }
+
+    /// Numbers of a vector that this pooling makes of it.
+    fn dimension(self, pooling: Pooling, shape: &[usize]) -> usize {
+        match (self, pooling) {
+            (Self::Tokens { dim }, _) => dim,
+            (Self::Map { channels, .. }, Pooling::Mean | Pooling::Gem) => channels,
+            _ => shape.iter().product(),
+        }
+    }
 }
 
 /// Where the head finds the encoder's output, and the image's size.
@@ -61,29 +101,28 @@ impl EmbeddingHead {
     /// # Errors
     /// One line: an output that the pooling does not fit.
     pub(super) fn new(spec: &EmbeddingSpec, source: Source<'_>) -> Result<Self, String> {
-        let tokens = source.shape.len() == 2;
-        let dimension = match source.shape {
-            [_, dim] => *dim,
-            other => other.iter().product(),
-        };
-        match (tokens, spec.pooling) {
-            (true, Pooling::None) => Err(format!(
-                "embedding.pooling = \"none\", but {} is [batch, tokens, dim]: use cls, mean or gem",
-                spec.output
-            )),
-            (false, Pooling::Cls | Pooling::Mean | Pooling::Gem) => Err(format!(
-                "embedding.pooling = \"{}\" is for outputs [batch, tokens, dim], which {} is not",
+        let form = Form::of(source.shape);
+        let dimension = form.dimension(spec.pooling, source.shape);
+        let (poolings, names) = form.poolings();
+        if !poolings.contains(&spec.pooling) {
+            let shown = match form {
+                Form::Tokens { .. } => "[batch, tokens, dim]",
+                Form::Map { .. } => "[batch, channels, height, width]",
+                Form::Vector => "[batch, dim]",
+            };
+            return Err(format!(
+                "embedding.pooling = \"{}\", but {} is {shown}: use {names}",
                 spec.pooling.as_str(),
                 spec.output
-            )),
-            _ if dimension == 0 => Err(format!("embedding.output = \"{}\" has no numbers", spec.output)),
-            _ => {
-                let (width, height) = (source.width as usize, source.height as usize);
-                let divisor = gcd(width, height).max(1);
-                let aspect = (width / divisor, height / divisor);
-                Ok(Self { spec: spec.clone(), at: source.at, tokens, dimension, aspect })
-            }
+            ));
         }
+        if dimension == 0 {
+            return Err(format!("embedding.output = \"{}\" has no numbers", spec.output));
+        }
+        let (width, height) = (source.width as usize, source.height as usize);
+        let divisor = gcd(width, height).max(1);
+        let aspect = (width / divisor, height / divisor);
+        Ok(Self { spec: spec.clone(), at: source.at, form, dimension, aspect })
     }
 
     /// Numbers of a vector that no option has shortened.
@@ -101,18 +140,28 @@ impl EmbeddingHead {
     /// # Errors
     /// `invalid_request`: more dimensions than there are or none, or a pooling that does not fit the output.
     pub fn check(&self, options: &VectorOptions) -> Result<()> {
-        if let Some(dimensions) = options.dimensions.filter(|count| !(1..=self.dimension).contains(count)) {
-            let text = format!("dimensions is 1 to {} for this model, not {dimensions}", self.dimension);
+        let whole = self.dimension_by(options.pooling);
+        if let Some(dimensions) = options.dimensions.filter(|count| !(1..=whole).contains(count)) {
+            let text = format!("dimensions is 1 to {whole} for this model, not {dimensions}");
             return Err(Error::invalid_request(text));
         }
-        match (self.tokens, options.pooling) {
-            (true, Some(Pooling::None)) => {
-                Err(Error::invalid_request("this model gives tokens: pooling is cls, mean or gem"))
-            }
-            (false, Some(Pooling::Cls | Pooling::Mean | Pooling::Gem)) => {
-                Err(Error::invalid_request("this model gives one vector and no tokens: pooling is none"))
-            }
-            _ => Ok(()),
+        let (poolings, names) = self.form.poolings();
+        if options.pooling.is_none_or(|pooling| poolings.contains(&pooling)) {
+            return Ok(());
+        }
+        Err(Error::invalid_request(match self.form {
+            Form::Tokens { .. } => format!("this model gives tokens: pooling is {names}"),
+            Form::Map { .. } => format!("this model gives a feature map: pooling is {names}"),
+            Form::Vector => format!("this model gives one vector and no tokens: pooling is {names}"),
+        }))
+    }
+
+    /// Numbers of a vector by this pooling, or by the model's own.
+    fn dimension_by(&self, pooling: Option<Pooling>) -> usize {
+        match (self.form, pooling.unwrap_or(self.spec.pooling)) {
+            (Form::Map { channels, .. }, Pooling::Mean | Pooling::Gem) => channels,
+            (Form::Map { numbers, .. }, _) => numbers,
+            _ => self.dimension,
         }
     }
 
@@ -125,12 +174,17 @@ impl EmbeddingHead {
         self.check(options)?;
         let row = rows.get(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
         let pooling = options.pooling.unwrap_or(self.spec.pooling);
-        let mut vector = if self.tokens { self.pool(row, pooling)? } else { row.data.clone() };
-        if vector.len() != self.dimension {
+        let whole = self.dimension_by(options.pooling);
+        let mut vector = match self.form {
+            Form::Tokens { .. } => self.pool(row, pooling)?,
+            Form::Map { channels, numbers } if row.data.len() == numbers => pool_map(&row.data, channels, pooling),
+            Form::Map { .. } | Form::Vector => row.data.clone(),
+        };
+        if vector.len() != whole {
             let text = format!("the encoder gave {} numbers of shape {:?}", vector.len(), row.shape);
             return Err(Error::internal(text));
         }
-        vector.truncate(options.dimensions.unwrap_or(self.dimension));
+        vector.truncate(options.dimensions.unwrap_or(whole));
         let embedding = Embedding::new(vector).map_err(|error| {
             Error::internal("the encoder gave a vector with numbers that are not finite").with_source(error)
         })?;
@@ -149,10 +203,7 @@ impl EmbeddingHead {
         Ok(match pooling {
             Pooling::None | Pooling::Cls => row.data[..dim].to_vec(),
             Pooling::Mean => means(patches, dim, |value| value).map(|mean| mean as f32).collect(),
-            // not f64::max, which would turn a NaN into the floor
-            Pooling::Gem => means(patches, dim, |x| if x < GEM_FLOOR { GEM_FLOOR } else { x }.powf(GEM_POWER))
-                .map(|mean| mean.powf(GEM_POWER.recip()) as f32)
-                .collect(),
+            Pooling::Gem => means(patches, dim, gem_term).map(gem_of).collect(),
         })
     }
 
@@ -172,7 +223,7 @@ impl EmbeddingHead {
     pub fn space_key(&self, base: &SpaceKey, options: &VectorOptions) -> Result<SpaceKey> {
         self.check(options)?;
         let mut differing = Vec::new();
-        if let Some(dimensions) = options.dimensions.filter(|&count| count != self.dimension) {
+        if let Some(dimensions) = options.dimensions.filter(|&count| count != self.dimension_by(options.pooling)) {
             differing.push(format!("dim={dimensions}"));
         }
         if let Some(normalize) = options.normalize.filter(|&normalize| normalize != self.spec.normalize) {
@@ -183,6 +234,31 @@ impl EmbeddingHead {
         }
         Ok(base.derived(&differing.join(";")))
     }
+}
+
+/// A feature map's numbers, channel after channel, as one vector.
+fn pool_map(map: &[f32], channels: usize, pooling: Pooling) -> Vec<f32> {
+    let positions = (map.len() / channels.max(1)).max(1);
+    let mean = |plane: &[f32], term: &dyn Fn(f64) -> f64| {
+        plane.iter().map(|&value| term(f64::from(value))).sum::<f64>() / plane.len() as f64
+    };
+    let planes = map.chunks_exact(positions);
+    match pooling {
+        Pooling::None | Pooling::Cls => map.to_vec(),
+        Pooling::Mean => planes.map(|plane| mean(plane, &|value| value) as f32).collect(),
+        Pooling::Gem => planes.map(|plane| gem_of(mean(plane, &gem_term))).collect(),
+    }
+}
+
+/// The term of one number in a generalised mean. It is not made by `f64::max`, which would turn a NaN into the floor.
+fn gem_term(value: f64) -> f64 {
+    let raised = if value < GEM_FLOOR { GEM_FLOOR } else { value };
+    raised.powf(GEM_POWER)
+}
+
+/// The generalised mean whose terms have this mean.
+fn gem_of(mean: f64) -> f32 {
+    mean.powf(GEM_POWER.recip()) as f32
 }
 
 /// The mean over tokens of each number's image under `map`.

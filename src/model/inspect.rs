@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     batch::RunPermits,
-    domain::{Device, ModelName},
+    domain::Device,
     error::{Error, Result},
     runtime::{GraphLoader, SessionOptions, cores},
 };
@@ -37,24 +37,64 @@ const RUN_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// `invalid_request` when there is nothing of the kind at that path.
 pub fn inspect(path: &Path, loader: &dyn GraphLoader) -> Result<Inspection> {
-    let missing = |error: std::io::Error| {
-        Error::invalid_request(format!("{} cannot be read: {error}", path.display())).with_source(error)
-    };
+    let missing = |error: std::io::Error| Error::invalid_request(format!("{} cannot be read: {error}", path.display()));
     let path = path.canonicalize().map_err(missing)?;
     let subjects = if path.is_file() {
         vec![bare(&path, std::slice::from_ref(&path), loader)]
+    } else if is_repository(&path) {
+        children(&path).map_err(missing)?.iter().filter_map(|folder| child(folder, loader)).collect()
     } else {
-        match subject(&path, loader) {
-            Some(subject) => vec![subject],
-            None => children(&path).map_err(missing)?.iter().filter_map(|folder| subject(folder, loader)).collect(),
-        }
+        subject(&path, loader).into_iter().collect()
     };
     if subjects.is_empty() {
-        let text =
-            format!("{} has no {}, no .onnx file, and no folder with either", path.display(), manifest::FILE_NAME);
+        let text = format!(
+            "{} has no {}, no .onnx file, and no folder with either{}",
+            path.display(),
+            manifest::FILE_NAME,
+            checkpoints(&path)
+        );
         return Err(Error::invalid_request(text));
     }
-    Ok(Inspection { subjects })
+    let stray = if is_repository(&path) { folder::onnx_files(&path) } else { Vec::new() };
+    let notes = stray.iter().map(|file| format!("{} is left out: models are folders", relative(&path, file))).collect();
+    Ok(Inspection { subjects, notes })
+}
+
+/// Whether a folder holds model folders and is none itself.
+fn is_repository(path: &Path) -> bool {
+    let holds = |folder: &PathBuf| folder.join(manifest::FILE_NAME).exists() || !graph_files(folder).is_empty();
+    let inner = || children(path).unwrap_or_default();
+    if path.join(manifest::FILE_NAME).exists() {
+        return false;
+    }
+    // An export of Hugging Face has its graphs in a folder `onnx`.
+    let graphs_of_its_own = !graph_files(path).is_empty();
+    inner()
+        .iter()
+        .any(|folder| if graphs_of_its_own { folder.join(manifest::FILE_NAME).exists() } else { holds(folder) })
+        || !graphs_of_its_own && inner().iter().any(|folder| folder::nested_models(folder).next().is_some())
+}
+
+/// The report on a folder of a repository.
+fn child(path: &Path, loader: &dyn GraphLoader) -> Option<Subject> {
+    subject(path, loader).or_else(|| {
+        let problem = folder::too_deep(path)?;
+        let mut subject = Subject::new(path);
+        subject.problems.push(problem);
+        Some(subject)
+    })
+}
+
+/// The checkpoints of a folder, as the end of a message that finds no graph in it.
+fn checkpoints(path: &Path) -> String {
+    let endings = ["pt", "pth", "ckpt", "safetensors", "bin", "h5", "keras"];
+    let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_checkpoint = |file: &PathBuf| file.extension().is_some_and(|end| endings.iter().any(|known| end == *known));
+    let names: Vec<String> = entries.filter(is_checkpoint).map(|file| relative(path, &file)).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("; {} holds weights without a graph: export the model to ONNX", names.join(", "))
 }
 
 /// The report on one folder, if it is a model's or has graphs.
@@ -80,15 +120,17 @@ fn children(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// The ONNX files of a folder that has no manifest: its own, or those of its folder `onnx`, as exports of Hugging
 /// Face have it.
 fn graph_files(path: &Path) -> Vec<PathBuf> {
-    let in_folder = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let mut files: Vec<PathBuf> =
-            entries.filter(|file| file.is_file() && file.extension().is_some_and(|ext| ext == "onnx")).collect();
-        files.sort();
-        files
-    };
-    let files = in_folder(path);
-    if files.is_empty() { in_folder(&path.join("onnx")) } else { files }
+    let files = folder::onnx_files(path);
+    if files.is_empty() { folder::onnx_files(&path.join("onnx")) } else { files }
+}
+
+/// Why a folder cannot be a model's, by its name. Folders that begin with a dot are never models.
+fn misnamed(path: &Path) -> Option<String> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.starts_with('.') {
+        return None;
+    }
+    folder::model_name(&name).err().map(|error| format!("the folder's name is the model's: {error}"))
 }
 
 /// A folder with a manifest, looked at as the server would, variants included.
@@ -103,9 +145,7 @@ fn model(path: &Path, loader: &dyn GraphLoader) -> Subject {
         }
     };
     let folder_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if let Err(error) = folder_name.parse::<ModelName>() {
-        subject.problems.push(format!("the folder's name is the model's: {error}"));
-    }
+    subject.problems.extend(misnamed(path));
     let variants = manifest.variants.keys().filter_map(|variant| {
         Some((format!("{folder_name}:{variant}"), format!("variant {variant}: "), manifest.of_variant(variant)?))
     });
@@ -124,6 +164,7 @@ fn model(path: &Path, loader: &dyn GraphLoader) -> Subject {
         }
         let problems = examination.problems.into_iter().map(|problem| format!("{prefix}{problem}"));
         subject.problems.extend(problems);
+        subject.remark(&prefix, examination.remarks);
         subject.graphs.extend(described(&manifest, &prefix, &examination.graphs));
     }
     subject
@@ -132,7 +173,7 @@ fn model(path: &Path, loader: &dyn GraphLoader) -> Subject {
 fn described(manifest: &Manifest, prefix: &str, graphs: &BTreeMap<GraphRole, Examined>) -> Vec<GraphReport> {
     let report = |(&role, graph): (&GraphRole, &Examined)| GraphReport {
         title: format!("{prefix}{role}: {}", manifest.graphs.get(&role).map_or("", |spec| &spec.file)),
-        info: Ok(graph.info.clone()),
+        info: Ok(graph.declared.clone()),
         external: graph.onnx.locations().into_iter().map(ToOwned::to_owned).collect(),
         opsets: graph.onnx.opsets.clone(),
     };
@@ -144,12 +185,14 @@ fn bare(path: &Path, files: &[PathBuf], loader: &dyn GraphLoader) -> Subject {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let mut subject = Subject::new(path);
     subject.graphs = files.iter().map(|file| look(folder, file, loader)).collect();
+    if let Some(problem) = misnamed(folder).filter(|_| path.is_dir()) {
+        subject.problems.push(problem);
+        subject.misnamed = true;
+    }
     let found: Vec<propose::Found> = files
         .iter()
         .zip(&subject.graphs)
-        .filter_map(|(file, report)| {
-            Some(propose::Found { file: relative(folder, file), info: report.info.as_ref().ok()? })
-        })
+        .filter_map(|(file, report)| Some(propose::Found::new(relative(folder, file), report.info.as_ref().ok()?)))
         .collect();
     match propose::manifest(folder, &found) {
         Ok(text) => {
@@ -160,12 +203,13 @@ fn bare(path: &Path, files: &[PathBuf], loader: &dyn GraphLoader) -> Subject {
                 Ok(manifest) => {
                     let examination = examine::examine(folder, &manifest, loader, &settings());
                     subject.problems.extend(examination.problems);
+                    subject.remark("", examination.remarks);
                 }
                 Err(violations) => subject.problems.extend(violations),
             }
             subject.proposal = Some(text);
         }
-        Err(reason) => subject.problems.push(reason),
+        Err(reasons) => subject.problems.extend(reasons),
     }
     subject
 }
@@ -173,10 +217,7 @@ fn bare(path: &Path, files: &[PathBuf], loader: &dyn GraphLoader) -> Subject {
 /// One ONNX file by itself.
 fn look(folder: &Path, file: &Path, loader: &dyn GraphLoader) -> GraphReport {
     let onnx = OnnxFile::read(file);
-    let escapes = onnx
-        .as_ref()
-        .ok()
-        .and_then(|onnx| onnx.external.iter().find_map(|data| space::external_path(folder, file, data).err()));
+    let escapes = onnx.as_ref().ok().and_then(|onnx| examine::check_external(folder, file, onnx).err());
     let options = SessionOptions { device: Device::Cpu, threads: 1 };
     let info = match (&onnx, escapes) {
         (Err(reason), _) => Err(reason.clone()),

@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     image::Preprocessor,
     memory,
-    runtime::{GraphLoader, Runner, SessionOptions, Tensor, cores},
+    runtime::{Binding, GraphLoader, Runner, SessionOptions, Tensor, cores},
     telemetry::metrics::{GraphLabels, Metrics},
 };
 
@@ -98,9 +98,12 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
     let examination = examine::examine(folder, &manifest, shared.loader.as_ref(), &settings);
-    let Examination { graphs, hash, embedding, latent, problems, golden: _ } = examination;
+    let Examination { graphs, hash, embedding, latent, problems, remarks, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
+    }
+    for warning in remarks.warnings {
+        tracing::warn!(model = %name, warning, "a model's settings look like a mistake");
     }
     let (Some(hash), Some(defining)) = (hash, space::defining_graph(&manifest)) else {
         return Err(vec!["the model has no graph that takes an image".to_owned()]);
@@ -147,7 +150,8 @@ pub(super) fn manifest_in(folder: &Path) -> Result<Manifest, Reasons> {
     let named =
         |reasons: Reasons| reasons.into_iter().map(|reason| format!("{}: {reason}", manifest::FILE_NAME)).collect();
     let path = folder::resolve(folder, manifest::FILE_NAME).map_err(|reason| {
-        vec![format!("{reason}; `latentd inspect {}` proposes one where there are graphs", folder.display())]
+        let hint = format!("{reason}; `latentd inspect {}` proposes one where there are graphs", folder.display());
+        vec![folder::too_deep(folder).unwrap_or(hint)]
     })?;
     let text = std::fs::read_to_string(path).map_err(|error| named(vec![error.to_string()]))?;
     Manifest::parse(&text).map_err(named)
@@ -211,6 +215,7 @@ impl Start<'_> {
             onnx: examined.onnx.clone(),
             hash: space::hash_graph(self.folder, &examined.file, &examined.onnx).map_err(wrong)?,
             options: self.settings.session(),
+            binding: examined.binding.clone(),
             trial: self.settings.trial(),
             warm_up: examined.warm_up.clone(),
         });
@@ -228,6 +233,7 @@ struct Session {
     /// Of the graph when it was examined.
     hash: blake3::Hash,
     options: SessionOptions,
+    binding: Binding,
     trial: Trial,
     warm_up: Option<Vec<Tensor>>,
 }
@@ -240,6 +246,7 @@ impl Session {
             return Err(Error::unavailable(format!("{file} is not the file any more that the model was loaded from")));
         }
         let (mut runner, _) = self.loader.open(&self.file, self.options)?;
+        runner.configure(&self.binding);
         if let Some(inputs) = &self.warm_up {
             self.trial.run(runner.as_mut(), inputs)?;
         }
@@ -308,6 +315,7 @@ mod tests {
             file: file.clone(),
             onnx,
             options: SessionOptions { device: Device::Cpu, threads: 1 },
+            binding: Binding { outputs: vec!["embedding".to_owned()], channels_last: Vec::new() },
             trial: Trial { permits: RunPermits::new(1), threads: 1, limit: Duration::from_secs(60) },
             warm_up: None,
         };

@@ -125,6 +125,8 @@ pub struct RuntimeSpec {
     pub sessions: Option<usize>,
     pub threads: Option<usize>,
     pub device: Option<Device>,
+    /// Whether answers that differ from run to run, or with the images beside one in a batch, are accepted.
+    pub random: bool,
 }
 
 /// `[variants.NAME]`: another build of the same graphs, served as `model:NAME`.

@@ -43,7 +43,12 @@ impl Masking {
         let noise = manifest.graphs.get(&GraphRole::Masked)?.inputs.contains_key("noise");
         let complementary = Mask::complementary(grid, grid.hidden_at(ratio));
         // what is transparent is not painted: on white, it stays visible
-        let input = InputSpec { channels: Channels::Gray, background: Background::default(), ..manifest.input.clone() };
+        let input = InputSpec {
+            channels: Channels::Gray,
+            bgr: false,
+            background: Background::default(),
+            ..manifest.input.clone()
+        };
         let spec = PreprocessSpec { mean: None, std: None, ..manifest.preprocess.clone() };
         let painted = Preprocessor::new(input, spec).ok();
         Some(Self { grid, ratio, role: if noise { "noise" } else { "mask" }, complementary, painted })

@@ -9,6 +9,8 @@
 //! | `space` | the space key: its canonical text and its hash |
 //! | `checks` | the manifest against what the graphs say |
 //! | `npz`, `golden`, `trial` | golden outputs, replayed at load |
+//! | `consistency` | whether a graph gives each image one finite answer of its own |
+//! | `remarks` | what is worth knowing of a model and keeps nothing from serving |
 //! | `masking` | how patches are hidden from a masked autoencoder |
 //! | `latent` | latents of a variational model: drawn, and on the way between two |
 //! | `head` | from the encoder's output to the vector that is served |
@@ -18,6 +20,7 @@
 //! | `inspect` | a report on a folder or file, with a manifest where one is missing |
 
 mod checks;
+mod consistency;
 mod examine;
 mod family;
 mod folder;
@@ -31,6 +34,7 @@ mod manifest;
 mod masking;
 mod npz;
 mod onnx;
+mod remarks;
 mod repository;
 mod served;
 mod space;

@@ -1,4 +1,5 @@
-//! What an ONNX file says without being run: its operator sets and the files that its weights lie in.
+//! What an ONNX file says without being run: its operator sets, the files that its weights lie in, and the operators in
+//! it that are random.
 //!
 //! The messages are declared by hand, with the field numbers of the public `onnx.proto3` and only the fields that
 //! are read; the weights themselves are skipped.
@@ -48,6 +49,8 @@ struct FunctionProto {
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeProto {
+    #[prost(string, tag = "4")]
+    op_type: String,
     #[prost(message, repeated, tag = "5")]
     attribute: Vec<AttributeProto>,
 }
@@ -95,13 +98,17 @@ struct StringStringEntryProto {
 /// `TensorProto.DataLocation.EXTERNAL`
 const EXTERNAL: i32 = 1;
 
+/// Operators whose output is drawn by chance.
+const RANDOM_OPERATORS: [&str; 6] =
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
+
 /// A stretch of another file that holds weights.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ExternalData {
     /// Relative to the ONNX file's folder.
     pub(super) location: String,
     pub(super) offset: u64,
-    /// To the end of the file where none is given.
+    /// None where the stretch goes to the end of the file.
     pub(super) length: Option<u64>,
 }
 
@@ -111,6 +118,8 @@ pub(super) struct OnnxFile {
     /// Operator sets by domain; the default one is `""`.
     pub(super) opsets: BTreeMap<String, i64>,
     pub(super) external: BTreeSet<ExternalData>,
+    /// The operators in it whose output is drawn by chance.
+    pub(super) random: BTreeSet<String>,
 }
 
 impl OnnxFile {
@@ -123,18 +132,21 @@ impl OnnxFile {
         let Some(graph) = &model.graph else {
             return Err("it is not an ONNX model: it has no graph".to_owned());
         };
-        let mut external = BTreeSet::new();
-        collect_graph(graph, &mut external)?;
+        let mut file = Self::default();
+        file.collect_graph(graph)?;
         for function in &model.functions {
-            collect_nodes(&function.node, &mut external)?;
+            file.collect_nodes(&function.node)?;
         }
-        let opsets = model.opset_import.into_iter().map(|set| (set.domain, set.version)).collect();
-        Ok(Self { opsets, external })
+        file.opsets = model.opset_import.into_iter().map(|set| (set.domain, set.version)).collect();
+        Ok(file)
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let unread = |error: io::Error| format!("it cannot be read: {error}");
         let mut bytes = Skimmed::open(path).map_err(unread)?;
+        if let Some(kind) = impostor(bytes.chunk()) {
+            return Err(kind.to_owned());
+        }
         let parsed = Self::parse(&mut bytes);
         bytes.failure.map_or(parsed, |error| Err(unread(error)))
     }
@@ -206,50 +218,73 @@ impl Buf for Skimmed {
     }
 }
 
-fn collect_graph(graph: &GraphProto, into: &mut BTreeSet<ExternalData>) -> Result<(), String> {
-    for tensor in &graph.initializer {
-        collect_tensor(tensor, into)?;
+/// What a file is that stands in an ONNX file's place, by its first bytes, as an error says it.
+pub(super) fn impostor(start: &[u8]) -> Option<&'static str> {
+    if start.starts_with(b"version https://git-lfs.github.com/spec/") {
+        Some("it is a git-lfs pointer, not the file: `git lfs pull`")
+    } else if start.starts_with(b"PK\x03\x04") {
+        Some(
+            "it is a PyTorch checkpoint or another zip archive, not an ONNX graph: export the model with torch.onnx.export",
+        )
+    } else if start.starts_with(b"\x80\x02") || start.starts_with(b"\x80\x04") {
+        Some("it is a pickled PyTorch checkpoint, not an ONNX graph: export the model with torch.onnx.export")
+    } else if start.get(8..10) == Some(b"{\"") {
+        Some("it is a safetensors file, weights without a graph: export the model with torch.onnx.export")
+    } else {
+        None
     }
-    for tensor in &graph.sparse_initializer {
-        collect_sparse(tensor, into)?;
-    }
-    collect_nodes(&graph.node, into)
 }
 
-fn collect_nodes(nodes: &[NodeProto], into: &mut BTreeSet<ExternalData>) -> Result<(), String> {
-    for attribute in nodes.iter().flat_map(|node| &node.attribute) {
-        for tensor in attribute.t.iter().chain(&attribute.tensors) {
-            collect_tensor(tensor, into)?;
+impl OnnxFile {
+    fn collect_graph(&mut self, graph: &GraphProto) -> Result<(), String> {
+        for tensor in &graph.initializer {
+            self.collect_tensor(tensor)?;
         }
-        for tensor in attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors) {
-            collect_sparse(tensor, into)?;
+        for tensor in &graph.sparse_initializer {
+            self.collect_sparse(tensor)?;
         }
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            collect_graph(graph, into)?;
-        }
+        self.collect_nodes(&graph.node)
     }
-    Ok(())
-}
 
-fn collect_sparse(tensor: &SparseTensorProto, into: &mut BTreeSet<ExternalData>) -> Result<(), String> {
-    for part in tensor.values.iter().chain(&tensor.indices) {
-        collect_tensor(part, into)?;
+    fn collect_nodes(&mut self, nodes: &[NodeProto]) -> Result<(), String> {
+        let random = nodes.iter().map(|node| &node.op_type).filter(|name| RANDOM_OPERATORS.contains(&name.as_str()));
+        self.random.extend(random.cloned());
+        for attribute in nodes.iter().flat_map(|node| &node.attribute) {
+            for tensor in attribute.t.iter().chain(&attribute.tensors) {
+                self.collect_tensor(tensor)?;
+            }
+            for tensor in attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors) {
+                self.collect_sparse(tensor)?;
+            }
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                self.collect_graph(graph)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn collect_tensor(tensor: &TensorProto, into: &mut BTreeSet<ExternalData>) -> Result<(), String> {
-    if tensor.data_location != EXTERNAL {
-        return Ok(());
+    fn collect_sparse(&mut self, tensor: &SparseTensorProto) -> Result<(), String> {
+        for part in tensor.values.iter().chain(&tensor.indices) {
+            self.collect_tensor(part)?;
+        }
+        Ok(())
     }
-    let text = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
-    let number = |key: &str| {
-        let parse = |text: &str| text.parse::<u64>().map_err(|_| format!("external data has {key} = {text:?}"));
-        text(key).map(parse).transpose()
-    };
-    let location = text("location").ok_or("external data has no location")?.to_owned();
-    into.insert(ExternalData { location, offset: number("offset")?.unwrap_or(0), length: number("length")? });
-    Ok(())
+
+    fn collect_tensor(&mut self, tensor: &TensorProto) -> Result<(), String> {
+        if tensor.data_location != EXTERNAL {
+            return Ok(());
+        }
+        let entries = &tensor.external_data;
+        let text = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
+        let number = |key: &str| {
+            let parse = |text: &str| text.parse::<u64>().map_err(|_| format!("external data has {key} = {text:?}"));
+            text(key).map(parse).transpose()
+        };
+        let location = text("location").ok_or("external data has no location")?.to_owned();
+        let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
+        self.external.insert(ExternalData { location, offset, length });
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -273,7 +308,7 @@ mod tests {
         let inner = GraphProto { initializer: vec![external("c", &[("length", "4")])], ..GraphProto::default() };
         let attribute = AttributeProto { t: Some(external("b", &[])), g: Some(inner), ..AttributeProto::default() };
         let graph = GraphProto {
-            node: vec![NodeProto { attribute: vec![attribute] }],
+            node: vec![NodeProto { attribute: vec![attribute], ..NodeProto::default() }],
             initializer: vec![external("a", &[("offset", "8"), ("length", "16")]), TensorProto::default()],
             ..GraphProto::default()
         };
@@ -282,6 +317,33 @@ mod tests {
         assert_eq!(Vec::from_iter(file.locations()), ["a", "b", "c"]);
         let a = file.external.first().unwrap();
         assert_eq!((a.offset, a.length), (8, Some(16)));
+    }
+
+    #[test]
+    fn random_operators_are_found_in_nested_graphs_too() {
+        let node = |name: &str| NodeProto { op_type: name.to_owned(), ..NodeProto::default() };
+        let inner = GraphProto { node: vec![node("RandomUniformLike"), node("Relu")], ..GraphProto::default() };
+        let attribute = AttributeProto { g: Some(inner), ..AttributeProto::default() };
+        let branch = NodeProto { op_type: "If".to_owned(), attribute: vec![attribute] };
+        let graph = GraphProto { node: vec![node("Bernoulli"), branch], ..GraphProto::default() };
+        let file = OnnxFile::parse(model(graph).as_slice()).unwrap();
+        assert_eq!(Vec::from_iter(file.random), ["Bernoulli", "RandomUniformLike"]);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_in_the_place_of_a_graph_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        for (start, expected) in [
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"[..], "git lfs pull"),
+            (b"PK\x03\x04 archive/data.pkl", "PyTorch checkpoint"),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pickled PyTorch checkpoint"),
+            (b"\x40\0\0\0\0\0\0\0{\"weight\":{}}", "safetensors"),
+        ] {
+            std::fs::write(&path, start).unwrap();
+            let error = OnnxFile::read(&path).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn canonical(manifest: &Manifest, graph: &blake3::Hash) -> String {
     line("graph", &graph.to_hex());
     line("input.width", &input.width);
     line("input.height", &input.height);
-    line("input.channels", &word(&input.channels));
+    line("input.channels", &if input.bgr { "bgr".to_owned() } else { word(&input.channels) });
     line("input.background", &input.background);
     line("input.orientation", &input.orientation);
     line("preprocess.resize", &word(&preprocess.resize));

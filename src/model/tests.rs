@@ -61,8 +61,12 @@ fn broken(name: &str) -> Vec<String> {
 
 /// A copy of a fixture that a test may change.
 pub(super) fn copy_of(fixture: &str) -> tempfile::TempDir {
+    copy_from("models", fixture)
+}
+
+pub(super) fn copy_from(folder: &str, fixture: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(data("models").join(fixture)).unwrap() {
+    for entry in std::fs::read_dir(data(folder).join(fixture)).unwrap() {
         let file = entry.unwrap().path();
         // the bytes and not the permissions, so that the copy can be written to
         std::fs::write(copy.path().join(file.file_name().unwrap()), std::fs::read(&file).unwrap()).unwrap();
@@ -96,6 +100,46 @@ fn every_fixture_loads() {
         assert!(model.created_unix() > 0, "{name}");
         assert!(model.space_key().as_str().starts_with(&format!("{name}@")), "{name}");
     }
+}
+
+#[test]
+fn graphs_of_other_forms_load_and_give_their_golden_outputs() {
+    for name in ["channels-last", "float16", "uint8", "bgr", "feature-map", "chatty"] {
+        let model = load_from(&data("forms").join(name), name).unwrap_or_else(|reasons| panic!("{name}: {reasons:#?}"));
+        let dimension = if name == "feature-map" { 3 } else { 4 };
+        assert_eq!(model.embedding().map(EmbeddingHead::dimension), Some(dimension), "{name}");
+        let outputs = &model.graph(GraphRole::Encoder).unwrap().info.outputs;
+        assert_eq!(outputs.len(), 1, "{name}: outputs that nobody binds are dropped");
+    }
+}
+
+#[test]
+fn a_graph_that_gives_no_answer_of_its_own_to_each_image_fails_with_the_reason() {
+    for (name, expected) in [
+        ("random", "output embedding differs from run to run on the same image"),
+        ("random", "(the graph has RandomNormalLike)"),
+        ("not-finite", "4 of the 4 numbers of output embedding are NaN or infinite"),
+        ("mingling", "output embedding of an image depends on the images beside it in a batch"),
+        ("two-rows", "output embedding came as [2, 4] for 1 image(s): its first axis is not the batch"),
+    ] {
+        let reasons = broken(name);
+        assert!(reasons.len() == 1 && reasons[0].contains(expected), "{name}: {reasons:?}");
+    }
+}
+
+#[test]
+fn randomness_and_a_batch_of_one_are_accepted_where_the_manifest_says_so() {
+    let accepted = |name: &str, runtime: &str| {
+        let folder = copy_from("broken", name);
+        let file = folder.path().join(manifest::FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n[runtime]\n{runtime}\n")).unwrap();
+        load_from(folder.path(), name).map(drop)
+    };
+    accepted("random", "random = true").unwrap();
+    accepted("mingling", "max_batch = 1").unwrap();
+    accepted("not-finite", "random = true").unwrap_err();
+    accepted("random", "max_batch = 1").unwrap_err();
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! ONNX Runtime: finding its library, opening sessions on a device, running them. `ort` is named in this room and
 //! nowhere else; the other rooms see [`Runtime`], [`Runner`] and plain tensors.
 
+mod binding;
 mod cuda;
 mod library;
 mod pinned;
 mod placement;
 mod probe;
 mod provider;
+mod reason;
 mod session;
 
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+pub use binding::{Binding, channels_moved_first};
 pub use library::{Runtime, forbid_telemetry};
 
 use crate::{
@@ -100,6 +103,18 @@ impl Port {
     pub fn is_f32(&self) -> bool {
         self.dtype == "float32"
     }
+
+    /// Whether a session takes float32 for this input, converting it where the graph wants other numbers.
+    #[must_use]
+    pub fn takes_f32(&self) -> bool {
+        matches!(self.dtype.as_str(), "float32" | "float16" | "uint8")
+    }
+
+    /// Whether a session gives this output as float32, converting it where the graph gives other numbers.
+    #[must_use]
+    pub fn gives_f32(&self) -> bool {
+        matches!(self.dtype.as_str(), "float32" | "float16" | "float64")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,15 +157,6 @@ impl GraphInfo {
     pub fn output(&self, name: &str) -> Option<&Port> {
         self.outputs.iter().find(|port| port.name == name)
     }
-
-    /// The batch size the file is frozen at: that of the first input's first axis, if fixed.
-    #[must_use]
-    pub fn frozen_batch(&self) -> Option<usize> {
-        match self.inputs.first()?.shape.first()? {
-            Axis::Fixed(size) => Some(*size),
-            Axis::Dynamic(_) => None,
-        }
-    }
 }
 
 /// How CUDA devices are used, by every session on one.
@@ -184,6 +190,9 @@ pub trait Runner: Send {
     /// order. A stopped run is `deadline_exceeded`.
     fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>>;
 
+    /// Makes runs give the outputs and take the axes of the binding. A runner that has no file leaves it at that.
+    fn configure(&mut self, _binding: &Binding) {}
+
     /// Lets go, once the next run is done, of memory that only larger runs before it needed.
     fn shrink(&mut self) {}
 }
@@ -206,5 +215,5 @@ pub fn cores() -> usize {
 }
 
 fn from_ort(what: impl Into<std::borrow::Cow<'static, str>>, error: &ort::Error) -> Error {
-    Error::internal(what).with_source(error.to_string())
+    Error::internal(what).with_source(reason::plain(&error.to_string()))
 }

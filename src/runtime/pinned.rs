@@ -52,6 +52,11 @@ impl Pinned {
         })
     }
 
+    /// Binds these outputs alone.
+    pub(super) fn retain_outputs(&mut self, names: &[String]) {
+        self.output_names.retain(|name| names.contains(name));
+    }
+
     /// Whether any run has gone through.
     pub(super) const fn has_worked(&self) -> bool {
         self.worked

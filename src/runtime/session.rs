@@ -8,17 +8,20 @@ use std::{
 use ort::{
     environment::Environment,
     session::{
-        NoSelectedOutputs, RunOptions, Session,
+        NoSelectedOutputs, RunOptions, Session, SessionInputValue,
         builder::{GraphOptimizationLevel, SessionBuilder},
     },
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
 
 use super::{
-    Axis, CudaOptions, GraphInfo, Numbers, Port, Runner, SessionOptions, Stop, Tensor, TensorView, cuda, from_ort,
+    Axis, Binding, CudaOptions, GraphInfo, Numbers, Port, Runner, SessionOptions, Stop, Tensor, TensorView,
+    binding::Form,
+    cuda, from_ort,
     pinned::Pinned,
     placement,
     provider::{self, Placement},
+    reason,
 };
 use crate::{
     domain::Device,
@@ -55,6 +58,7 @@ pub(super) fn open_graph(
     let provider = provider::dispatch(device, &place.library, place.cuda)?;
     let session = builder(place, options.threads, provider).and_then(commit).map_err(|error| {
         let text = error.to_string();
+        let text = reason::plain(&text);
         let reason = cuda::reason(&text);
         if device == Device::Cpu {
             Error::invalid_request(format!("onnx runtime cannot load {name}: {reason}"))
@@ -78,9 +82,10 @@ pub(super) fn open_graph(
             .ok(),
         Device::Cpu | Device::Auto => None,
     };
-    let inputs: Vec<_> = info.inputs.iter().map(|port| port.name.clone()).collect();
+    let inputs: Vec<Form> = info.inputs.iter().map(Form::of).collect();
+    let outputs = info.outputs.iter().map(Form::of).collect();
     let buffers = vec![Vec::new(); inputs.len()];
-    Ok((SessionRunner { pinned, session, inputs, buffers, options: None }, info))
+    Ok((SessionRunner { pinned, session, inputs, outputs, buffers, options: None }, info))
 }
 
 pub(super) fn builder(
@@ -147,7 +152,9 @@ pub(super) struct SessionRunner {
     /// On CUDA; before the session, whose memory it holds.
     pinned: Option<Pinned>,
     session: Session,
-    inputs: Vec<String>,
+    inputs: Vec<Form>,
+    /// The outputs that runs give.
+    outputs: Vec<Form>,
     /// What came apart, put together: one for each input, kept from run to run.
     buffers: Vec<Vec<f32>>,
     /// Of the prepared run: the terminate flag is sticky, so each run gets its own.
@@ -180,6 +187,17 @@ impl Runner for SessionRunner {
         Ok(Arc::new(Terminate(options)))
     }
 
+    fn configure(&mut self, binding: &Binding) {
+        self.outputs.retain(|form| binding.outputs.contains(&form.name));
+        self.inputs.iter_mut().chain(&mut self.outputs).for_each(|form| form.bind(binding));
+        // Pinned memory is bound as float32 in the graph's own order.
+        if self.inputs.iter().chain(&self.outputs).all(Form::is_plain) {
+            self.pinned.iter_mut().for_each(|pinned| pinned.retain_outputs(&binding.outputs));
+        } else {
+            self.pinned = None;
+        }
+    }
+
     /// On a GPU the memory stays: giving it back would stop the device, and the next large run would ask for it again.
     fn shrink(&mut self) {
         if self.pinned.is_none() {
@@ -210,7 +228,7 @@ impl Runner for SessionRunner {
             }
         }
         let mut values = Vec::with_capacity(inputs.len());
-        for ((name, view), buffer) in self.inputs.iter().zip(inputs).zip(&mut self.buffers) {
+        for ((form, view), buffer) in self.inputs.iter().zip(inputs).zip(&mut self.buffers) {
             let numbers = match view.numbers {
                 // run from where it lies
                 Numbers::Together(numbers) => numbers,
@@ -220,21 +238,17 @@ impl Runner for SessionRunner {
                     buffer
                 }
             };
-            let value = TensorRef::from_array_view((view.shape, numbers))
-                .map_err(|error| from_ort("an input tensor does not fit its shape", &error))?;
-            values.push((name.as_str(), value));
+            let value: SessionInputValue<'_> = if form.is_plain() {
+                TensorRef::from_array_view((view.shape, numbers))
+                    .map_err(|error| from_ort("an input tensor does not fit its shape", &error))?
+                    .into()
+            } else {
+                form.convert(view.shape, numbers)?
+            };
+            values.push((form.name.as_str(), value));
         }
         let outputs = self.session.run_with_options(values, &options).map_err(|error| run_error(&error))?;
-        outputs
-            .iter()
-            .map(|(name, value)| {
-                let (shape, data) = value
-                    .try_extract_tensor::<f32>()
-                    .map_err(|error| from_ort(format!("output {name} is not a float32 tensor"), &error))?;
-                let shape = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-                Ok(Tensor { shape, data: data.to_vec() })
-            })
-            .collect()
+        self.outputs.iter().map(|form| form.extract(&outputs[form.name.as_str()])).collect()
     }
 }
 
@@ -243,6 +257,6 @@ fn run_error(error: &ort::Error) -> Error {
     if text.contains("terminate flag") {
         Error::deadline_exceeded("the run was stopped: nobody waits for it any more, or it took too long")
     } else {
-        Error::internal("onnx runtime failed to run the graph").with_source(text)
+        Error::internal("onnx runtime failed to run the graph").with_source(reason::plain(&text))
     }
 }

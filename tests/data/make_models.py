@@ -1,7 +1,7 @@
 """Write the tiny model folders the tests load.
 
     pip install -r tests/data/requirements.txt
-    python tests/data/make_models.py            # writes models/ and broken/ beside this file
+    python tests/data/make_models.py            # writes models/, forms/ and broken/ beside this file
     python tests/data/make_models.py --check    # writes, then runs every good graph in ONNX Runtime
 
 The output is the same byte for byte on every run with the pinned versions. Expected values in
@@ -21,13 +21,22 @@ from tiny_graphs import (
     ae_decoder,
     ae_encoder,
     blur,
+    byte_encoder,
+    channels_last_encoder,
+    chatty_encoder,
     gray_encoder,
+    half_encoder,
     linear_encoder,
+    map_encoder,
     masked,
     masked_by_noise,
+    mingling_encoder,
+    nan_encoder,
+    random_encoder,
     slow,
     steady,
     token_encoder,
+    two_rows_encoder,
     vae_decoder,
     vae_encoder,
     weights,
@@ -313,6 +322,39 @@ def write_models(root):
     )
 
 
+def form_golden(seed, image=lambda image: image):
+    """Golden outputs of a linear encoder whose graph has the image in another form."""
+    plain = second_row(preprocess_plain(drawn_image()))
+    return {
+        "image": drawn_image(),
+        "encoder.image": image(plain),
+        "encoder.embedding": plain.reshape(2, -1) @ weights(seed, 192, 4),
+    }
+
+
+def write_forms(root):
+    """Graphs that no graph of the shipped models is like, and that are served all the same."""
+    plain = contrastive("the image in another form")
+    last = form_golden(81, lambda image: np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+    write(root / "channels-last", plain, {"encoder": channels_last_encoder(81, 4)}, last)
+    write(root / "float16", plain + "\n[golden]\natol = 0.01\n", {"encoder": half_encoder(82, 4)}, form_golden(82))
+    bytes_in = form_golden(83, lambda image: np.round(image * 255))
+    write(root / "uint8", plain.replace(f"rescale = {RESCALE}", "rescale = 1.0"), {"encoder": byte_encoder(83, 4)}, bytes_in)
+    flipped = form_golden(84, lambda image: np.ascontiguousarray(image[:, ::-1]))
+    flipped["encoder.embedding"] = flipped["encoder.image"].reshape(2, -1) @ weights(84, 192, 4)
+    write(root / "bgr", plain.replace('channels = "rgb"', 'channels = "bgr"'), {"encoder": linear_encoder(84, 4)}, flipped)
+    image = second_row(preprocess_plain(drawn_image()))
+    write(
+        root / "feature-map",
+        head("contrastive", "a feature map, pooled by its mean")
+        + graph("encoder", IMAGE, {"latent": "pooled"})
+        + embedding("latent", "mean"),
+        {"encoder": map_encoder()},
+        {"image": drawn_image(), "encoder.image": image, "encoder.latent": pool(image).reshape(2, 3, 2, 2)},
+    )
+    write(root / "chatty", plain, {"encoder": chatty_encoder(85, 4)}, form_golden(85))
+
+
 def write_broken(root):
     good = linear_encoder(24, 4)
     plain = contrastive("broken on purpose")
@@ -334,6 +376,10 @@ def write_broken(root):
     garbage = np.random.default_rng(71).integers(0, 256, 256, dtype=np.uint8).tobytes()
     write(root / "not-onnx", plain, {"encoder": garbage})
     write(root / "wrong-size", contrastive("manifest says 16x16", side=16), {"encoder": good})
+    write(root / "random", plain, {"encoder": random_encoder(91, 4)})
+    write(root / "not-finite", plain, {"encoder": nan_encoder(92, 4)})
+    write(root / "mingling", plain, {"encoder": mingling_encoder(93, 4)})
+    write(root / "two-rows", plain, {"encoder": two_rows_encoder(94, 4)})
 
 
 # ---------------------------------------------------------------- check
@@ -404,7 +450,7 @@ def main():
     parser.add_argument("--out", type=Path, default=HERE, help="folder that gets models/ and broken/")
     parser.add_argument("--check", action="store_true", help="run the good graphs in ONNX Runtime")
     arguments = parser.parse_args()
-    for name, writer in (("models", write_models), ("broken", write_broken)):
+    for name, writer in (("models", write_models), ("forms", write_forms), ("broken", write_broken)):
         shutil.rmtree(arguments.out / name, ignore_errors=True)
         writer(arguments.out / name)
     if arguments.check:

@@ -59,6 +59,102 @@ def linear_encoder(seed, dim, batch="batch"):
     )
 
 
+def channels_last_encoder(seed, dim):
+    """embedding = flatten(image, channels first) @ W, of an image [batch, 8, 8, 3]."""
+    return model(
+        [
+            node("Transpose", "image", "first", perm=[0, 3, 1, 2]),
+            node("Flatten", "first", "flat", axis=1),
+            node("MatMul", "flat w", "embedding"),
+        ],
+        [tensor("image", "batch", 8, 8, 3)],
+        [tensor("embedding", "batch", dim)],
+        [const("w", weights(seed, 192, dim))],
+    )
+
+
+def half_encoder(seed, dim):
+    """embedding = flatten(image) @ W, all of it in float16."""
+    f16 = lambda name, *shape: helper.make_tensor_value_info(name, TensorProto.FLOAT16, shape)
+    return model(
+        [node("Flatten", "image", "flat", axis=1), node("MatMul", "flat w", "embedding")],
+        [f16("image", "batch", 3, 8, 8)],
+        [f16("embedding", "batch", dim)],
+        [const("w", weights(seed, 192, dim), np.float16)],
+    )
+
+
+def byte_encoder(seed, dim):
+    """embedding = flatten(image) / 255 @ W, of an image of uint8."""
+    return model(
+        [
+            node("Cast", "image", "floats", to=F32),
+            node("Div", "floats full", "unit"),
+            node("Flatten", "unit", "flat", axis=1),
+            node("MatMul", "flat w", "embedding"),
+        ],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 3, 8, 8])],
+        [tensor("embedding", "batch", dim)],
+        [const("w", weights(seed, 192, dim)), const("full", 255.0)],
+    )
+
+
+def map_encoder():
+    """features = the average of each 4x4 square, as a feature map [batch, 3, 2, 2]."""
+    return model(pool_nodes("flat")[:1], [image_in()], [tensor("pooled", "batch", 3, 2, 2)], [])
+
+
+def chatty_encoder(seed, dim):
+    """A linear encoder that also gives what nobody asked for: whole numbers, a scalar, and noise."""
+    return model(
+        [
+            node("Flatten", "image", "flat", axis=1),
+            node("MatMul", "flat w", "embedding"),
+            node("ArgMax", "embedding", "ids", axis=1),
+            node("ReduceMean", "image", "loss", keepdims=0),
+            node("RandomNormalLike", "embedding", "noise"),
+        ],
+        [image_in()],
+        [
+            tensor("embedding", "batch", dim),
+            helper.make_tensor_value_info("ids", I64, ["batch", 1]),
+            tensor("loss"),
+            tensor("noise", "batch", dim),
+        ],
+        [const("w", weights(seed, 192, dim))],
+    )
+
+
+def spoilt_encoder(seed, dim, nodes, initializers=(), rows="batch"):
+    """A linear encoder whose `vector` the nodes turn into `embedding`."""
+    return model(
+        [node("Flatten", "image", "flat", axis=1), node("MatMul", "flat w", "vector"), *nodes],
+        [image_in()],
+        [tensor("embedding", rows, dim)],
+        [const("w", weights(seed, 192, dim)), *initializers],
+    )
+
+
+def random_encoder(seed, dim):
+    noise = [node("RandomNormalLike", "vector", "noise"), node("Add", "vector noise", "embedding")]
+    return spoilt_encoder(seed, dim, noise)
+
+
+def nan_encoder(seed, dim):
+    return spoilt_encoder(seed, dim, [node("Add", "vector nan", "embedding")], [const("nan", np.nan)])
+
+
+def mingling_encoder(seed, dim):
+    """Each vector less the mean of the batch, as of a batch normalisation exported while training."""
+    nodes = [node("ReduceMean", "vector axes", "mean", keepdims=1), node("Sub", "vector mean", "embedding")]
+    return spoilt_encoder(seed, dim, nodes, [const("axes", [0], np.int64)])
+
+
+def two_rows_encoder(seed, dim):
+    """Each vector twice, so that rows and images do not match."""
+    return spoilt_encoder(seed, dim, [node("Concat", "vector vector", "embedding", axis=0)], rows="rows")
+
+
 def token_encoder(seed):
     """One token for each 4x4 patch, its mean colour @ W, after a class token that is their mean."""
     return model(

@@ -87,27 +87,36 @@ impl std::hash::Hash for Number {
     }
 }
 
-/// Numbers between bounds; every bound given holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NumberRange {
-    pub gt: Option<Number>,
-    pub gte: Option<Number>,
-    pub lt: Option<Number>,
-    pub lte: Option<Number>,
+/// Values between bounds; every bound given holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range<T> {
+    pub gt: Option<T>,
+    pub gte: Option<T>,
+    pub lt: Option<T>,
+    pub lte: Option<T>,
 }
 
-impl NumberRange {
+/// Numbers between bounds.
+pub type NumberRange = Range<Number>;
+
+impl<T> Default for Range<T> {
+    fn default() -> Self {
+        Self { gt: None, gte: None, lt: None, lte: None }
+    }
+}
+
+impl<T: Ord + Copy> Range<T> {
     #[must_use]
-    pub fn contains(&self, number: Number) -> bool {
+    pub fn contains(&self, number: T) -> bool {
         self.gt.is_none_or(|bound| number > bound)
             && self.gte.is_none_or(|bound| number >= bound)
             && self.lt.is_none_or(|bound| number < bound)
             && self.lte.is_none_or(|bound| number <= bound)
     }
 
-    /// The two tightest bounds, in the form ordered maps take; none where no number lies between them.
+    /// The two tightest bounds, in the form ordered maps take; none where no value lies between them.
     #[must_use]
-    pub fn bounds(&self) -> Option<(Bound<Number>, Bound<Number>)> {
+    pub fn bounds(&self) -> Option<(Bound<T>, Bound<T>)> {
         let lower = match (self.gt, self.gte) {
             (Some(gt), Some(gte)) if gte > gt => Bound::Included(gte),
             (Some(gt), _) => Bound::Excluded(gt),
@@ -128,10 +137,10 @@ impl NumberRange {
         (!empty).then_some((lower, upper))
     }
 
-    pub(super) fn to_value(self) -> Value {
+    pub(super) fn to_value(self, shown: impl Fn(T) -> Value) -> Value {
         let bounds = [("gt", self.gt), ("gte", self.gte), ("lt", self.lt), ("lte", self.lte)];
         let object: Map<_, _> =
-            bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), bound?.to_value()))).collect();
+            bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), shown(bound?)))).collect();
         Value::Object(object)
     }
 }

@@ -40,18 +40,27 @@ fn field(test: &str, schema: impl Into<RefOr<Schema>>) -> Object {
 impl PartialSchema for Filter {
     fn schema() -> RefOr<Schema> {
         let conditions = || list(Ref::from_schema_name(Condition::name())).build();
+        let count = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        let min_should = closed()
+            .property("conditions", conditions())
+            .required("conditions")
+            .property("min_count", count)
+            .required("min_count")
+            .build();
         closed()
             .description(Some(
-                "items that pass every must, at least one should and no must_not; an empty list does not constrain",
+                "items that pass every must, at least one should, no must_not, and min_count of min_should; an empty list \
+                 does not constrain",
             ))
             .property("must", conditions())
             .property("should", conditions())
             .property("must_not", conditions())
             .examples([json!({
-                "must": [{"key": "label", "match": "cat"}, {"key": "price", "range": {"gte": 1, "lt": 9}}],
+                "must": [{"key": "label", "match": {"value": "cat"}}, {"key": "price", "range": {"gte": 1, "lt": 9}}],
                 "should": [{"key": "tags", "any": ["red", "blue"]}, {"has_id": ["a", "b"]}],
                 "must_not": [{"must": [{"key": "camera.lens", "match": "50mm"}]}]
             })])
+            .property("min_should", min_should)
             .into()
     }
 }
@@ -67,13 +76,31 @@ impl ToSchema for Filter {
 impl PartialSchema for Condition {
     fn schema() -> RefOr<Schema> {
         let bounds = ["gt", "gte", "lt", "lte"];
-        let range = bounds.into_iter().fold(closed(), |range, bound| range.property(bound, typed(Type::Number)));
+        let bound = || {
+            let date = ObjectBuilder::new().schema_type(Type::String).description(Some("a date of RFC 3339")).build();
+            RefOr::T(Schema::OneOf(OneOfBuilder::new().item(typed(Type::Number)).item(date).build()))
+        };
+        let range = bounds.into_iter().fold(closed(), |range, name| range.property(name, bound()));
+        let form = |name: &str, schema: RefOr<Schema>| closed().property(name, schema).required(name).build();
+        let scalars = || RefOr::T(Schema::Array(list(scalar()).build()));
+        let matches = OneOfBuilder::new()
+            .item(scalar())
+            .item(form("value", scalar()))
+            .item(form("any", scalars()))
+            .item(form("except", scalars()))
+            .build();
+        let named = |name: &str| {
+            let key = ObjectBuilder::new().schema_type(Type::String).description(Some("a dotted path")).build();
+            form(name, RefOr::T(Schema::Object(closed().property("key", key).required("key").build())))
+        };
         let has_id = closed().property("has_id", list(typed(Type::String)).build()).required("has_id").build();
         OneOfBuilder::new()
-            .item(field("match", scalar()))
+            .item(field("match", RefOr::T(Schema::OneOf(matches))))
             .item(field("any", list(scalar()).build()))
             .item(field("range", range.build()))
             .item(has_id)
+            .item(named("is_null"))
+            .item(named("is_empty"))
             .item(Ref::from_schema_name(Filter::name()))
             .into()
     }
@@ -95,6 +122,6 @@ mod tests {
         <Filter as ToSchema>::schemas(&mut named);
         assert_eq!(named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Condition", "Filter"]);
         let condition = serde_json::to_value(Condition::schema()).unwrap();
-        assert_eq!(condition["oneOf"].as_array().unwrap().len(), 5);
+        assert_eq!(condition["oneOf"].as_array().unwrap().len(), 7);
     }
 }

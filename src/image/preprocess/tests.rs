@@ -134,3 +134,22 @@ fn the_image_of_the_model_is_channel_after_channel() {
     assert_eq!(unit.data, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
     assert_eq!(tensor(&preprocessor, &decoded), unit.data);
 }
+
+#[test]
+fn a_graph_that_takes_blue_first_is_given_it_first_and_its_images_come_back_as_rgb() {
+    let spec = PreprocessSpec { mean: Some(vec![0.1, 0.2, 0.3]), resize: Resize::None, ..Default::default() };
+    let rgb = Preprocessor::new(fixtures::input(2, 1, Channels::Rgb), spec.clone()).unwrap();
+    let input = crate::image::InputSpec { bgr: true, ..fixtures::input(2, 1, Channels::Rgb) };
+    let bgr = Preprocessor::new(input, spec).unwrap();
+    let pixels = rgb.pixels(&Decoded { data: vec![0, 51, 102, 153, 204, 255], ..image(2, 1, 3, 0) }).unwrap();
+    let mut values = vec![0.0; 6];
+    bgr.write_tensor(&pixels, &mut values);
+    let expected = [0.4 - 0.1, 1.0 - 0.1, 0.2 - 0.2, 0.8 - 0.2, 0.0 - 0.3, 0.6 - 0.3];
+    assert!(values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?}");
+    let unit = bgr.unit(&pixels);
+    let mut again = vec![0.0; 6];
+    bgr.tensor_from_unit(&unit, &mut again);
+    assert!(values.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-6), "{again:?}");
+    let back = bgr.to_unit(&values, Values::Normalized);
+    assert!(back.data.iter().zip(&unit.data).all(|(a, b)| (a - b).abs() < 1e-6), "{back:?}");
+}

@@ -1,7 +1,7 @@
 use super::*;
 
 fn input(channels: Channels) -> InputSpec {
-    InputSpec { width: 32, height: 32, channels, background: Background::WHITE, orientation: true }
+    InputSpec { width: 32, height: 32, channels, bgr: false, background: Background::WHITE, orientation: true }
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use roaring::RoaringBitmap;
 
 use crate::{
-    domain::{Condition, Filter, ItemId, Number, NumberRange, Scalar},
+    domain::{Condition, Date, Filter, ItemId, MinShould, Number, NumberRange, Range, Scalar},
     error::Result,
     index::terms::{Term, shorten},
 };
@@ -124,9 +124,39 @@ impl Field {
         found
     }
 
+    /// The slots that have a value, null not counted, for which the test holds.
+    fn with(&self, test: impl Fn(&Scalar) -> bool) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        for (word, slots) in &self.words {
+            if *word != Scalar::Null && test(word) {
+                slots.union_into(&mut found);
+            }
+        }
+        for (number, slots) in &self.numbers {
+            if test(&Scalar::Number(*number)) {
+                slots.union_into(&mut found);
+            }
+        }
+        found
+    }
+
+    fn with_other_than(&self, values: &[Scalar]) -> RoaringBitmap {
+        let excepted: HashSet<Scalar> = values.iter().cloned().map(shorten).collect();
+        self.with(|value| !excepted.contains(value))
+    }
+
+    /// The slots whose texts are dates in the range: dates are texts to the index, read as they are asked for.
+    fn dated(&self, range: &Range<Date>) -> RoaringBitmap {
+        self.with(|value| match value {
+            Scalar::Text(text) => Date::of(text).is_some_and(|date| range.contains(date)),
+            _ => false,
+        })
+    }
+
     /// The most frequent values, of equal counts the lesser first.
     fn facets(&self, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
-        let words = self.words.iter().map(|(word, slots)| (Cow::Borrowed(word), slots));
+        let named = self.words.iter().filter(|(word, _)| **word != Scalar::Null);
+        let words = named.map(|(word, slots)| (Cow::Borrowed(word), slots));
         let numbers = self.numbers.iter().map(|(number, slots)| (Cow::Owned(Scalar::Number(*number)), slots));
         let counted = |(value, slots): (_, &Slots)| slots.count(allowed).map(|(count, slot)| (count, value, slot));
         let mut found: Vec<(u64, Cow<'_, Scalar>, u32)> = words.chain(numbers).filter_map(counted).collect();
@@ -194,7 +224,33 @@ impl Postings {
         for condition in &filter.must_not {
             passing -= self.condition(condition, all, find)?;
         }
+        if let Some(MinShould { conditions, min_count }) = &filter.min_should {
+            passing &= self.at_least(*min_count, conditions, (all, find))?;
+        }
         Ok(passing)
+    }
+
+    /// The slots whose items pass at least so many of the conditions.
+    fn at_least(
+        &self,
+        count: usize,
+        conditions: &[Condition],
+        (all, find): (&RoaringBitmap, FindId<'_>),
+    ) -> Result<RoaringBitmap> {
+        if count > conditions.len() {
+            return Ok(RoaringBitmap::new());
+        }
+        // At each place, the slots that have passed one condition more than the place before it says.
+        let mut passed = vec![RoaringBitmap::new(); count];
+        for condition in conditions {
+            let mut carried = self.condition(condition, all, find)?;
+            for level in &mut passed {
+                let next = &*level & &carried;
+                *level |= &carried;
+                carried = next;
+            }
+        }
+        Ok(passed.pop().unwrap_or_else(|| all.clone()))
     }
 
     fn condition(&self, condition: &Condition, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
@@ -205,6 +261,15 @@ impl Postings {
             }
             Condition::Any { key, values } => field(key).map(|field| field.with_any(values)).unwrap_or_default(),
             Condition::Range { key, range } => field(key).map(|field| field.within(range)).unwrap_or_default(),
+            Condition::Except { key, values } => {
+                field(key).map(|field| field.with_other_than(values)).unwrap_or_default()
+            }
+            Condition::Dates { key, range } => field(key).map(|field| field.dated(range)).unwrap_or_default(),
+            Condition::IsNull(key) => field(key).map(|field| field.with_any(&[Scalar::Null])).unwrap_or_default(),
+            Condition::IsEmpty(key) => match field(key) {
+                Some(field) => all - field.with(|_| true),
+                None => all.clone(),
+            },
             Condition::HasId(ids) => {
                 let mut found = RoaringBitmap::new();
                 for id in ids {

@@ -8,13 +8,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    domain::{Metadata, Scalar},
+    domain::{Date, Metadata, Scalar},
     index::terms::{shorten, terms},
 };
 
 /// The fields of the payload that hold them.
 pub(super) const TERMS: &str = "terms";
 pub(super) const NUMBERS: &str = "numbers";
+/// What stands behind the name of a field of numbers that are dates, in microseconds since 1970: no name has a `t` behind
+/// an underscore.
+const DATES: &str = "_t";
 /// Longer names are replaced by their hash: Qdrant makes files of them.
 const LONGEST_NAME: usize = 96;
 
@@ -32,6 +35,11 @@ impl Fields {
             let key = name(&term.key);
             if let Some(number) = float(&term.value) {
                 fields.numbers.entry(key.clone()).or_default().push(number);
+            }
+            if let Scalar::Text(text) = &term.value
+                && let Some(date) = Date::of(text)
+            {
+                fields.numbers.entry(format!("{key}{DATES}")).or_default().push(date.micros() as f64);
             }
             fields.terms.entry(key).or_default().push(encoded(&term.value));
         }
@@ -53,6 +61,11 @@ pub(super) fn terms_path(key: &str) -> String {
 /// The path of its numbers.
 pub(super) fn numbers_path(key: &str) -> String {
     format!("{NUMBERS}.{}", name(key))
+}
+
+/// The path of its dates.
+pub(super) fn dates_path(key: &str) -> String {
+    format!("{NUMBERS}.{}{DATES}", name(key))
 }
 
 /// A dotted key in letters, digits and underscores: every other byte is `_` and two hex digits, so no two keys share
@@ -81,6 +94,7 @@ fn encoded(value: &Scalar) -> String {
         Scalar::Text(text) => format!("t{text}"),
         Scalar::Bool(value) => format!("b{value}"),
         Scalar::Number(_) => format!("n{value}"),
+        Scalar::Null => "z".to_owned(),
     }
 }
 
@@ -99,7 +113,7 @@ pub(super) fn value(text: &str) -> Option<Scalar> {
 pub(super) fn float(value: &Scalar) -> Option<f64> {
     match value {
         Scalar::Number(_) => value.to_value().as_f64(),
-        Scalar::Bool(_) | Scalar::Text(_) => None,
+        Scalar::Null | Scalar::Bool(_) | Scalar::Text(_) => None,
     }
 }
 
@@ -144,6 +158,7 @@ mod tests {
         assert_eq!(fields.numbers["tags"], [2.0]);
         assert_eq!(fields.numbers["camera_2elens_2emm"], [50.0]);
         assert_eq!(fields.terms["note"], [text(&Scalar::Text(long))]);
-        assert_eq!(fields.paths().count(), 5);
+        assert_eq!(fields.terms["none"], ["z"]);
+        assert_eq!(fields.paths().count(), 6);
     }
 }

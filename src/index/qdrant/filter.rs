@@ -7,10 +7,10 @@ use qdrant_client::qdrant::{self, RepeatedStrings, condition::ConditionOneOf, r#
 use uuid::Uuid;
 
 use super::{
-    fields::{float, numbers_path, terms_path, text},
+    fields::{dates_path, float, numbers_path, terms_path, text},
     request::{field, has_id, uuid_of},
 };
-use crate::domain::{Condition, Filter, Number, NumberRange, Scalar};
+use crate::domain::{Condition, Filter, MinShould, Range, Scalar};
 
 /// What becomes of a condition.
 enum Logic {
@@ -85,10 +85,46 @@ fn whole(filter: &Filter) -> Logic {
     } else if found.should.is_empty() {
         return Logic::Never;
     }
+    if let Some(MinShould { conditions, min_count }) = &filter.min_should {
+        match at_least(*min_count, conditions) {
+            Logic::Always => {}
+            Logic::Never => return Logic::Never,
+            Logic::If(condition) => found.must.push(*condition),
+        }
+    }
     if found == qdrant::Filter::default() {
         return Logic::Always;
     }
     when(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Filter(found)) })
+}
+
+/// At least so many of the conditions hold; those that always do are counted here.
+fn at_least(count: usize, conditions: &[Condition]) -> Logic {
+    let (mut missing, mut open) = (count, Vec::new());
+    for condition in conditions {
+        match part(condition) {
+            Logic::Always => missing = missing.saturating_sub(1),
+            Logic::Never => {}
+            Logic::If(condition) => open.push(*condition),
+        }
+    }
+    if missing == 0 {
+        return Logic::Always;
+    }
+    if missing > open.len() {
+        return Logic::Never;
+    }
+    let min_should = Some(qdrant::MinShould { conditions: open, min_count: missing as u64 });
+    let filter = qdrant::Filter { min_should, ..qdrant::Filter::default() };
+    when(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Filter(filter)) })
+}
+
+/// No text, number or truth value stands at the key: a term of null is none.
+fn empty(key: &str) -> qdrant::Condition {
+    let null = text(&Scalar::Null);
+    let other = field(terms_path(key), MatchValue::ExceptKeywords(RepeatedStrings { strings: vec![null] }));
+    let filter = qdrant::Filter { must_not: vec![other], ..qdrant::Filter::default() };
+    qdrant::Condition { condition_one_of: Some(ConditionOneOf::Filter(filter)) }
 }
 
 fn part(condition: &Condition) -> Logic {
@@ -99,7 +135,15 @@ fn part(condition: &Condition) -> Logic {
             let strings = values.iter().map(text).collect();
             when(field(terms_path(key), MatchValue::Keywords(RepeatedStrings { strings })))
         }
-        Condition::Range { key, range } => within(key, range),
+        Condition::Except { key, values } => {
+            // A term of null is no value, so it is never what a key has beside the others.
+            let strings = values.iter().chain([&Scalar::Null]).map(text).collect();
+            when(field(terms_path(key), MatchValue::ExceptKeywords(RepeatedStrings { strings })))
+        }
+        Condition::Range { key, range } => within(numbers_path(key), range, |number| float(&Scalar::Number(number))),
+        Condition::Dates { key, range } => within(dates_path(key), range, |date| Some(date.micros() as f64)),
+        Condition::IsNull(key) => when(field(terms_path(key), MatchValue::Keyword(text(&Scalar::Null)))),
+        Condition::IsEmpty(key) => when(empty(key)),
         Condition::HasId(ids) if ids.is_empty() => Logic::Never,
         Condition::HasId(ids) => when(has_id(&ids.iter().map(uuid_of).collect::<Vec<_>>())),
         Condition::Nested(filter) => whole(filter),
@@ -107,10 +151,9 @@ fn part(condition: &Condition) -> Logic {
 }
 
 /// Qdrant compares numbers as floats, so bounds beyond 2^53 are as coarse as floats are there.
-fn within(key: &str, range: &NumberRange) -> Logic {
+fn within<T: Ord + Copy>(path: String, range: &Range<T>, float: impl Fn(T) -> Option<f64>) -> Logic {
     use std::ops::Bound;
     let Some((lower, upper)) = range.bounds() else { return Logic::Never };
-    let float = |number: Number| float(&Scalar::Number(number));
     let (gt, gte) = match lower {
         Bound::Included(number) => (None, float(number)),
         Bound::Excluded(number) => (float(number), None),
@@ -122,7 +165,7 @@ fn within(key: &str, range: &NumberRange) -> Logic {
         Bound::Unbounded => (None, None),
     };
     let range = qdrant::Range { lt, gt, gte, lte };
-    let condition = qdrant::FieldCondition { key: numbers_path(key), range: Some(range), ..Default::default() };
+    let condition = qdrant::FieldCondition { key: path, range: Some(range), ..Default::default() };
     when(qdrant::Condition { condition_one_of: Some(ConditionOneOf::Field(condition)) })
 }
 

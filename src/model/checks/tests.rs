@@ -53,16 +53,15 @@ fn all_differences_are_told_at_once() {
         &autoencoder(),
         GraphRole::Encoder,
         &info(
-            &[port("x", "float16", &[0, 3, 8, 8]), f32("scale", &[])],
+            &[port("x", "int32", &[0, 3, 8, 8]), f32("scale", &[])],
             &[f32("h", &[0, 16]), port("ids", "int64", &[0])],
         ),
     );
     for expected in [
-        "input x is float16, not float32",
+        "input x is int32; export the graph with it as float32, float16 or uint8",
         "input x is [batch, 3, 8, 8]; by the manifest, image is [batch, 3, 4, 8]",
         "outputs.latent = \"z\" is not an output of the graph; it has h, ids",
         "also takes scale",
-        "output ids is int64",
     ] {
         assert!(found.iter().any(|line| line.contains(expected)), "{expected:?} is not in {found:#?}");
     }
@@ -101,4 +100,38 @@ fn the_decoder_takes_what_the_encoder_gives() {
             .contains("gives latent [batch, 16], but the decoder takes latent [batch, 12]")
     );
     assert!(check(&[0, 4, 2, 2], &[0, 16]).is_some());
+}
+
+#[test]
+fn outputs_that_no_role_is_bound_to_are_ignored_whatever_they_are() {
+    let info = info(&[f32("x", &[0, 3, 4, 8])], &[f32("z", &[0, 16]), port("ids", "int64", &[7]), f32("loss", &[])]);
+    assert!(graph(&autoencoder(), GraphRole::Encoder, &info).is_empty());
+    let binding = binding(&autoencoder(), GraphRole::Encoder, &info);
+    assert_eq!((&binding.outputs[..], binding.channels_last.len()), (&["z".to_owned()][..], 0));
+}
+
+#[test]
+fn numbers_that_a_session_converts_are_no_violation() {
+    let converted = info(&[port("x", "uint8", &[0, 3, 4, 8])], &[port("z", "float16", &[0, 16])]);
+    assert!(graph(&autoencoder(), GraphRole::Encoder, &converted).is_empty());
+    let found =
+        graph(&autoencoder(), GraphRole::Encoder, &info(&[f32("x", &[0, 3, 4, 8])], &[port("z", "int8", &[0, 16])]));
+    assert!(
+        found[0].contains("output z is int8; export the graph with it as float32, float16 or float64"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn images_with_their_channels_last_are_turned() {
+    let last = info(&[f32("x", &[0, 4, 8, 3])], &[f32("z", &[0, 16])]);
+    let binding_of = |info: &GraphInfo| binding(&autoencoder(), GraphRole::Encoder, info);
+    let binding = binding_of(&last);
+    assert_eq!(binding.channels_last, ["x"]);
+    assert!(!graph(&autoencoder(), GraphRole::Encoder, &last).is_empty());
+    assert!(graph(&autoencoder(), GraphRole::Encoder, &binding.channels_first(&last)).is_empty());
+    for first in [&[0, 3, 4, 8][..], &[0, 3, 0, 0], &[0, 8, 4, 3]] {
+        assert!(binding_of(&info(&[f32("x", first)], &[f32("z", &[0, 16])])).channels_last.is_empty(), "{first:?}");
+    }
+    assert_eq!(binding_of(&info(&[f32("x", &[0, 0, 0, 3])], &[f32("z", &[0, 16])])).channels_last, ["x"]);
 }

@@ -18,7 +18,10 @@ fn check(manifest: &Manifest, found: &mut Vec<String>) {
         (true, false, true) => require_any_output(manifest, &["latent", "embedding", "tokens"], found),
         (false, false, true) => {}
         (false, true, _) => require_graph(manifest, GraphRole::Encoder, found),
-        (true, false, false) => require_graph(manifest, GraphRole::Decoder, found),
+        (true, false, false) => found.push(
+            "[graphs.decoder] is missing: family autoencoder needs it; an encoder that stands alone is family = \"encoder\""
+                .to_owned(),
+        ),
         (false, false, false) => found.push(
             "graphs are missing: family autoencoder needs [graphs.encoder] and [graphs.decoder], or [graphs.autoencoder]"
                 .to_owned(),

@@ -1,12 +1,17 @@
 //! The report, and how it is printed.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     domain::SpaceKey,
     model::{
         checks,
         family::{Capability, Family, GraphRole},
+        remarks::Remarks,
     },
     runtime::{Axis, GraphInfo, Port},
 };
@@ -15,16 +20,23 @@ use crate::{
 #[derive(Debug)]
 pub struct Inspection {
     pub(super) subjects: Vec<Subject>,
+    /// On the folder itself.
+    pub(super) notes: Vec<String>,
 }
 
 /// What was found in one folder, or in one file.
 #[derive(Debug)]
 pub(super) struct Subject {
     title: String,
+    /// Where a proposed manifest belongs.
+    folder: PathBuf,
     pub(super) graphs: Vec<GraphReport>,
     /// The model and its variants, as far as they can be served.
     pub(super) serves: Vec<Serves>,
     pub(super) problems: Vec<String>,
+    /// Whether the folder's name keeps it from being a model.
+    pub(super) misnamed: bool,
+    remarks: Remarks,
     pub(super) proposal: Option<String>,
 }
 
@@ -53,6 +65,13 @@ impl Inspection {
         self.subjects.iter().all(|subject| subject.problems.is_empty())
     }
 
+    /// The manifests for graphs that have none, each with the folder that it belongs in. A folder that cannot be a model
+    /// by its name gets none; one that cannot be served for another reason does, since the manifest is what to mend.
+    pub fn proposals(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let fit = self.subjects.iter().filter(|subject| !subject.misnamed);
+        fit.filter_map(|subject| Some((subject.folder.as_path(), subject.proposal.as_deref()?)))
+    }
+
     /// The manifest for graphs that have none, where one folder or file was inspected.
     #[must_use]
     pub fn proposed_manifest(&self) -> Option<&str> {
@@ -67,11 +86,21 @@ impl Subject {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             title: shown(path).display().to_string(),
+            folder: if path.is_dir() { path } else { path.parent().unwrap_or(path) }.to_owned(),
+            misnamed: false,
+            remarks: Remarks::default(),
             graphs: Vec::new(),
             serves: Vec::new(),
             problems: Vec::new(),
             proposal: None,
         }
+    }
+
+    /// Adds what was remarked on the model or, with a prefix, on a variant.
+    pub(super) fn remark(&mut self, prefix: &str, remarks: Remarks) {
+        let prefixed = |lines: Vec<String>| lines.into_iter().map(move |line| format!("{prefix}{line}"));
+        self.remarks.warnings.extend(prefixed(remarks.warnings));
+        self.remarks.notes.extend(prefixed(remarks.notes));
     }
 }
 
@@ -82,6 +111,9 @@ impl fmt::Display for Inspection {
                 writeln!(f)?;
             }
             subject.fmt(f)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
         }
         Ok(())
     }
@@ -98,6 +130,11 @@ impl fmt::Display for Subject {
         }
         for problem in &self.problems {
             writeln!(f, "  problem: {problem}")?;
+        }
+        for (kind, lines) in [("warning", &self.remarks.warnings), ("note", &self.remarks.notes)] {
+            for line in lines {
+                writeln!(f, "  {kind}: {line}")?;
+            }
         }
         if let Some(proposal) = &self.proposal {
             writeln!(f, "  proposed model.toml:\n")?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
     Family,
-    tests::{copy_of, data, runtime},
+    tests::{copy_from, copy_of, data, runtime},
 };
 
 fn report(path: &Path) -> Inspection {
@@ -135,4 +135,93 @@ fn a_file_that_is_no_graph_is_told_and_nothing_is_proposed() {
 fn golden_outputs_beside_a_single_file_are_those_of_the_manifest_that_is_there() {
     let inspection = report(&data("models/tiny-ae/encoder.onnx"));
     assert!(inspection.is_sound(), "{inspection}");
+}
+
+#[test]
+fn a_proposal_says_of_each_guess_that_it_is_one_and_has_the_recipes_to_uncomment() {
+    let folder = bare("tiny-tokens");
+    let inspection = report(folder.path());
+    let proposal = inspection.proposed_manifest().unwrap();
+    for line in [
+        "channels = \"rgb\"            # a guess; \"bgr\" where training read with OpenCV",
+        "# resize = \"shortest-edge\"",
+        "# edge = 9",
+        "# mean = [0.485, 0.456, 0.406]",
+        "# mean = [0.48145466, 0.4578275, 0.40821073]",
+        "pooling = \"mean\"            # a guess; \"cls\" is the first token",
+    ] {
+        assert!(proposal.lines().any(|one| one.starts_with(line)), "{line} in\n{proposal}");
+    }
+    let uncommented = proposal
+        .replace("resize = \"exact\"\n", "")
+        .replace("# resize", "resize")
+        .replace("# edge", "edge")
+        .replace("# crop", "crop")
+        .replacen("# mean", "mean", 1)
+        .replacen("# std", "std", 1);
+    Manifest::parse(&uncommented).unwrap();
+    assert_says(&inspection, &["note: no golden.npz", "note: no mean and std: values go in as 0…1"]);
+}
+
+#[test]
+fn graphs_of_other_forms_get_manifests_that_are_served() {
+    for (form, lines) in [
+        ("channels-last", &["has its channels last, [batch, 8, 8, 3]; images are transposed"][..]),
+        ("float16", &["input image is float16; numbers are converted"]),
+        ("uint8", &["rescale = 1.0", "input image is uint8; numbers are converted"]),
+        ("feature-map", &["output = \"latent\"", "pooling = \"mean\""]),
+        ("chatty", &["output ids is bound to no role and ignored", "has random operators: RandomNormalLike"]),
+    ] {
+        let folder = copy_from("forms", form);
+        std::fs::remove_file(folder.path().join(manifest::FILE_NAME)).unwrap();
+        std::fs::remove_file(folder.path().join("golden.npz")).unwrap();
+        proposed(folder.path());
+        assert_says(&report(folder.path()), lines);
+    }
+}
+
+#[test]
+fn a_folder_of_folders_gets_a_manifest_for_each_and_bad_names_and_depths_are_problems() {
+    let root = tempfile::tempdir().unwrap();
+    let graph = data("models/tiny-gray/encoder.onnx");
+    for folder in ["good", "Bad Name", "v:2", "deep/1"] {
+        std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        std::fs::copy(&graph, root.path().join(folder).join("encoder.onnx")).unwrap();
+    }
+    let inspection = report(root.path());
+    let proposals: Vec<_> = inspection.proposals().map(|(folder, _)| folder.file_name().unwrap().to_owned()).collect();
+    assert_eq!(proposals, ["good"]);
+    assert_says(
+        &inspection,
+        &[
+            "model name \"Bad Name\" is not 1 to 64 characters",
+            "has a colon",
+            "models are one level deep: move deep/1 to deep-1",
+        ],
+    );
+    std::fs::copy(data("models/tiny-gray/model.toml"), root.path().join("good/model.toml")).unwrap();
+    std::fs::copy(&graph, root.path().join("stray.onnx")).unwrap();
+    assert_says(&report(root.path()), &["serves good", "note: stray.onnx is left out: models are folders"]);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_graph_is_named() {
+    let folder = bare("tiny-gray");
+    std::fs::write(folder.path().join("encoder.onnx"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        .unwrap();
+    assert_says(&report(folder.path()), &["it is a git-lfs pointer, not the file: `git lfs pull`"]);
+    std::fs::rename(folder.path().join("encoder.onnx"), folder.path().join("model.pt")).unwrap();
+    let error = inspect(folder.path(), runtime().as_ref()).unwrap_err();
+    assert!(error.message().contains("model.pt holds weights without a graph"), "{error}");
+    let error = inspect(Path::new("/nonexistent"), runtime().as_ref()).unwrap_err();
+    assert_eq!(error.chain().matches("No such file").count(), 1, "{}", error.chain());
+}
+
+#[test]
+fn a_processor_that_no_manifest_can_follow_is_a_problem_by_the_name_of_its_field() {
+    let folder = bare("tiny-gray");
+    std::fs::write(folder.path().join("preprocessor_config.json"), r#"{"size": 8, "do_pad": true}"#).unwrap();
+    let inspection = report(folder.path());
+    assert!(inspection.proposed_manifest().is_none());
+    assert_says(&inspection, &["problem: preprocessor_config.json: do_pad = true changes pixels"]);
 }

@@ -8,7 +8,7 @@ use super::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec
 use crate::{
     config::Section,
     domain::{Device, Metric, ModelName},
-    image::{InputSpec, PreprocessSpec, Resize, Values},
+    image::{Channels, InputSpec, PreprocessSpec, Resize, Values},
     model::{
         family::{Family, GraphRole},
         folder,
@@ -85,6 +85,15 @@ fn check_family(root: &mut Section, manifest: &Manifest) {
     }
 }
 
+/// The channels of a graph's images as a manifest names them.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ChannelOrder {
+    Rgb,
+    Bgr,
+    Gray,
+}
+
 fn input(root: &mut Section) -> Option<InputSpec> {
     let Some(mut section) = root.section("input") else {
         root.report("[input] is missing: it says width, height and channels");
@@ -92,11 +101,16 @@ fn input(root: &mut Section) -> Option<InputSpec> {
     };
     let width = section.required("width");
     let height = section.required("height");
-    let channels = section.required("channels");
+    let channels = section.required::<ChannelOrder>("channels");
     let background = section.optional("background").unwrap_or_default();
     let orientation = section.optional("orientation").unwrap_or(true);
     root.absorb(section);
-    let input = InputSpec { width: width?, height: height?, channels: channels?, background, orientation };
+    let (channels, bgr) = match channels? {
+        ChannelOrder::Rgb => (Channels::Rgb, false),
+        ChannelOrder::Bgr => (Channels::Rgb, true),
+        ChannelOrder::Gray => (Channels::Gray, false),
+    };
+    let input = InputSpec { width: width?, height: height?, channels, bgr, background, orientation };
     for violation in input.violations() {
         root.report(violation);
     }
@@ -284,8 +298,9 @@ fn runtime(root: &mut Section) -> RuntimeSpec {
             })
             .ok()
     });
+    let random = section.optional("random").unwrap_or(false);
     root.absorb(section);
-    RuntimeSpec { max_batch, sessions, threads, device }
+    RuntimeSpec { max_batch, sessions, threads, device, random }
 }
 
 fn variants(root: &mut Section, graphs: &Graphs) -> BTreeMap<String, Variant> {

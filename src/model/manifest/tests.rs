@@ -105,8 +105,13 @@ fn every_key_of_the_format_is_read() {
     assert_eq!((embedding.output.as_str(), embedding.normalize, embedding.metric), ("mean", false, Metric::Dot));
     assert_eq!(manifest.reconstruction, Values::Normalized);
     assert_eq!(manifest.golden, Tolerance { atol: 0.01, rtol: 1e-3 });
-    let runtime =
-        RuntimeSpec { max_batch: Some(16), sessions: Some(2), threads: Some(1), device: Some(Device::Cuda(1)) };
+    let runtime = RuntimeSpec {
+        max_batch: Some(16),
+        sessions: Some(2),
+        threads: Some(1),
+        device: Some(Device::Cuda(1)),
+        random: false,
+    };
     assert_eq!(manifest.runtime, runtime);
 }
 
