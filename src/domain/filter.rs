@@ -202,14 +202,26 @@ impl Condition {
 
     fn matches_everything(&self) -> bool {
         match self {
-            Self::Match { .. } | Self::Any { .. } | Self::Range { .. } | Self::HasId(_) => false,
+            Self::Match { .. }
+            | Self::Any { .. }
+            | Self::Range { .. }
+            | Self::HasId(_)
+            | Self::Except { .. }
+            | Self::Dates { .. }
+            | Self::IsNull(_)
+            | Self::IsEmpty(_) => false,
             Self::Nested(filter) => filter.matches_everything(),
         }
     }
 
     fn matches_nothing(&self) -> bool {
         match self {
-            Self::Match { .. } | Self::Range { .. } => false,
+            Self::Match { .. }
+            | Self::Range { .. }
+            | Self::Except { .. }
+            | Self::Dates { .. }
+            | Self::IsNull(_)
+            | Self::IsEmpty(_) => false,
             Self::Any { values, .. } => values.is_empty(),
             Self::HasId(ids) => ids.is_empty(),
             Self::Nested(filter) => filter.matches_nothing(),
