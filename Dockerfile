@@ -44,7 +44,7 @@ COPY . .
 RUN --mount=type=secret,id=cargo,target=/usr/local/cargo/config.toml \
     --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --features turbojpeg \
+    cargo build --release --locked \
     && cp target/release/latentd /latentd
 
 

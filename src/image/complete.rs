@@ -24,17 +24,27 @@ pub(super) fn require<'a>(header: &Header, bytes: &'a [u8]) -> Result<&'a [u8]> 
 }
 
 fn png(bytes: &[u8]) -> bool {
+    png_chunks(bytes).any(|(name, _)| name == b"IEND")
+}
+
+/// The chunks of a PNG up to its end chunk, each with its name, as far as they are whole.
+pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     let mut rest = bytes.get(8..).unwrap_or_default();
-    loop {
-        let Some((&[a, b, c, d, ref kind @ ..], tail)) = rest.split_first_chunk::<8>() else { return false };
-        // The payload and its check sum.
-        let length = u64::from(u32::from_be_bytes([a, b, c, d])) + 4;
-        let Some(after) = usize::try_from(length).ok().and_then(|length| tail.get(length..)) else { return false };
-        if kind == b"IEND" {
-            return true;
-        }
-        rest = after;
-    }
+    std::iter::from_fn(move || {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let (name, tail) = tail.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let payload = tail.get(..length)?;
+        // The check sum follows.
+        let after = tail.get(length.checked_add(4)?..)?;
+        rest = if name == b"IEND" { &[] } else { after };
+        Some((name, payload))
+    })
+}
+
+/// The chunks of a WebP, each with its name, as far as they are whole.
+pub(super) fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    Chunks(bytes.get(12..).unwrap_or_default())
 }
 
 /// The bytes up to the end that the header states, if they and all chunks within are there.
@@ -53,7 +63,7 @@ fn webp(bytes: &[u8]) -> Option<&[u8]> {
     Some(file)
 }
 
-/// The chunks of a WebP, each with its name, as far as they are whole.
+/// The chunks of a WebP or of a frame in it.
 struct Chunks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Chunks<'a> {

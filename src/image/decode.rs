@@ -7,16 +7,17 @@ use std::{
 
 use ::image::{
     ColorType, ImageDecoder, ImageError, ImageResult, Limits,
-    codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder},
+    codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder},
     error::ImageFormatHint,
     metadata::Orientation,
 };
 
 use super::{
-    complete, header, jpeg,
+    complete, gif, header, jpeg, orientation,
     resize::Size,
     shrink::Shrink,
     sniff::{Format, sniff},
+    tiff,
 };
 use crate::{
     compute::panic_message,
@@ -27,7 +28,7 @@ use crate::{
 const MAX_SIDE: u32 = 65_535;
 
 /// What a decoder may allocate beside the pixels: palettes, tables, metadata.
-const SPARE_BYTES: u64 = 16 << 20;
+pub(super) const SPARE_BYTES: u64 = 16 << 20;
 
 /// What a file says about itself before anything is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Header {
         match self.frame {
             // The coefficients of a progressive file are kept at full size, however small its pixels get.
             Some(frame) if self.is_reducible() => {
-                let channels = u64::from(frame.channels());
+                let channels = u64::from(frame.components);
                 let coefficients = u64::from(self.weight).saturating_sub(channels);
                 self.decoded_pixels(shrink) * channels + self.pixels() * coefficients
             }
@@ -195,10 +196,12 @@ pub fn decode_shrunk(bytes: &[u8], max_pixels: u64, shrink: Shrink) -> Result<De
 pub fn decode_known(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
     let bytes = complete::require(header, bytes)?;
     // The decoders are other people's code and the bytes are anybody's: a panic is a corrupt image.
-    catch_unwind(AssertUnwindSafe(|| decode_format(header, bytes, shrink))).unwrap_or_else(|payload| {
-        let reason = panic_message(payload.as_ref()).to_owned();
-        Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
-    })
+    let decoded =
+        catch_unwind(AssertUnwindSafe(|| decode_format(header, bytes, shrink))).unwrap_or_else(|payload| {
+            let reason = panic_message(payload.as_ref()).to_owned();
+            Err(corrupt(header.format).with_source(format!("the decoder panicked: {reason}")))
+        })?;
+    Ok(Decoded { orientation: orientation::read(header.format, bytes), ..decoded })
 }
 
 fn decode_format(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decoded> {
@@ -206,13 +209,16 @@ fn decode_format(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decode
     let limits = limits(header);
     let decoded = match header.format {
         Format::Jpeg => return jpeg::decode(bytes, header, shrink),
+        Format::Tiff => return tiff::Layout::read(bytes)?.decode(bytes, decoded_bytes(header)),
+        Format::Gif => {
+            let decoded = gif::Layout::read(bytes).and_then(|layout| layout.decode());
+            return decoded.ok_or_else(|| corrupt(header.format));
+        }
         Format::Png => {
             PngDecoder::with_limits(reader, limits.clone()).and_then(|decoder| read(decoder, header, limits))
         }
         Format::WebP => WebPDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
-        Format::Gif => GifDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
         Format::Bmp => BmpDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
-        Format::Tiff => TiffDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
     };
     decoded.map_err(|error| explain(error, header.format))
 }
@@ -234,8 +240,6 @@ fn read<D: ImageDecoder>(mut decoder: D, header: &Header, limits: Limits) -> Ima
         )));
     }
     decoder.set_limits(limits)?;
-    // Damaged metadata are no reason to refuse the pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let colour = decoder.color_type();
     let (channels, wide) = match colour {
         ColorType::L8 => (1, false),
@@ -259,11 +263,13 @@ fn read<D: ImageDecoder>(mut decoder: D, header: &Header, limits: Limits) -> Ima
         keep_upper_bytes(&mut data);
     }
     let Header { width, height, .. } = *header;
-    Ok(Decoded { width, height, stored: Size { width, height }, shrink: Shrink::NONE, channels, orientation, data })
+    let stored = Size { width, height };
+    let orientation = Orientation::NoTransforms;
+    Ok(Decoded { width, height, stored, shrink: Shrink::NONE, channels, orientation, data })
 }
 
 /// 16-bit samples in the machine's byte order → their upper 8 bits, in place.
-fn keep_upper_bytes(data: &mut Vec<u8>) {
+pub(super) fn keep_upper_bytes(data: &mut Vec<u8>) {
     let upper = usize::from(cfg!(target_endian = "little"));
     for sample in 0..data.len() / 2 {
         data[sample] = data[2 * sample + upper];

@@ -1,20 +1,19 @@
 //! JPEG: its segments, whether it is all there, and its pixels.
 //!
-//! The decoder fills what a truncated file lacks with grey and reports success, and it takes a few hundred bytes
-//! that claim a large image at their word. So the segments are walked first: the file must reach the end marker
-//! of its own scans, and hold at least as many bits as its blocks need.
+//! libjpeg-turbo makes the pixels, whole or reduced. It takes a few hundred bytes that claim a large image at their
+//! word, and it reads on where scans are missing. So the segments are walked first: the file must reach the end marker
+//! of its own scans, which must hold all its components and at least as many bits as its blocks need.
 
+mod libjpeg;
 mod pixels;
-#[cfg(not(feature = "turbojpeg"))]
-mod reduced;
-#[cfg(not(feature = "turbojpeg"))]
-mod scaled;
-#[cfg(feature = "turbojpeg")]
-mod turbo;
+
+use std::borrow::Cow;
 
 use super::{
     decode::{Decoded, Header},
     header::broken,
+    orientation::Metadata,
+    resize::Size,
     shrink::Shrink,
     sniff::Format,
 };
@@ -23,11 +22,15 @@ use crate::error::{Error, ErrorKind, Result};
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
+const APP1: u8 = 0xe1;
 
 /// Segments before a scan, at most: an ICC profile takes 255 of 64 KiB, extended XMP a few dozen.
 const MAX_SEGMENTS: usize = 1024;
 /// Bytes between segments before a scan, at most: writers align with a few.
 const MAX_FILL: usize = 1 << 16;
+
+/// Scans of a file, at most: each of them may visit every block.
+const MAX_SCANS: usize = 500;
 
 /// The start-of-frame segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +49,7 @@ impl Frame {
     /// Bytes per pixel at the peak of decoding: the pixels, and all coefficients if more than one scan makes them.
     pub(super) fn weight(&self) -> u32 {
         let coefficients = if self.progressive || self.partial { 2 * u32::from(self.components) } else { 0 };
-        u32::from(self.channels()) + coefficients
-    }
-
-    /// Of the decoded pixels: 1 (grey) or 3 (RGB).
-    pub(super) const fn channels(&self) -> u8 {
-        if self.components == 1 { 1 } else { 3 }
+        u32::from(self.components) + coefficients
     }
 
     /// The fewest bits that code the image: every block takes a code for its first coefficient and, in a
@@ -84,7 +82,7 @@ pub(super) fn frame(bytes: &[u8]) -> Result<Frame> {
     Err(broken(Format::Jpeg))
 }
 
-/// The pixels (1 or 3 channels) and the orientation of a file with this header.
+/// The pixels of a file with this header: 1 channel (grey) or 3 (RGB), not yet turned upright.
 ///
 /// # Errors
 /// `invalid_image` when the file is truncated or corrupt, `unsupported_media_type` for a variant that is not read.
@@ -92,6 +90,20 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: Shrink) -> Result<De
     let frame = header.frame.ok_or_else(|| broken(Format::Jpeg))?;
     require_complete(bytes, &frame)?;
     pixels::decode(bytes, &frame, shrink)
+}
+
+/// Decodes a part of another file, at most as large as `most`. `stored_rgb` says that its three components are RGB
+/// whatever its markers say.
+///
+/// # Errors
+/// Those of [`decode`].
+pub(super) fn decode_part(bytes: &[u8], stored_rgb: bool, most: Size) -> Result<Decoded> {
+    let frame = frame(bytes)?;
+    if frame.width > most.width || frame.height > most.height {
+        return Err(broken(Format::Jpeg));
+    }
+    require_complete(bytes, &frame)?;
+    pixels::decode_as(bytes, &frame, Shrink::NONE, stored_rgb && frame.components == 3)
 }
 
 fn frame_of(marker: u8, payload: &[u8]) -> Result<Frame> {
@@ -134,19 +146,58 @@ fn blocks(width: u32, height: u32, sampling: &[u8]) -> Option<u64> {
         .sum()
 }
 
-/// Whether the scans reach their end marker and hold enough bits. What follows the end marker is nobody's business.
+/// What names the orientation, before the first scan. EXIF may be split over several segments: the first holds its
+/// beginning. Of several XMP packets the last one counts, as in Pillow.
+pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
+    const EXIF: &[u8] = b"Exif\0\0";
+    const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+    let mut segments = Segments::new(bytes);
+    let mut metadata = Metadata::default();
+    while let Some((marker, payload)) = segments.next_segment().filter(|(marker, _)| !matches!(*marker, SOS | EOI)) {
+        if marker != APP1 {
+            continue;
+        }
+        if let Some(part) = payload.strip_prefix(EXIF) {
+            match &mut metadata.exif {
+                Some(whole) => whole.to_mut().extend_from_slice(part),
+                none => *none = Some(Cow::Borrowed(part)),
+            }
+        } else if let Some(packet) = payload.strip_prefix(XMP) {
+            metadata.xmp = Some(Cow::Borrowed(packet));
+        }
+    }
+    metadata
+}
+
+/// Whether the scans reach their end marker, hold every component and enough bits. What follows the end marker is
+/// nobody's business.
 fn require_complete(bytes: &[u8], frame: &Frame) -> Result<()> {
     let mut segments = Segments::new(bytes);
-    let mut coded: u64 = 0;
-    while let Some((marker, _)) = segments.next_segment() {
+    let mut missing: Vec<u8> = Vec::new();
+    let (mut scans, mut coded_bytes) = (0, 0_u64);
+    while let Some((marker, payload)) = segments.next_segment() {
         match marker {
-            SOS => coded += segments.skip_scan() as u64,
-            EOI if coded * 8 >= frame.fewest_bits() => return Ok(()),
+            0xc0..=0xc2 => missing = ids(payload.get(5..).unwrap_or_default(), 3).collect(),
+            SOS if scans == MAX_SCANS => {
+                return Err(Error::invalid_image(format!("the JPEG has more than {MAX_SCANS} scans")));
+            }
+            SOS => {
+                scans += 1;
+                coded_bytes += segments.skip_scan() as u64;
+                missing.retain(|missing| !ids(payload, 2).any(|found| found == *missing));
+            }
+            EOI if missing.is_empty() && coded_bytes * 8 >= frame.fewest_bits() => return Ok(()),
             EOI => break,
             _ => {}
         }
     }
     Err(Error::invalid_image("the JPEG is truncated"))
+}
+
+/// The components that a frame or a scan names: their number, then for each of them `size` bytes, the id first.
+fn ids(payload: &[u8], size: usize) -> impl Iterator<Item = u8> + '_ {
+    let (count, rest) = payload.split_first().map_or((0, payload), |(count, rest)| (usize::from(*count), rest));
+    rest.chunks_exact(size).take(count).filter_map(|component| component.first().copied())
 }
 
 /// The segments of a JPEG, by the length that each of them states, so that a thumbnail inside one is skipped.
@@ -167,14 +218,18 @@ impl<'a> Segments<'a> {
 
     /// The next marker and its payload, or nothing where the file ends first or breaks the rules.
     ///
-    /// Markers without a payload have no place between segments, and what stands behind one is a matter of opinion:
-    /// some decoders read a length there.
+    /// Restart markers have no place between segments and no payload: they are skipped, as libjpeg and Pillow do.
     fn next_segment(&mut self) -> Option<(u8, &'a [u8])> {
-        self.segments_left = self.segments_left.checked_sub(1)?;
-        let marker = self.next_marker()?;
+        let marker = loop {
+            self.segments_left = self.segments_left.checked_sub(1)?;
+            match self.next_marker()? {
+                0xd0..=0xd7 => {}
+                marker => break marker,
+            }
+        };
         match marker {
             EOI => return Some((marker, &[])),
-            0x01 | 0xd0..=SOI => return None,
+            0x01 | SOI => return None,
             _ => {}
         }
         let &[high, low, ..] = self.bytes.get(self.at..)? else { return None };
@@ -182,12 +237,6 @@ impl<'a> Segments<'a> {
         let payload = self.bytes.get(self.at..self.at + length)?.get(2..)?;
         self.at += length;
         Some((marker, payload))
-    }
-
-    /// What follows the last segment.
-    #[cfg(not(feature = "turbojpeg"))]
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// As decoders do: bytes before a marker are skipped, and any number of 0xff may precede its code.

@@ -5,7 +5,9 @@
 //! | `spec` | what a model asks of its images, as plain data |
 //! | `sniff`, `header` | which format the bytes are and how large an image they claim, without decoding |
 //! | `handle` | an image on its way: its bytes, its header and its hash, each made once |
-//! | `decode`, `jpeg` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
+//! | `complete` | whether a file is all there |
+//! | `ifd`, `orientation` | the directory of a TIFF or an EXIF block; which way up a file says it is |
+//! | `decode`, `jpeg`, `gif`, `tiff` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
 //! | `shrink` | by how much a JPEG is decoded smaller |
 //! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
 //! | `resize` | Pillow's resampling, bit for bit |
@@ -17,12 +19,15 @@
 mod complete;
 pub mod decode;
 pub mod encode;
+mod gif;
 mod handle;
 mod header;
+mod ifd;
 mod jpeg;
 pub mod mask;
 pub mod noise;
 pub mod npy;
+mod orientation;
 pub mod pixels;
 pub mod preprocess;
 pub mod quality;
@@ -30,6 +35,7 @@ pub mod resize;
 mod shrink;
 pub mod sniff;
 pub mod spec;
+mod tiff;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

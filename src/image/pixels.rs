@@ -107,6 +107,27 @@ pub(super) const fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((r as u32 * 19595 + g as u32 * 38470 + b as u32 * 7471 + 0x8000) >> 16) as u8
 }
 
+/// Inverted CMYK, as Adobe's programs write it, → RGB by Pillow's conversion, in place.
+pub(super) fn rgb_of_cmyk(mut pixels: Vec<u8>) -> Vec<u8> {
+    let count = pixels.len() / 4;
+    for pixel in 0..count {
+        let black = pixels[4 * pixel + 3];
+        for channel in 0..3 {
+            // Pillow's (255 − k) − (255 − k) · c / 255, of c and k that are inverted here.
+            pixels[3 * pixel + channel] = black - scaled(255 - pixels[4 * pixel + channel], black);
+        }
+    }
+    pixels.truncate(3 * count);
+    pixels.shrink_to_fit();
+    pixels
+}
+
+/// a · b / 255, rounded, in integers.
+const fn scaled(a: u8, b: u8) -> u8 {
+    let sum = a as u32 * b as u32 + 128;
+    (((sum >> 8) + sum) >> 8) as u8
+}
+
 /// The background in the channels of an image, 1 or 3 values.
 pub(super) fn background(colour: Background, channels: Channels) -> Vec<u8> {
     match channels {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 /// The version of this module's arithmetic and a part of every space key: raise it whenever the same file and
 /// the same specification would give other pixels than before.
-pub const PREPROCESSING_VERSION: u32 = 2;
+pub const PREPROCESSING_VERSION: u32 = 3;
 
 /// The largest side a model may ask for.
 const MAX_SIDE: u32 = 8192;
