@@ -4,7 +4,7 @@
 //! resizing and encoding of images, large JSON, hashing, and (at [`Priority::Background`]) the statistics of whole
 //! collections. The embedded index makes another for its reads, with as many threads as `index.read_threads` says, so
 //! that a queue of searches and a queue of images do not stand in each other's way. Nothing here bounds a queue: work
-//! is admitted by a limiter of [`admission`](crate::admission) before it comes here.
+//! is admitted by a limiter of `admission` before it comes here.
 
 mod cancelled;
 mod lane;

@@ -169,7 +169,7 @@ fn family(guesses: &[&Guess<'_>]) -> Family {
     let gives = |part| guesses.iter().any(|guess| guess.outputs.iter().any(|(role, _)| *role == part));
     if has(GraphRole::Masked) {
         Family::MaskedAutoencoder
-    } else if gives("log_variance") && !(has(GraphRole::Autoencoder) && !has(GraphRole::Decoder)) {
+    } else if gives("log_variance") && (has(GraphRole::Decoder) || !has(GraphRole::Autoencoder)) {
         Family::Variational
     } else if has(GraphRole::Decoder) || has(GraphRole::Autoencoder) {
         Family::Autoencoder
