@@ -30,7 +30,7 @@ use self::{
 use crate::{
     config::{self, Flags},
     domain::{CollectionName, ModelName},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// Images of one request, unless the server takes fewer or they are large.
@@ -184,5 +184,16 @@ async fn prepare(api: &Api, options: &Options) -> Result<ServerLimits> {
     if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {
         return Err(Error::invalid_request(format!("the collection {name} is of the model {model}, not {wanted}")));
     }
-    api.limits(model).await.map_err(said)
+    let described = api.model(model).await.map_err(said)?;
+    // Before any id is looked up: items that are there already would hide that the model has changed.
+    let space = collection.get("space_key").and_then(Value::as_str);
+    if let Some((space, now)) = space.zip(described.space_key.as_deref()).filter(|(space, now)| space != now) {
+        return Err(Error::new(
+            ErrorKind::SpaceMismatch,
+            format!(
+                "the collection {name} is of the space {space}, and the model {model} now gives {now}: fill a new collection"
+            ),
+        ));
+    }
+    Ok(described.limits)
 }

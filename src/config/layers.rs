@@ -54,6 +54,7 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
             None => violations.push(format!("unknown key {path} on the command line")),
         }
     }
+    name_this_machine(&mut merged);
     let config = read(&merged, &mut violations);
     if violations.is_empty() {
         violations = config.violations();
@@ -134,6 +135,15 @@ fn put(table: &mut Table, key: &Key, text: &str, origin: &str, violations: &mut 
     }
 }
 
+/// Puts the address of this machine in the place of its name, which `listen` may have.
+fn name_this_machine(merged: &mut Table) {
+    if let Some(Value::String(listen)) = merged.get_mut("listen")
+        && let Some(port) = listen.strip_prefix("localhost:")
+    {
+        *listen = format!("127.0.0.1:{port}");
+    }
+}
+
 fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
     let empty = Table::new();
     let section = |name: &str| merged.get(name).and_then(Value::as_table).unwrap_or(&empty);
@@ -177,6 +187,16 @@ mod tests {
         assert_eq!(config.general.data, "123");
         assert_eq!((config.limits.images, config.limits.queue_items), (4, 9));
         assert_eq!(config.runtime, Runtime::default());
+    }
+
+    #[test]
+    fn localhost_is_an_address_to_listen_on() {
+        let (_folder, mut flags) = file("listen = \"localhost:9\"");
+        let listen = |flags: &Flags, env| load(flags, env).unwrap().config.general.listen.to_string();
+        assert_eq!(listen(&flags, vec![]), "127.0.0.1:9");
+        assert_eq!(listen(&flags, environment(&[("LATENTD_LISTEN", "localhost:8")])), "127.0.0.1:8");
+        flags.set.push(("listen".into(), "localhost:7".into()));
+        assert_eq!(listen(&flags, vec![]), "127.0.0.1:7");
     }
 
     #[test]

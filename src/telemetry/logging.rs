@@ -81,9 +81,27 @@ fn queued(writer: impl Write + Send + 'static, limit: usize) -> (NonBlocking, Wo
     NonBlockingBuilder::default().lossy(true).buffered_lines_limit(limit).thread_name("log").finish(writer)
 }
 
+/// The levels of the log.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Refuses a filter that would be read as the name of a target and switch the log off, as `warning` would.
+fn check_level(filter: &str) -> Result<()> {
+    for directive in filter.split(',') {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(Error::invalid_request(format!(
+                "log.level {filter:?}: {level:?} is no level; the levels are {}, alone or as TARGET=LEVEL, separated by commas",
+                LEVELS.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Starts logging for the process; `level` is a filter as `info` or `latentd=debug,ort=warn`. Lines are written by a
 /// thread of their own, several at a time while they come quickly; when the guard goes, what waits is written.
 pub fn start(level: &str, format: LogFormat) -> Result<WorkerGuard> {
+    check_level(level)?;
     // ONNX Runtime tells much at info; warnings and errors are what an operator wants of it
     let filter = EnvFilter::builder()
         .parse(format!("ort=warn,{level}"))
@@ -136,5 +154,16 @@ mod tests {
         assert!((45..=46).contains(&dropped), "{dropped}");
         drop(go_on);
         drop(guard);
+    }
+
+    #[test]
+    fn a_filter_has_levels_and_every_other_word_is_refused_with_the_list_of_them() {
+        for fine in ["info", "WARN", "latentd=debug,ort=warn", "off", "info,latentd::http=trace"] {
+            assert!(check_level(fine).is_ok(), "{fine}");
+        }
+        for wrong in ["", "warning", "inof", "info,", "latentd=verbose", "latentd"] {
+            let error = check_level(wrong).unwrap_err();
+            assert!(error.message().contains("off, error, warn, info, debug, trace"), "{error}");
+        }
     }
 }

@@ -20,6 +20,9 @@ pub struct Seen {
 /// Status, further header lines, body; or none to hang up.
 pub type Answer = Option<(u16, String, String)>;
 
+/// The space of the collection `c`.
+const SPACE: &str = "m@1";
+
 pub struct Stub {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -29,6 +32,11 @@ impl Stub {
     /// Answers every upload by `script`, which is told how many there were before, and all else as a server would that
     /// has the collection `c` of the model `m` and no items.
     pub fn start(script: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::with_space(SPACE, script)
+    }
+
+    /// The same, where the model's space is this one.
+    pub fn with_space(space: &'static str, script: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -36,7 +44,7 @@ impl Stub {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (noted, script) = (Arc::clone(&noted), Arc::clone(&script));
-                std::thread::spawn(move || serve(stream.unwrap(), &noted, script.as_ref()));
+                std::thread::spawn(move || serve(stream.unwrap(), &noted, space, script.as_ref()));
             }
         });
         Self { url, seen }
@@ -63,7 +71,7 @@ pub fn problem(status: u16, code: &str, headers: &str) -> Answer {
     Some((status, headers.to_owned(), format!("{{\"code\":\"{code}\",\"detail\":\"by script\",\"status\":{status}}}")))
 }
 
-fn serve(mut stream: TcpStream, noted: &Mutex<Vec<Seen>>, script: &dyn Fn(usize, &Seen) -> Answer) {
+fn serve(mut stream: TcpStream, noted: &Mutex<Vec<Seen>>, space: &str, script: &dyn Fn(usize, &Seen) -> Answer) {
     let Some(seen) = read(&stream) else { return };
     let uploads = {
         let mut noted = noted.lock().unwrap();
@@ -73,8 +81,10 @@ fn serve(mut stream: TcpStream, noted: &Mutex<Vec<Seen>>, script: &dyn Fn(usize,
     };
     let ok = |body: &str| Some((200, String::new(), body.to_owned()));
     let answer = match seen.line.as_str() {
-        "GET /v1/collections/c" => ok(r#"{"name":"c","model":"m"}"#),
-        "GET /v1/models/m" => ok(r#"{"id":"m","limits":{"body_bytes":33554432,"images":64}}"#),
+        "GET /v1/collections/c" => ok(&format!(r#"{{"name":"c","model":"m","space_key":"{SPACE}"}}"#)),
+        "GET /v1/models/m" => {
+            ok(&format!(r#"{{"id":"m","space_key":"{space}","limits":{{"body_bytes":33554432,"images":64}}}}"#))
+        }
         "GET /v1/collections/c/items" => ok(r#"{"data":[],"cursor":null}"#),
         "POST /v1/collections/c/items" => script(uploads, &seen),
         other => panic!("the stub has no route {other}"),

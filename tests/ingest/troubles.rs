@@ -66,6 +66,39 @@ async fn what_cannot_begin_says_why_with_exit_code_2() {
 }
 
 #[tokio::test]
+async fn a_model_whose_space_has_changed_is_told_before_any_id_is_looked_up() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &["a"], 2);
+    let stub = Stub::with_space("m@2", |_, seen| stored(seen));
+    let refused = run(ingest(&stub.url, &[&folder.path().display().to_string()])).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("of the space m@1, and the model m now gives m@2"), "{refused:?}");
+    assert!(stub.seen().iter().all(|seen| !seen.line.ends_with("/items")), "{:?}", stub.seen());
+}
+
+#[tokio::test]
+async fn an_address_with_the_version_is_that_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &["a"], 2);
+    let stub = Stub::start(|_, seen| stored(seen));
+    let done = run(ingest(&format!("{}/v1", stub.url), &[&folder.path().display().to_string()])).await;
+    assert_eq!((done.code, done.counts()), (Some(0), [2, 0, 0]), "{done:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_among_the_images_is_named_and_the_others_are_in() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &["a"], 2);
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("a/pipe.png")).status().unwrap();
+    assert!(made.success());
+    let stub = Stub::start(|_, seen| stored(seen));
+    let done = run(ingest(&stub.url, &[&folder.path().display().to_string()])).await;
+    assert_eq!((done.code, done.counts()), (Some(1), [2, 0, 1]), "{done:?}");
+    assert!(done.stderr.contains("pipe.png: unreadable: skipped: it is not a regular file"), "{done:?}");
+}
+
+#[tokio::test]
 async fn a_busy_server_is_left_alone_for_as_long_as_it_says() {
     let stub = Stub::start(|before, seen| match before {
         1 | 2 => problem(429, "overloaded", "retry-after: 7\r\nretry-after-ms: 400\r\n"),

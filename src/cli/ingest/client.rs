@@ -80,6 +80,13 @@ pub(super) struct ItemError {
     pub(super) refusal: Refusal,
 }
 
+/// A model of the server.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Described {
+    pub(super) limits: ServerLimits,
+    pub(super) space_key: Option<String>,
+}
+
 /// What the server takes in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub(super) struct ServerLimits {
@@ -92,6 +99,11 @@ impl Api {
         let mut base: Url = base.parse().map_err(|error| Error::invalid_request(format!("--url {base:?}: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             return Err(Error::invalid_request(format!("--url {base} is neither an http:// nor an https:// address")));
+        }
+        // Clients of OpenAI's interface are given the address with its version.
+        let root = base.path().trim_end_matches('/').strip_suffix("/v1").map(ToOwned::to_owned);
+        if let Some(root) = root {
+            base.set_path(&root);
         }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
@@ -150,14 +162,9 @@ impl Api {
         answer(self.request(Method::PUT, &self.path(""), &[])?.json(&body)).await
     }
 
-    /// The limits of the collection's model.
-    pub(super) async fn limits(&self, model: &str) -> Result<ServerLimits, Trouble> {
-        #[derive(Deserialize)]
-        struct Described {
-            limits: ServerLimits,
-        }
-        let described: Described = answer(self.request(Method::GET, &format!("v1/models/{model}"), &[])?).await?;
-        Ok(described.limits)
+    /// The collection's model: what the server takes for it, and the space of its vectors once it is loaded.
+    pub(super) async fn model(&self, model: &str) -> Result<Described, Trouble> {
+        answer(self.request(Method::GET, &format!("v1/models/{model}"), &[])?).await
     }
 
     /// Which of these items are there already.
@@ -268,6 +275,11 @@ mod tests {
         }
         let api = Api::new("http://h:1/base", Some("key"), name.clone()).unwrap();
         assert_eq!(api.base.join(&api.path("/items")).unwrap().as_str(), "http://h:1/base/v1/collections/c/items");
+        for versioned in ["http://h:1/base/v1", "http://h:1/base/v1/"] {
+            let api = Api::new(versioned, None, name.clone()).unwrap();
+            assert_eq!(api.base.as_str(), "http://h:1/base/");
+        }
+        assert_eq!(Api::new("http://h:1/v1", None, name.clone()).unwrap().base.as_str(), "http://h:1/");
         assert!(Api::new("http://h:1", Some("a\nb"), name).is_err());
     }
 }

@@ -195,6 +195,10 @@ impl Candidate {
     pub(super) fn read(&mut self, max_bytes: u64) -> Result<&[u8], Failed> {
         if let Content::File(path) = &self.content {
             let read = std::fs::metadata(path).and_then(|found| {
+                // Opening a pipe would wait for somebody to write into it.
+                if !found.is_file() {
+                    return Err(std::io::Error::other("skipped: it is not a regular file"));
+                }
                 let size = found.len();
                 if size > max_bytes { Ok(Err(size)) } else { std::fs::read(path).map(Ok) }
             });
@@ -259,6 +263,18 @@ pub(super) mod tests {
         assert_eq!(metadata(&found), expected);
         let unlabelled = all(&Source::of(root).unwrap(), &Reading { labels_from_folders: false, ..reading() });
         assert_eq!(metadata(&unlabelled)[1], json!({"file": "b/cat/1.png"}));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_named_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("a.png");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let mut found = all(&Source::of(folder.path()).unwrap(), &reading());
+        let failed = found.pop().unwrap().unwrap().read(10).map(<[u8]>::to_vec).unwrap_err();
+        assert!(failed.message.contains("not a regular file") && failed.name.ends_with("a.png"), "{failed:?}");
     }
 
     #[test]
