@@ -285,22 +285,26 @@ impl Repository {
     /// Whether requests can be served.
     ///
     /// # Errors
-    /// The reasons why not: a required model that is still loading or failed, or none that is ready.
+    /// The reasons why not: each model that is still loading, each required one that failed, and, when none is loading
+    /// any more, that none is ready.
     pub fn readiness(&self) -> Result<(), Vec<String>> {
         let entries = self.list();
         let mut reasons = Vec::new();
-        for entry in &entries {
-            match &entry.state {
-                ModelState::Loading if entry.required => {
-                    reasons.push(format!("required model {} is being loaded", entry.name));
+        let mut untried = false;
+        for ModelEntry { name, required, state, .. } in &entries {
+            let required = if *required { "required " } else { "" };
+            match state {
+                ModelState::Loading => {
+                    untried = true;
+                    reasons.push(format!("{required}model {name} is being loaded"));
                 }
-                ModelState::Failed(why) if entry.required => {
-                    reasons.push(format!("required model {} failed to load: {}", entry.name, why.join("; ")));
+                ModelState::Failed(why) if !required.is_empty() => {
+                    reasons.push(format!("required model {name} failed to load: {}", why.join("; ")));
                 }
-                ModelState::Ready(_) | ModelState::Failed(_) | ModelState::Loading => {}
+                ModelState::Ready(_) | ModelState::Failed(_) => {}
             }
         }
-        if !entries.iter().any(|entry| matches!(entry.state, ModelState::Ready(_))) {
+        if !untried && !entries.iter().any(|entry| matches!(entry.state, ModelState::Ready(_))) {
             reasons.push("no model is ready".to_owned());
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }

@@ -32,8 +32,9 @@ pub(in crate::http) async fn livez() -> Json<Liveness> {
     Json(Liveness { status: "live", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Whether requests can be served: not until the index is open, while a required model is not ready, while no model is,
-/// or while the server drains; the answer lists every reason. It tells what is known and waits for nothing.
+/// Whether requests can be served: not until the index is open and every model has been tried once, while a required
+/// model is not ready, while no model is, or while the server drains; the answer lists every reason. It tells what is
+/// known and waits for nothing.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Status)))]
 pub(in crate::http) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, Failure> {
     let mut reasons = state.service.readiness().err().unwrap_or_default();

@@ -41,7 +41,8 @@ fn models_are_loading_from_the_scan_on_and_ready_one_by_one() {
     let error = repository.get(&name("tiny-ae")).map(drop).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(RETRY_LOADING)));
     let reasons = repository.readiness().unwrap_err();
-    assert_eq!(reasons, ["no model is ready"]);
+    let loading: Vec<String> = names.iter().map(|name| format!("model {name} is being loaded")).collect();
+    assert_eq!(reasons, loading, "nothing is said of what is not known yet");
 
     repository.load_all();
     assert!(repository.readiness().is_ok(), "{:?}", repository.readiness());
