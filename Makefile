@@ -57,7 +57,7 @@ help:
 tools: $(CMAKE_TO_FETCH)
 	@command -v cargo >/dev/null || { echo 'make: cargo not found; install Rust 1.95 or newer (rustup, or the package rustc of a recent distribution)' >&2; exit 1; }
 	@command -v "$${CXX:-c++}" >/dev/null || { echo 'make: no C++ compiler found; install one (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install) or set CXX' >&2; exit 1; }
-	@case "$$(uname -m)" in x86_64|amd64) command -v nasm >/dev/null || echo 'make: nasm not found, so JPEGs are decoded without SIMD, at about half the speed (Debian, Ubuntu: apt-get install nasm)' >&2;; esac
+	@case "$$(uname -m)" in x86_64|amd64) command -v nasm >/dev/null || echo 'make: nasm not found, so JPEGs are decoded without SIMD, which is slower (Debian, Ubuntu: apt-get install nasm)' >&2;; esac
 
 $(BUILD_TOOLS)/installed: scripts/build-tools.txt
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo 'make: cmake not found, nor pip to fetch it with; install cmake (Debian, Ubuntu: apt-get install cmake; macOS: brew install cmake) or set CMAKE' >&2; exit 1; }

@@ -14,8 +14,8 @@ fn main() {
         folders.iter().find_map(|folder| fs::read_to_string(folder.join("jconfig.h")).ok()).unwrap_or_default();
     if !config.lines().any(|line| line.starts_with("#define WITH_SIMD 1")) {
         println!(
-            "cargo::warning=libjpeg-turbo was built without SIMD, so JPEGs are decoded at about half the speed: on \
-             x86-64, install nasm, then `cargo clean -p turbojpeg-sys --release` (or without --release) and build again"
+            "cargo::warning=libjpeg-turbo was built without SIMD, so JPEGs are decoded more slowly: on x86-64, \
+             install nasm, then `cargo clean -p turbojpeg-sys --release` (or without --release) and build again"
         );
     }
 }
