@@ -171,8 +171,8 @@ impl Decoded {
 }
 
 /// Decodes an image of at most `max_pixels` pixels: the first frame of a GIF, the still image of an animated
-/// PNG, the first frame of a WebP, the first page of a TIFF. 16-bit samples keep their upper byte, as in Pillow.
-/// Embedded colour profiles are not applied.
+/// PNG, the first frame of a WebP, the first page of a TIFF. 16-bit samples keep their upper byte, as
+/// those of colours do in Pillow. Embedded colour profiles are not applied.
 ///
 /// # Errors
 /// Those of [`probe`], and `invalid_image` for a file that is truncated or corrupt.
