@@ -273,7 +273,7 @@ fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, ImageStore)> {
     let engine: Arc<dyn IndexEngine> = match config.index.engine {
         config::IndexEngine::Embedded => {
             let options = embedded_options(config, metrics);
-            Arc::new(EmbeddedEngine::open_untended(&index_folder(config), options)?)
+            Arc::new(EmbeddedEngine::open_without_maintenance(&index_folder(config), options)?)
         }
         config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(config, metrics))?),
     };

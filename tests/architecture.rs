@@ -32,13 +32,51 @@ const LEAF_ARROWS: [(&str, &[&str]); 10] = [
 
 /// The rooms that a room may import besides the leaves and itself. An inner room stands with its whole path; what
 /// remains of the room around it is a room of its own.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("runtime", &[]),
     ("batch", &["runtime"]),
     ("image", &[]),
     ("model", &["batch", "runtime", "image"]),
     ("anomaly", &["image"]),
     ("index", &[]),
+    ("index/qdrant", &["index"]),
+    (
+        "index/embedded",
+        &[
+            "index",
+            "index/embedded/storage",
+            "index/embedded/quantized",
+            "index/embedded/graph",
+            "index/embedded/memory",
+            "index/embedded/search",
+            "index/embedded/maintenance",
+        ],
+    ),
+    ("index/embedded/storage", &["index"]),
+    ("index/embedded/quantized", &[]),
+    ("index/embedded/graph", &["index/embedded/quantized", "index/embedded/storage"]),
+    ("index/embedded/memory", &["index", "index/embedded/quantized", "index/embedded/graph"]),
+    (
+        "index/embedded/search",
+        &[
+            "index",
+            "index/embedded/storage",
+            "index/embedded/quantized",
+            "index/embedded/graph",
+            "index/embedded/memory",
+        ],
+    ),
+    (
+        "index/embedded/maintenance",
+        &[
+            "index/embedded",
+            "index/embedded/storage",
+            "index/embedded/quantized",
+            "index/embedded/graph",
+            "index/embedded/memory",
+            "index/embedded/search",
+        ],
+    ),
     ("statistics", &[]),
     ("store", &["index"]),
     ("pipeline", &["model", "anomaly", "image", "batch"]),
@@ -107,6 +145,37 @@ fn each_foreign_engine_is_named_in_its_room_and_only_there() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let missing: Vec<_> = KEPT_INSIDE.iter().filter(|home| !at_home.contains(home)).collect();
     assert!(missing.is_empty(), "crates that their room does not name: {missing:?}");
+}
+
+#[test]
+fn no_path_climbs_two_modules_at_once() {
+    let climbs = |source: &Source| source.text.contains("super::super");
+    let climbing: Vec<_> = sources().into_iter().filter(climbs).map(|source| source.path).collect();
+    assert!(climbing.is_empty(), "name the room instead (crate::room): {climbing:?}");
+}
+
+#[test]
+fn every_type_that_the_glossary_names_is_there() {
+    let glossary = fs::read_to_string(root().join("docs/GLOSSARY.md")).unwrap();
+    let kinds = ["struct", "enum", "trait", "type"];
+    let all: Vec<Source> = sources();
+    let is_defined = |name: &str| {
+        kinds.iter().any(|kind| {
+            let defines = |source: &Source| {
+                let mark = format!("{kind} {name}");
+                let ends = |(at, _): (usize, &str)| !source.text[at + mark.len()..].starts_with(is_name);
+                source.text.match_indices(&mark).any(ends)
+            };
+            all.iter().any(defines)
+        })
+    };
+    let types =
+        glossary.lines().filter_map(|line| line.trim_end_matches('|').rsplit_once('|')).flat_map(|(_, cell)| {
+            let named = cell.split('`').skip(1).step_by(2);
+            named.filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()))
+        });
+    let missing: Vec<&str> = types.filter(|name| !is_defined(name)).collect();
+    assert!(missing.is_empty(), "types that docs/GLOSSARY.md names and src does not define: {missing:?}");
 }
 
 #[test]

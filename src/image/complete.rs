@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn refused(bytes: &[u8]) -> bool {
-        let header = super::super::header::read(Format::WebP, bytes).unwrap();
+        let header = crate::image::header::read(Format::WebP, bytes).unwrap();
         assert_eq!((header.width, header.height), (8, 8));
         require(&header, bytes).is_err()
     }
@@ -145,7 +145,7 @@ mod tests {
         let mut bytes = extended(&chunk(b"EXIF", b"ab"));
         let end = bytes.len();
         bytes.extend(chunk(b"VP8 ", &[0, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f]));
-        let header = super::super::header::read(Format::WebP, &bytes).unwrap();
+        let header = crate::image::header::read(Format::WebP, &bytes).unwrap();
         assert_eq!(require(&header, &bytes).unwrap().len(), end);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
         let images = vec![Ok(Encoded::new(Bytes::from_static(b"text"))), Err(Error::invalid_request("bad base64"))];
         assert_eq!(pipeline.admit_images(images, Instant::now()).unwrap().len(), 2);
         let limits = Limits { image_pixels: 999_999, ..Limits::default() };
-        assert_eq!(super::super::Pipeline::blocks(&self::pipeline(&limits), &Ok(large())), 0);
+        assert_eq!(crate::pipeline::Pipeline::blocks(&self::pipeline(&limits), &Ok(large())), 0);
     }
 
     #[tokio::test]

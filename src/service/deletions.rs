@@ -188,7 +188,8 @@ mod tests {
         async fn with_images(count: usize) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-            let engine = Arc::new(EmbeddedEngine::open_untended(&folder.path().join("index"), options).unwrap());
+            let engine =
+                Arc::new(EmbeddedEngine::open_without_maintenance(&folder.path().join("index"), options).unwrap());
             let store = Arc::new(ImageStore::open(&folder.path().join("store")).unwrap());
             let spec = CollectionSpec {
                 name: "c".parse().unwrap(),

@@ -108,7 +108,7 @@ mod tests {
             allow_http: true,
             ..Store::default()
         };
-        let store = super::super::ImageStore::connect(std::path::Path::new("unused"), &settings).unwrap();
+        let store = crate::store::ImageStore::connect(std::path::Path::new("unused"), &settings).unwrap();
         assert!(store.readiness().unwrap_err().contains("not answered yet"));
         let error = store.probe().await.unwrap_err();
         assert_eq!(store.readiness().unwrap_err(), error.message());

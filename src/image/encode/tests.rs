@@ -31,9 +31,9 @@ fn shapes_that_are_no_image_are_refused() {
 
 #[test]
 fn a_thumbnail_is_upright_within_its_edge_and_a_jpeg() {
-    let decoded = super::super::decode(&sample("orientation-6.png"), MAX_PIXELS).unwrap();
+    let decoded = crate::image::decode(&sample("orientation-6.png"), MAX_PIXELS).unwrap();
     let file = thumbnail(&decoded, 20).unwrap();
-    let small = super::super::decode(&file, MAX_PIXELS).unwrap();
+    let small = crate::image::decode(&file, MAX_PIXELS).unwrap();
     assert!(file.starts_with(b"\xff\xd8"));
     assert_eq!((small.width(), small.height()), (14, 20));
     assert_eq!(small.orientation, Orientation::NoTransforms);
@@ -41,8 +41,8 @@ fn a_thumbnail_is_upright_within_its_edge_and_a_jpeg() {
 
 #[test]
 fn a_thumbnail_never_enlarges() {
-    let decoded = super::super::decode(&sample("rgb.png"), MAX_PIXELS).unwrap();
-    let small = super::super::decode(&thumbnail(&decoded, 500).unwrap(), MAX_PIXELS).unwrap();
+    let decoded = crate::image::decode(&sample("rgb.png"), MAX_PIXELS).unwrap();
+    let small = crate::image::decode(&thumbnail(&decoded, 500).unwrap(), MAX_PIXELS).unwrap();
     assert_eq!((small.width(), small.height()), (61, 43));
     let (found, original) = (rgb(&small).data, rgb(&decoded).data);
     let sum: u32 = found.iter().zip(&original).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();

@@ -9,15 +9,20 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use roaring::RoaringBitmap;
 
 use super::{
-    codes::{Encoded, Probe},
     cursor,
-    database::Snapshot,
-    graph::{Form, GraphView},
-    log::{self, LogKeeping},
-    memory::{CHUNK_SLOTS, Change, Chunks, Memory},
-    plan::{self, Ask, Plan},
-    rows::{self, Reader, Record, Tables},
-    scan::{Ranked, Scope},
+    graph::Form,
+    memory::{Change, Memory},
+    quantized::codes::Encoded,
+    search::{
+        plan::{self, Plan, TopKQuery},
+        scan::Ranked,
+        view::View,
+    },
+    storage::{
+        database::{Snapshot, corrupt},
+        log::{self, LogKeeping},
+        rows::{self, Reader, Record, Tables},
+    },
     tasks::Shared,
 };
 use crate::{
@@ -39,7 +44,7 @@ pub(super) struct Core {
     pub(super) tables: Tables,
     number: u32,
     memory: RwLock<Option<Memory>>,
-    /// Of memory as it was published last; read without its lock.
+    /// The size of memory as it was published last; read without the lock of memory.
     size: ArcSwapOption<Size>,
     form: ArcSwap<Form>,
     pub(super) log_keeping: LogKeeping,
@@ -66,45 +71,6 @@ impl Size {
     }
 }
 
-/// A collection as of one moment: memory and database agree.
-pub(super) struct View {
-    pub(super) reader: Reader,
-    pub(super) chunks: Chunks,
-    /// The slots that pass the filter; none if there was no filter.
-    pub(super) allowed: Option<RoaringBitmap>,
-    /// Items, whether they pass or not.
-    pub(super) count: u64,
-    pub(super) graph: Option<GraphView>,
-}
-
-impl View {
-    /// One more than the last slot.
-    pub(super) fn slots(&self) -> u32 {
-        let rows = self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.rows.len());
-        // slots are u32
-        rows as u32
-    }
-
-    /// The key of the item in a slot.
-    pub(super) fn key(&self, slot: u32) -> Option<u64> {
-        let chunk = self.chunks.get(slot as usize / CHUNK_SLOTS)?;
-        chunk.rows.get(slot as usize % CHUNK_SLOTS)?.key
-    }
-
-    /// The exact score of an item.
-    pub(super) fn score(&self, key: u64, probe: &Probe) -> Result<Option<f32>> {
-        self.reader.vector(key, |row| probe.score(row))
-    }
-
-    /// The keys that pass the filter, ascending.
-    pub(super) fn keys(&self) -> Vec<u64> {
-        let scope = Scope { chunks: &self.chunks, allowed: self.allowed.as_ref(), excluded: None };
-        let mut keys = scope.keys();
-        keys.sort_unstable();
-        keys
-    }
-}
-
 impl Core {
     /// Reads everything that memory keeps from the database, and the graph if one was saved.
     pub(super) fn load(shared: Arc<Shared>, entry: rows::Entry) -> Result<Self> {
@@ -117,11 +83,10 @@ impl Core {
         let mut records = reader.records_after(0)?;
         reader.for_each_vector(|key, bytes| {
             let vector = Encoded::new(&rows::vector_from_bytes(bytes, dimension)?);
-            let (record_key, record, record_bytes) = records
-                .next()
-                .ok_or_else(|| super::database::corrupt(format!("the vector of key {key} has no item")))??;
+            let (record_key, record, record_bytes) =
+                records.next().ok_or_else(|| corrupt(format!("the vector of key {key} has no item")))??;
             if record_key != key {
-                return Err(super::database::corrupt(format!("keys {key} and {record_key} have no counterpart")));
+                return Err(corrupt(format!("keys {key} and {record_key} have no counterpart")));
             }
             let bytes = rows::item_bytes(dimension, &record.id, record_bytes) as i64;
             memory.apply(vec![Change::Add { key, vector, terms: terms(&record.metadata) }], bytes, sequence);
@@ -178,8 +143,8 @@ impl Core {
     }
 
     /// Looks at memory; none if the collection is dropped.
-    pub(super) fn peek<T>(&self, look: impl FnOnce(&Memory) -> T) -> Option<T> {
-        self.read_memory().as_ref().map(look)
+    pub(super) fn peek<T>(&self, read: impl FnOnce(&Memory) -> T) -> Option<T> {
+        self.read_memory().as_ref().map(read)
     }
 
     /// Changes what memory keeps beside the items; none if the collection is dropped.
@@ -192,7 +157,7 @@ impl Core {
         self.form.store(Arc::new(form));
     }
 
-    /// As of the last write; waits for nothing.
+    /// The collection as of the last write; waits for nothing.
     pub(super) fn info(&self) -> Result<CollectionInfo> {
         let size = self.size.load();
         let size = size.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
@@ -252,7 +217,7 @@ impl Core {
 
     pub(super) fn page(&self, limit: TopK, cursor: Option<&str>, filter: Option<&Filter>) -> Result<Page> {
         let after = cursor.map_or(Ok(0), |cursor| cursor::decode(self.number, cursor))?;
-        // One more than asked for tells whether another page follows.
+        // One more than the limit tells whether another page follows.
         let wanted = limit.get() + 1;
         let (view, keys) =
             self.view_and(filter, |memory, allowed| allowed.map(|allowed| memory.keys_after(after, allowed, wanted)))?;
@@ -301,17 +266,17 @@ impl Core {
         let vector = admit(&self.spec, query.vector)?;
         let view = self.view(query.filter.as_ref())?;
         let excluded = query.exclude.as_ref().map(|id| view.reader.key(id)).transpose()?.flatten();
-        let ask = Ask {
+        let top_k = TopKQuery {
             min_score: query.min_score,
             excluded,
             cancelled: cancelled.clone(),
-            ..Ask::new(self.spec.metric, vector, query.limit)
+            ..TopKQuery::new(self.spec.metric, vector, query.limit)
         };
         let plan = if query.exact { Plan::Exact } else { plan::choose(&view, &self.shared.graph) };
-        let (plan, found) = plan::answer(&view, &ask, plan)?;
+        let (plan, found) = plan::answer(&view, &top_k, plan)?;
         self.shared.metrics.count_search(self.spec.name.as_str(), plan.name());
         if view.graph.is_some() {
-            self.remember(ask.vector);
+            self.remember(top_k.vector);
         }
         let mut hits = Vec::with_capacity(found.len());
         for Ranked { score, key } in found {
@@ -320,7 +285,7 @@ impl Core {
             } else {
                 (view.reader.id(key)?, None)
             };
-            let id = id.ok_or_else(|| super::database::corrupt(format!("the vector of key {key} has no item")))?;
+            let id = id.ok_or_else(|| corrupt(format!("the vector of key {key} has no item")))?;
             let vector = if query.with_vector { self.vector(&view.reader, key)? } else { None };
             hits.push(Hit { id, score, metadata: metadata.flatten(), vector });
         }

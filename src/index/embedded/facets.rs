@@ -1,6 +1,6 @@
 //! Counting the values of a key, from the filter index alone; only long texts are read from the database.
 
-use super::{core::Core, memory::CHUNK_SLOTS, postings::Tally};
+use super::{core::Core, memory::postings::Tally, quantized::nibbles::CHUNK_SLOTS, storage::database::corrupt};
 use crate::{
     domain::{FieldPath, Filter, TopK},
     error::Result,
@@ -22,7 +22,7 @@ impl Core {
             let record = item.map(|item| view.reader.record(item)).transpose()?.flatten();
             let texts = record.map(|record| key.values(&record.metadata)).unwrap_or_default();
             let text = texts.into_iter().find(|text| shorten(text.clone()) == value);
-            let text = text.ok_or_else(|| super::database::corrupt(format!("no item has {value} at {key}")))?;
+            let text = text.ok_or_else(|| corrupt(format!("no item has {value} at {key}")))?;
             Ok(Facet { value: text, count })
         };
         tallies.into_iter().map(facet).collect()

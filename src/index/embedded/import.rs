@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use super::{
     Collections, EmbeddedCollection, EmbeddedEngine,
     core::Core,
-    database::Outcome,
-    rows::{self, Entry, Tables},
+    storage::{
+        database::Outcome,
+        rows::{self, Entry, Tables},
+    },
     tasks::Shared,
 };
 use crate::{
@@ -73,7 +75,7 @@ impl Import for Unfinished {
 
     async fn abandon(self: Box<Self>) -> Result<Vec<ImageRef>> {
         let shared = Arc::clone(&self.core.shared);
-        shared.write(Bounds::default(), move || super::drop_core(&self.core)).await?;
+        shared.write(Bounds::default(), move || crate::index::embedded::drop_core(&self.core)).await?;
         Ok(Vec::new())
     }
 }
@@ -100,7 +102,7 @@ mod tests {
 
     fn open(folder: &tempfile::TempDir) -> EmbeddedEngine {
         let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-        EmbeddedEngine::open_untended(folder.path(), options).unwrap()
+        EmbeddedEngine::open_without_maintenance(folder.path(), options).unwrap()
     }
 
     fn spec() -> CollectionSpec {

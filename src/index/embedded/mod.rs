@@ -7,24 +7,19 @@
 //! Scores are exact: the int8 scan keeps every item whose score its error bound allows into the answer, and those
 //! are compared in f32. Above a size, a [`graph`] proposes which items to compare.
 
-mod codes;
 mod core;
 mod cursor;
-mod database;
-mod deletions;
+mod deletion_queue;
 mod facets;
 mod graph;
 mod import;
-mod kernel;
-mod log;
+mod maintenance;
 mod memory;
-mod plan;
-mod planes;
-mod postings;
-mod rows;
+mod quantized;
 mod sample;
-mod scan;
-mod screen;
+mod search;
+mod signal;
+mod storage;
 mod tasks;
 mod write;
 
@@ -43,11 +38,15 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 pub use self::graph::GraphOptions;
+
 use self::{
     core::Core,
-    database::{Database, Outcome},
-    deletions::EmbeddedQueue,
-    graph::keeper::Keeper,
+    deletion_queue::EmbeddedQueue,
+    maintenance::worker::MaintenanceWorker,
+    storage::{
+        database::{Database, Outcome},
+        rows,
+    },
     tasks::{Shared, Writing},
 };
 use super::{
@@ -99,7 +98,7 @@ impl Default for EmbeddedOptions {
 pub struct EmbeddedEngine {
     /// Both before what they work on, and the writes before what follows them.
     _writing: Writing,
-    keeper: Option<Keeper>,
+    maintenance: Option<MaintenanceWorker>,
     shared: Arc<Shared>,
     collections: Arc<Collections>,
 }
@@ -131,21 +130,21 @@ impl EmbeddedEngine {
     ///
     /// Another process that has it open, a newer schema and an unreadable file are errors that say so.
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self> {
-        let mut engine = Self::open_untended(path, options)?;
+        let mut engine = Self::open_without_maintenance(path, options)?;
         let (signal, collections) = (Arc::clone(&engine.shared.signal), Arc::clone(&engine.collections));
-        engine.keeper = Some(Keeper::start(signal, collections)?);
+        engine.maintenance = Some(MaintenanceWorker::start(signal, collections)?);
         Ok(engine)
     }
 
-    /// As [`open`](Self::open), without the thread that lets the graphs follow: for a piece of work after which the
+    /// Opens as [`open`](Self::open) does, without the thread that maintains the graphs: for a piece of work after which the
     /// index is closed.
-    pub fn open_untended(path: &Path, options: EmbeddedOptions) -> Result<Self> {
+    pub fn open_without_maintenance(path: &Path, options: EmbeddedOptions) -> Result<Self> {
         let database = Database::open(path, options.cache_bytes)?;
         let (shared, writing) = Shared::new(database, options)?;
         let shared = Arc::new(shared);
         let collections = Collections::default();
         let entries = rows::catalogue(&shared.database.snapshot()?)?;
-        graph::remove_strangers(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
+        graph::remove_orphaned(shared.database.path(), &entries.values().map(|entry| entry.number).collect());
         for entry in entries.into_values() {
             if entry.unfinished {
                 import::remove_unfinished(&shared, &entry)?;
@@ -154,7 +153,7 @@ impl EmbeddedEngine {
             }
         }
         shared.deletions.show(&shared.database.snapshot()?);
-        Ok(Self { _writing: writing, keeper: None, shared, collections: Arc::new(collections) })
+        Ok(Self { _writing: writing, maintenance: None, shared, collections: Arc::new(collections) })
     }
 
     /// The database file.

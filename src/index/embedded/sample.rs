@@ -3,7 +3,7 @@
 use rand::{SeedableRng as _, seq::index};
 use rand_chacha::ChaCha8Rng;
 
-use super::{core::Core, scan::Scope};
+use super::{core::Core, search::scan::Scope};
 use crate::{domain::Metadata, error::Result, index::StoredItem};
 
 /// The same collection gives the same items.

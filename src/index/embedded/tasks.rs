@@ -14,10 +14,7 @@ use tokio::sync::{Mutex as Turn, oneshot};
 use tracing::{Instrument as _, Span};
 
 use super::{
-    EmbeddedOptions,
-    database::Database,
-    deletions::Deletions,
-    graph::{GraphOptions, keeper::Signal},
+    EmbeddedOptions, deletion_queue::Deletions, graph::GraphOptions, signal::Signal, storage::database::Database,
 };
 use crate::{
     admission::{Limiter, Permit},
@@ -49,7 +46,7 @@ pub(super) struct Shared {
     pub(super) graph: GraphOptions,
     pub(super) metrics: Arc<Metrics>,
     pub(super) deletions: Arc<Deletions>,
-    /// Tells the keeper of the graphs that something was written.
+    /// Tells maintenance of the graphs that something was written.
     pub(super) signal: Arc<Signal>,
 }
 

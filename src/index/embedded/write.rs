@@ -3,13 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    codes::Encoded,
     core::Core,
-    database::Outcome,
-    deletions,
-    log::{self, Operation},
     memory::{Change, Fork},
-    rows::{Record, Writer},
+    quantized::codes::Encoded,
+    storage::{
+        database::Outcome,
+        deletions,
+        log::{self, Operation},
+        rows::{Record, Writer},
+    },
 };
 use crate::{
     domain::{Embedding, Filter, ItemId, Metadata},

@@ -7,11 +7,12 @@
 
 use std::slice;
 
-use crate::domain::Metric;
-
-use super::super::{
-    codes::{CodeStats, Encoded},
-    kernel,
+use crate::{
+    domain::Metric,
+    index::embedded::quantized::{
+        codes::{CodeStats, Encoded},
+        kernel,
+    },
 };
 
 /// Bytes of a row beyond the codes: the scale as f32 and the sum of the squared codes as u32.
@@ -19,10 +20,10 @@ const TAIL: usize = 8;
 
 /// A vector as the graph keeps and compares it.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct NodeRow(Vec<i8>);
+pub(crate) struct NodeRow(Vec<i8>);
 
 impl NodeRow {
-    pub(in super::super) fn new(codes: &[i8], stats: &CodeStats) -> Self {
+    pub(crate) fn new(codes: &[i8], stats: &CodeStats) -> Self {
         let mut row = Vec::with_capacity(codes.len() + TAIL);
         row.extend_from_slice(codes);
         let tail = stats.scale().to_le_bytes().into_iter().chain(stats.squares().to_le_bytes());
@@ -30,7 +31,7 @@ impl NodeRow {
         Self(row)
     }
 
-    pub(super) fn as_slice(&self) -> &[i8] {
+    pub(crate) fn as_slice(&self) -> &[i8] {
         &self.0
     }
 }
@@ -42,15 +43,15 @@ impl From<&Encoded> for NodeRow {
 }
 
 /// Numbers of a row for vectors of this dimension.
-pub(super) const fn row_length(dimension: usize) -> usize {
+pub(crate) const fn row_length(dimension: usize) -> usize {
     dimension + TAIL
 }
 
 /// Compares the rows behind two pointers.
-pub(super) type RowDistance = Box<dyn Fn(*const i8, *const i8) -> f32 + Send + Sync>;
+pub(crate) type RowDistance = Box<dyn Fn(*const i8, *const i8) -> f32 + Send + Sync>;
 
 /// The distance of two rows of an index whose rows are `row_length(dimension)` long.
-pub(super) fn row_distance(metric: Metric, dimension: usize) -> RowDistance {
+pub(crate) fn row_distance(metric: Metric, dimension: usize) -> RowDistance {
     let length = row_length(dimension);
     Box::new(move |a, b| {
         // SAFETY: the index compares rows that were added or searched for, and checks that each has its length.

@@ -4,8 +4,8 @@ use super::GraphOptions;
 
 /// How the searches of a collection are answered, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Form {
-    /// Scanned, because that is enough or because the keeper has not come by yet.
+pub(crate) enum Form {
+    /// Scanned, because that is enough or because maintenance has not come by yet.
     Scan,
     /// Scanned while the graph is built.
     Building { percent: u64 },
@@ -21,14 +21,14 @@ pub(in super::super) enum Form {
 }
 
 impl Form {
-    pub(in super::super) const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Graph { .. } => "graph",
             _ => "scan",
         }
     }
 
-    pub(in super::super) fn reason(&self, count: u64, options: &GraphOptions) -> String {
+    pub(crate) fn reason(&self, count: u64, options: &GraphOptions) -> String {
         let most = options.scan_items;
         let above = if options.wants_graph(count) {
             format!("count {count} is above index.scan_items {most}")

@@ -2,7 +2,7 @@
 //!
 //! Nodes are numbered in the order in which they are added and none is ever removed: a node whose vector is gone
 //! stays as a way through the graph, and searches pass over it, because it has no slot. That keeps the graph as good
-//! as it was built, where removing and reusing nodes lets its recall fall, and leaves rebuilding to the keeper.
+//! as it was built, where removing and reusing nodes lets its recall fall, and leaves rebuilding to maintenance.
 //!
 //! usearch lets searches run while its one writer adds. Only making room needs the graph to itself; a search that
 //! comes then gets no answer and is for the scan.
@@ -29,17 +29,17 @@ use crate::{
 
 /// What a graph is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) metric: Metric,
-    pub(super) dimension: usize,
-    pub(super) connectivity: usize,
-    pub(super) expansion_add: usize,
-    pub(super) expansion_search: usize,
+pub(crate) struct Shape {
+    pub(crate) metric: Metric,
+    pub(crate) dimension: usize,
+    pub(crate) connectivity: usize,
+    pub(crate) expansion_add: usize,
+    pub(crate) expansion_search: usize,
     /// Searches that may run at once.
-    pub(super) searches: usize,
+    pub(crate) searches: usize,
 }
 
-pub(in super::super) struct Hnsw {
+pub(crate) struct Hnsw {
     shape: Shape,
     /// Locked for writing only to make room.
     index: RwLock<Index>,
@@ -50,14 +50,14 @@ pub(in super::super) struct Hnsw {
 
 impl Hnsw {
     /// An empty graph with room for so many nodes.
-    pub(super) fn new(shape: Shape, room: usize) -> Result<Self> {
+    pub(crate) fn new(shape: Shape, room: usize) -> Result<Self> {
         let mut index = Self::index(shape)?;
         Self::prepare(&mut index, shape, room)?;
         Ok(Self::of(shape, index))
     }
 
     /// The graph that [`save`](Self::save) wrote, of so many nodes; none of them has a slot yet.
-    pub(super) fn load(shape: Shape, path: &Path, nodes: usize) -> Result<Self> {
+    pub(crate) fn load(shape: Shape, path: &Path, nodes: usize) -> Result<Self> {
         let mut index = Self::index(shape)?;
         index.load(text(path)?).map_err(|error| failed("be loaded", error))?;
         if index.size() != nodes || index.dimensions() != row_length(shape.dimension) {
@@ -98,27 +98,27 @@ impl Hnsw {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) const fn shape(&self) -> Shape {
+    pub(crate) const fn shape(&self) -> Shape {
         self.shape
     }
 
     /// Candidates that searches keep now, at least.
-    pub(super) fn expansion(&self) -> usize {
+    pub(crate) fn expansion(&self) -> usize {
         self.expansion.load(Ordering::Relaxed)
     }
 
     /// Lets searches keep so many candidates from now on.
-    pub(super) fn expand(&self, expansion: usize) {
+    pub(crate) fn expand(&self, expansion: usize) {
         self.expansion.store(expansion, Ordering::Relaxed);
     }
 
     /// How many nodes there are, those without an item included.
-    pub(super) fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         self.read().size()
     }
 
     /// Adds a node for the vector in a slot and returns its number. Called by one thread only.
-    pub(super) fn add(&self, row: &NodeRow, slot: u32) -> Result<u32> {
+    pub(crate) fn add(&self, row: &NodeRow, slot: u32) -> Result<u32> {
         let mut index = self.read();
         if index.size() == index.capacity() {
             drop(index);
@@ -139,23 +139,18 @@ impl Hnsw {
     }
 
     /// Gives a node an item, by the slot of that.
-    pub(super) fn set_slot(&self, node: u32, slot: u32) {
+    pub(crate) fn set_slot(&self, node: u32, slot: u32) {
         self.slots.set(node, slot);
     }
 
     /// Takes a node's item from it.
-    pub(super) fn clear(&self, node: u32) {
+    pub(crate) fn clear(&self, node: u32) {
         self.slots.set(node, NONE);
     }
 
     /// The slots of about `count` items that lie near the row and are among `allowed`; none if the graph cannot
     /// answer now.
-    pub(in super::super) fn search(
-        &self,
-        row: &NodeRow,
-        count: usize,
-        allowed: Option<&RoaringBitmap>,
-    ) -> Option<RoaringBitmap> {
+    pub(crate) fn search(&self, row: &NodeRow, count: usize, allowed: Option<&RoaringBitmap>) -> Option<RoaringBitmap> {
         let index = self.index.try_read().ok()?;
         // every node was made from a u32
         let slot = |node: u64| self.slots.get(node as u32);
@@ -174,13 +169,13 @@ impl Hnsw {
     }
 
     /// The row of a node.
-    pub(super) fn row(&self, node: u32) -> Option<Vec<i8>> {
+    pub(crate) fn row(&self, node: u32) -> Option<Vec<i8>> {
         let mut row = vec![0; row_length(self.shape.dimension)];
         self.read().get(u64::from(node), &mut row).ok().filter(|&count| count == 1).map(|_| row)
     }
 
     /// Writes the graph into a new file; returns how many bytes it has to have.
-    pub(super) fn save(&self, path: &Path) -> Result<u64> {
+    pub(crate) fn save(&self, path: &Path) -> Result<u64> {
         let index = self.read();
         index.save(text(path)?).map_err(|error| failed("be saved", error))?;
         Ok(index.serialized_length() as u64)

@@ -4,38 +4,32 @@
 //! compared exactly, so a node that is out of date costs a candidate's place and never a wrong answer. What has no
 //! node yet, or another vector than its node, is *pending*: every search compares it as the scan does, beside the
 //! graph's candidates. That is why an acknowledged write is found at once while one background thread, the
-//! [`keeper`], lets the graph follow.
+//! maintenance, lets the graph follow.
 //!
 //! - [`hnsw`]: the graph itself; node n is the n-th vector added, and no node is ever taken out;
 //! - [`tracker`]: which item has which node, and what is pending;
-//! - [`keeper`]: the thread; [`tending`]: what it does for a collection: building, following, rebuilding, saving;
-//! - [`recall`]: the check of the graph against the exact scan, and what it takes to find enough;
-//! - [`saved`]: a graph on the disk; [`restore`]: what makes it fit the database and its log.
+//! - [`snapshot`]: a graph on the disk.
+//!
+//! This room imports `storage` (syncing folders) and `quantized`. What lets graphs follow is another room's:
+//! [`maintenance`](super::maintenance).
 
-mod distance;
-mod form;
-mod hnsw;
-pub(super) mod keeper;
-mod recall;
-mod restore;
-mod saved;
-mod slots;
-mod tending;
-mod tracker;
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod distance;
+pub(crate) mod form;
+pub(crate) mod hnsw;
+pub(crate) mod slots;
+pub(crate) mod snapshot;
+pub(crate) mod tracker;
 
 use std::{path::Path, time::Duration};
 
-use self::saved::folder_of;
-
-pub(super) use self::{
+pub(crate) use self::{
     distance::NodeRow,
     form::Form,
-    saved::remove_strangers,
+    snapshot::remove_orphaned,
     tracker::{GraphView, Graphs},
 };
+
+use self::snapshot::folder_of;
 
 /// Settings of the graph form.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,19 +76,19 @@ impl Default for GraphOptions {
 }
 
 /// Removes what is saved of a collection's graph.
-pub(super) fn forget(database: &Path, number: u32) {
-    saved::remove(&folder_of(database, number));
+pub(crate) fn forget(database: &Path, number: u32) {
+    snapshot::remove(&folder_of(database, number));
 }
 
 impl GraphOptions {
     /// Whether a collection without a graph gets one.
-    fn wants_graph(&self, count: u64) -> bool {
+    pub(super) fn wants_graph(&self, count: u64) -> bool {
         count > self.scan_items
     }
 
     /// Whether a collection keeps the graph that it has: a fifth below the size where it got one, so that a
     /// collection that wavers around that size is not built again and again.
-    fn keeps_graph(&self, count: u64) -> bool {
+    pub(super) fn keeps_graph(&self, count: u64) -> bool {
         count > self.scan_items - self.scan_items / 5
     }
 }

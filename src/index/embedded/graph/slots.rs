@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 /// The slot of a node that stands for no item, and the node of a slot that has none.
-pub(super) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Nodes of the first block; each further one has twice as many as the one before.
 const FIRST: usize = 1024;
@@ -14,19 +14,19 @@ const FIRST: usize = 1024;
 const BLOCKS: usize = 23;
 
 #[derive(Debug, Default)]
-pub(super) struct SlotTable {
+pub(crate) struct SlotTable {
     blocks: [OnceLock<Box<[AtomicU32]>>; BLOCKS],
 }
 
 impl SlotTable {
     /// The slot of a node, or [`NONE`].
-    pub(super) fn get(&self, node: u32) -> u32 {
+    pub(crate) fn get(&self, node: u32) -> u32 {
         let (block, at) = place(node);
         let slot = self.blocks.get(block).and_then(OnceLock::get).and_then(|block| block.get(at));
         slot.map_or(NONE, |slot| slot.load(Ordering::Acquire))
     }
 
-    pub(super) fn set(&self, node: u32, slot: u32) {
+    pub(crate) fn set(&self, node: u32, slot: u32) {
         let (block, at) = place(node);
         let make = || std::iter::repeat_with(|| AtomicU32::new(NONE)).take(FIRST << block).collect();
         if let Some(place) = self.blocks.get(block).and_then(|block| block.get_or_init(make).get(at)) {

@@ -14,7 +14,7 @@ use super::{hnsw::Hnsw, slots::NONE};
 /// An item's slot is mapped to the node of its vector. A slot whose vector has changed keeps its old node and is
 /// pending, until the new vector has a node of its own: whatever a search began with, it finds the item either through
 /// a node or among the pending ones.
-pub(in super::super) struct Tracker {
+pub(crate) struct Tracker {
     graph: Arc<Hnsw>,
     /// Slot → node.
     nodes: Vec<u32>,
@@ -33,17 +33,17 @@ pub(in super::super) struct Tracker {
 }
 
 /// A graph as of one moment, for one search.
-pub(in super::super) struct GraphView {
-    pub(in super::super) graph: Arc<Hnsw>,
-    pub(in super::super) pending: Arc<RoaringBitmap>,
+pub(crate) struct GraphView {
+    pub(crate) graph: Arc<Hnsw>,
+    pub(crate) pending: Arc<RoaringBitmap>,
     /// Candidates to keep, at least.
-    pub(in super::super) expansion: usize,
+    pub(crate) expansion: usize,
     _token: Arc<()>,
 }
 
 impl Tracker {
-    /// Of a graph that has none of the items in these slots.
-    pub(super) fn new(graph: Arc<Hnsw>, used: &RoaringBitmap) -> Self {
+    /// The tracker of a graph that has none of the items in these slots.
+    pub(crate) fn new(graph: Arc<Hnsw>, used: &RoaringBitmap) -> Self {
         Self {
             graph,
             nodes: Vec::new(),
@@ -57,7 +57,7 @@ impl Tracker {
     }
 
     /// Notes that a node of the graph is that of the vector in a slot.
-    pub(super) fn map(&mut self, slot: u32, node: u32) {
+    pub(crate) fn map(&mut self, slot: u32, node: u32) {
         let before = self.remap(slot, node);
         debug_assert_eq!(before, NONE, "slot {slot} has one node");
         self.graph.set_slot(node, slot);
@@ -88,20 +88,20 @@ impl Tracker {
         }
     }
 
-    pub(super) fn graph(&self) -> &Arc<Hnsw> {
+    pub(crate) fn graph(&self) -> &Arc<Hnsw> {
         &self.graph
     }
 
-    pub(super) fn nodes(&self) -> &[u32] {
+    pub(crate) fn nodes(&self) -> &[u32] {
         &self.nodes
     }
 
-    pub(super) fn pending(&self) -> &Arc<RoaringBitmap> {
+    pub(crate) fn pending(&self) -> &Arc<RoaringBitmap> {
         &self.pending
     }
 
     /// Nodes that stand for no vector of the collection.
-    pub(super) fn outdated(&self) -> u64 {
+    pub(crate) fn outdated(&self) -> u64 {
         (self.graph.nodes() as u64).saturating_sub(self.mapped) + self.replaced
     }
 
@@ -110,13 +110,13 @@ impl Tracker {
     }
 
     /// A slot has another vector.
-    pub(in super::super) fn written(&mut self, slot: u32) {
+    pub(crate) fn written(&mut self, slot: u32) {
         self.set_pending(slot, true);
         self.changed.insert(slot);
     }
 
     /// A slot's item is gone.
-    pub(in super::super) fn freed(&mut self, slot: u32) {
+    pub(crate) fn freed(&mut self, slot: u32) {
         self.set_pending(slot, false);
         self.changed.insert(slot);
         let node = self.remap(slot, NONE);
@@ -126,13 +126,13 @@ impl Tracker {
     }
 
     /// The next slots to add; what happens to them from now on is noted.
-    pub(super) fn take(&mut self, limit: usize) -> Vec<u32> {
+    pub(crate) fn take(&mut self, limit: usize) -> Vec<u32> {
         self.changed.clear();
         self.pending.iter().take(limit).collect()
     }
 
     /// Maps the nodes that were added for slots that [`take`](Self::take) gave.
-    pub(super) fn added(&mut self, nodes: &[(u32, u32)]) {
+    pub(crate) fn added(&mut self, nodes: &[(u32, u32)]) {
         let mut replaced = Vec::new();
         for &(slot, node) in nodes {
             if self.changed.contains(slot) {
@@ -151,7 +151,7 @@ impl Tracker {
     }
 
     /// Takes the items from replaced nodes, once no search is left that may know an item by such a node only.
-    pub(super) fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         while let Some((searches, _)) = self.retired.front()
             && searches.strong_count() == 0
         {
@@ -161,7 +161,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn view(&self) -> GraphView {
+    pub(crate) fn view(&self) -> GraphView {
         GraphView {
             graph: Arc::clone(&self.graph),
             pending: Arc::clone(&self.pending),
@@ -173,24 +173,24 @@ impl Tracker {
 
 /// The graphs of a collection.
 #[derive(Default)]
-pub(in super::super) struct Graphs {
+pub(crate) struct Graphs {
     /// Answers searches.
-    pub(super) serving: Option<Tracker>,
+    pub(crate) serving: Option<Tracker>,
     /// Is being built, to answer them then.
-    pub(super) growing: Option<Tracker>,
+    pub(crate) growing: Option<Tracker>,
 }
 
 impl Graphs {
     /// Tells each graph what became of a slot.
-    pub(in super::super) fn each(&mut self, note: impl FnMut(&mut Tracker)) {
+    pub(crate) fn each(&mut self, note: impl FnMut(&mut Tracker)) {
         self.serving.iter_mut().chain(&mut self.growing).for_each(note);
     }
 
-    pub(in super::super) fn view(&self) -> Option<GraphView> {
+    pub(crate) fn view(&self) -> Option<GraphView> {
         self.serving.as_ref().map(Tracker::view)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.serving.is_none() && self.growing.is_none()
     }
 }
@@ -211,7 +211,7 @@ mod tests {
         super::{distance::NodeRow, hnsw::Shape},
         *,
     };
-    use crate::{domain::Metric, index::embedded::codes::CodeStats};
+    use crate::{domain::Metric, index::embedded::quantized::codes::CodeStats};
 
     #[test]
     fn nodes_out_of_date_are_counted_as_slots_come_and_go() {

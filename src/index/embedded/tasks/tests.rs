@@ -17,7 +17,7 @@ fn engine(folder: &tempfile::TempDir) -> EmbeddedEngine {
         max_writes: 1,
         ..EmbeddedOptions::default()
     };
-    EmbeddedEngine::open_untended(folder.path(), options).unwrap()
+    EmbeddedEngine::open_without_maintenance(folder.path(), options).unwrap()
 }
 
 fn admit(shared: &Shared, bounds: Bounds) -> Result<Option<ReadPermit>> {

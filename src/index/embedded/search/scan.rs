@@ -7,17 +7,22 @@ use std::{
 
 use roaring::RoaringBitmap;
 
-use super::{
-    codes::{Bounds, Probe},
-    memory::{CHUNK_SLOTS, Chunk, Chunks, Row},
+use crate::{
+    error::Result,
+    index::embedded::{
+        memory::{Chunk, Chunks, Row},
+        quantized::{
+            codes::{Bounds, QuantizedQuery},
+            nibbles::CHUNK_SLOTS,
+        },
+    },
 };
-use crate::error::Result;
 
 /// An item with its exact score; the greatest is the best, of equal scores the one inserted first.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ranked {
-    pub(super) score: f32,
-    pub(super) key: u64,
+pub(crate) struct Ranked {
+    pub(crate) score: f32,
+    pub(crate) key: u64,
 }
 
 impl Eq for Ranked {}
@@ -37,18 +42,18 @@ impl PartialOrd for Ranked {
 
 /// The best items so far.
 #[derive(Debug)]
-pub(super) struct Best {
+pub(crate) struct TopItems {
     limit: usize,
     min_score: f32,
     heap: BinaryHeap<Reverse<Ranked>>,
 }
 
-impl Best {
-    pub(super) fn new(limit: usize, min_score: Option<f32>) -> Self {
+impl TopItems {
+    pub(crate) fn new(limit: usize, min_score: Option<f32>) -> Self {
         Self { limit, min_score: min_score.unwrap_or(f32::NEG_INFINITY), heap: BinaryHeap::new() }
     }
 
-    pub(super) fn offer(&mut self, item: Ranked) {
+    pub(crate) fn offer(&mut self, item: Ranked) {
         if item.score < self.min_score {
             return;
         }
@@ -69,25 +74,25 @@ impl Best {
         }
     }
 
-    /// Best first.
-    pub(super) fn into_sorted(self) -> Vec<Ranked> {
+    /// The items, best first.
+    pub(crate) fn into_sorted(self) -> Vec<Ranked> {
         self.heap.into_sorted_vec().into_iter().map(|Reverse(item)| item).collect()
     }
 }
 
-/// What a scan looks at.
+/// The items that a scan compares.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scope<'a> {
-    pub(super) chunks: &'a Chunks,
+pub(crate) struct Scope<'a> {
+    pub(crate) chunks: &'a Chunks,
     /// Only these slots; none for all.
-    pub(super) allowed: Option<&'a RoaringBitmap>,
+    pub(crate) allowed: Option<&'a RoaringBitmap>,
     /// All but this item.
-    pub(super) excluded: Option<u64>,
+    pub(crate) excluded: Option<u64>,
 }
 
 impl Scope<'_> {
-    /// Every key to look at, in the order of the slots.
-    pub(super) fn keys(&self) -> Vec<u64> {
+    /// The key of every item of the scope, in the order of the slots.
+    pub(crate) fn keys(&self) -> Vec<u64> {
         let rows = |slot: u32| self.chunks[slot as usize / CHUNK_SLOTS].rows[slot as usize % CHUNK_SLOTS].key;
         let keys = match self.allowed {
             Some(allowed) => allowed.iter().filter_map(rows).collect(),
@@ -101,19 +106,19 @@ impl Scope<'_> {
         }
     }
 
-    /// Offers the list every item whose score may reach its floor.
-    fn shortlist(&self, probe: &Probe, list: &mut Shortlist) {
+    /// Offers the candidates every item whose score may reach their floor.
+    fn collect_candidates(&self, quantized: &QuantizedQuery, candidates: &mut Candidates) {
         let Some(allowed) = self.allowed else {
-            let mut look = Look::new(probe, self.excluded, list);
-            self.chunks.iter().for_each(|chunk| look.at_all(chunk));
+            let mut scan = ChunkScan::new(quantized, self.excluded, candidates);
+            self.chunks.iter().for_each(|chunk| scan.compare_chunk(chunk));
             return;
         };
-        let mut look = Look::new(probe, self.excluded, list);
+        let mut scan = ChunkScan::new(quantized, self.excluded, candidates);
         let slots = self.chunks.len() as u64 * CHUNK_SLOTS as u64;
         let sparse = allowed.len() * SPARSE < slots;
         for slot in allowed {
             let (chunk, at) = (&self.chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
-            if sparse { look.at_whole(chunk, at) } else { look.at_one(chunk, at) }
+            if sparse { scan.compare_whole_row(chunk, at) } else { scan.compare_row(chunk, at) }
         }
     }
 }
@@ -122,107 +127,115 @@ impl Scope<'_> {
 /// upper halves alone lies elsewhere, and pays where neighbours are read too.
 const SPARSE: u64 = 16;
 
-/// If of so many rows of a chunk one may be among the best by the upper halves of their codes, the whole codes of the
-/// chunk are compared, and not only of those that may.
-const ONE_IN: usize = 4;
+/// Where one of so many rows of a chunk may be among the best by the upper halves of their codes, the whole codes of the
+/// chunk are compared, and not only of those rows.
+const WHOLE_SHARE: usize = 4;
 
-/// So many chunks after such a one are compared by their whole codes at once, for their upper halves would tell as little.
-const AKIN: usize = 15;
+/// As many chunks after one whose whole codes were compared are compared by their whole codes at once: the upper halves of
+/// neighbours tell as little.
+const SIMILAR_CHUNKS: usize = 15;
 
 /// Compares a query with rows: with the upper halves of their codes first, and with the lower only where that leaves
 /// open whether the item may come in.
-struct Look<'a> {
-    probe: &'a Probe,
+struct ChunkScan<'a> {
+    quantized: &'a QuantizedQuery,
     excluded: Option<u64>,
-    list: &'a mut Shortlist,
+    candidates: &'a mut Candidates,
     products: [i32; CHUNK_SLOTS],
     uppers: [f32; CHUNK_SLOTS],
-    /// Chunks that are akin to one whose upper halves told little.
-    akin: usize,
+    /// Chunks that are still to be compared by their whole codes at once.
+    similar_left: usize,
 }
 
-impl<'a> Look<'a> {
-    fn new(probe: &'a Probe, excluded: Option<u64>, list: &'a mut Shortlist) -> Self {
-        Self { probe, excluded, list, products: [0; CHUNK_SLOTS], uppers: [0.0; CHUNK_SLOTS], akin: 0 }
+impl<'a> ChunkScan<'a> {
+    fn new(quantized: &'a QuantizedQuery, excluded: Option<u64>, candidates: &'a mut Candidates) -> Self {
+        Self {
+            quantized,
+            excluded,
+            candidates,
+            products: [0; CHUNK_SLOTS],
+            uppers: [0.0; CHUNK_SLOTS],
+            similar_left: 0,
+        }
     }
 
-    fn at_all(&mut self, chunk: &Chunk) {
-        let (codes, count) = (self.probe.codes(), chunk.rows.len());
+    fn compare_chunk(&mut self, chunk: &Chunk) {
+        let (codes, count) = (self.quantized.codes(), chunk.rows.len());
         let (products, uppers) = (&mut self.products[..count], &mut self.uppers[..count]);
-        let floor = self.list.screened_floor();
-        let mut whole = self.akin > 0;
+        let floor = self.candidates.floor_f32();
+        let mut whole = self.similar_left > 0;
         if whole {
-            self.akin -= 1;
+            self.similar_left -= 1;
         } else {
-            codes.upper_products(&chunk.planes, products);
-            self.probe.upper_screen().uppers(&chunk.upper_marks, products, uppers);
+            codes.upper_products(&chunk.packed, products);
+            self.quantized.nibble_bounds().uppers(&chunk.nibble_bound_terms, products, uppers);
             let passing = uppers.iter().filter(|&&upper| passes(upper, floor)).count();
             if passing == 0 {
                 return;
             }
-            whole = passing * ONE_IN > count;
-            if whole && self.list.is_full() {
-                self.akin = AKIN;
+            whole = passing * WHOLE_SHARE > count;
+            if whole && self.candidates.is_full() {
+                self.similar_left = SIMILAR_CHUNKS;
             }
         }
         if whole {
-            codes.products(&chunk.planes, products);
-            self.probe.screen().uppers(&chunk.marks, products, uppers);
+            codes.products(&chunk.packed, products);
+            self.quantized.code_bounds().uppers(&chunk.bound_terms, products, uppers);
         }
         for at in 0..count {
             if passes(self.uppers[at], floor) {
-                let product = if whole { self.products[at] } else { codes.product(&chunk.planes, at) };
+                let product = if whole { self.products[at] } else { codes.product(&chunk.packed, at) };
                 self.offer(&chunk.rows[at], product);
             }
         }
     }
 
-    fn at_one(&mut self, chunk: &Chunk, at: usize) {
-        let codes = self.probe.codes();
-        let product = codes.upper_product(&chunk.planes, at);
-        let upper = self.probe.upper_screen().upper(&chunk.upper_marks, at, product);
-        if passes(upper, self.list.screened_floor()) {
-            self.offer(&chunk.rows[at], codes.product(&chunk.planes, at));
+    fn compare_row(&mut self, chunk: &Chunk, at: usize) {
+        let codes = self.quantized.codes();
+        let product = codes.upper_product(&chunk.packed, at);
+        let upper = self.quantized.nibble_bounds().upper(&chunk.nibble_bound_terms, at, product);
+        if passes(upper, self.candidates.floor_f32()) {
+            self.offer(&chunk.rows[at], codes.product(&chunk.packed, at));
         }
     }
 
-    fn at_whole(&mut self, chunk: &Chunk, at: usize) {
-        self.offer(&chunk.rows[at], self.probe.codes().product(&chunk.planes, at));
+    fn compare_whole_row(&mut self, chunk: &Chunk, at: usize) {
+        self.offer(&chunk.rows[at], self.quantized.codes().product(&chunk.packed, at));
     }
 
     fn offer(&mut self, row: &Row, product: i32) {
         if let Some(key) = row.key.filter(|&key| Some(key) != self.excluded) {
-            self.list.offer(key, self.probe.bounds(product, &row.stats));
+            self.candidates.offer(key, self.quantized.bounds(product, &row.stats));
         }
     }
 }
 
-/// What is no number passes.
+/// Whether an item may come in by its upper bound; a bound that is no number passes.
 fn passes(upper: f32, floor: f32) -> bool {
     upper >= floor || upper.is_nan()
 }
 
 /// The items that may be among the best: those whose upper bound reaches the `limit`-th best lower bound.
-struct Shortlist {
+struct Candidates {
     limit: usize,
     floor: f64,
-    lowers: BinaryHeap<Reverse<Total>>,
+    lowers: BinaryHeap<Reverse<TotalOrder>>,
     found: Vec<(f64, u64)>,
 }
 
-impl Shortlist {
+impl Candidates {
     fn new(limit: usize, min_score: f32) -> Self {
         let lowers = BinaryHeap::with_capacity(limit + 1);
         Self { limit, floor: f64::from(min_score), lowers, found: Vec::new() }
     }
 
-    /// Whether it has as many items as are asked for, so that the floor is one of theirs.
+    /// Whether there are as many items as the limit, so that the floor is one of theirs.
     fn is_full(&self) -> bool {
         self.lowers.len() == self.limit
     }
 
     /// The floor in f32, not above it.
-    fn screened_floor(&self) -> f32 {
+    fn floor_f32(&self) -> f32 {
         (self.floor as f32).next_down()
     }
 
@@ -231,11 +244,11 @@ impl Shortlist {
             return;
         }
         self.found.push((bounds.upper, key));
-        self.lowers.push(Reverse(Total(bounds.lower)));
+        self.lowers.push(Reverse(TotalOrder(bounds.lower)));
         if self.lowers.len() > self.limit {
             self.lowers.pop();
         }
-        if let Some(Reverse(Total(lower))) = self.lowers.peek()
+        if let Some(Reverse(TotalOrder(lower))) = self.lowers.peek()
             && self.is_full()
         {
             self.floor = self.floor.max(*lower);
@@ -252,17 +265,17 @@ impl Shortlist {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Total(f64);
+struct TotalOrder(f64);
 
-impl Eq for Total {}
+impl Eq for TotalOrder {}
 
-impl Ord for Total {
+impl Ord for TotalOrder {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.total_cmp(&other.0)
     }
 }
 
-impl PartialOrd for Total {
+impl PartialOrd for TotalOrder {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -271,15 +284,15 @@ impl PartialOrd for Total {
 /// Finds the best items of the scope. `score` gives the exact score of a key, none if there is no such row; it is
 /// called in the order of the upper bounds and no longer than a further item could come in, so the answer is that of
 /// the plain scan.
-pub(super) fn scan(
+pub(crate) fn scan(
     scope: Scope<'_>,
-    probe: &Probe,
-    mut best: Best,
+    quantized: &QuantizedQuery,
+    mut best: TopItems,
     mut score: impl FnMut(u64) -> Result<Option<f32>>,
 ) -> Result<Vec<Ranked>> {
-    let mut list = Shortlist::new(best.limit, best.min_score);
-    scope.shortlist(probe, &mut list);
-    for (upper, key) in list.into_sorted() {
+    let mut candidates = Candidates::new(best.limit, best.min_score);
+    scope.collect_candidates(quantized, &mut candidates);
+    for (upper, key) in candidates.into_sorted() {
         if upper < f64::from(best.threshold()) {
             break;
         }
@@ -294,14 +307,14 @@ pub(super) fn scan(
 mod tests {
     use std::sync::Arc;
 
-    use super::{
-        super::{
-            codes::Encoded,
+    use super::*;
+    use crate::{
+        domain::{Embedding, Metric},
+        index::embedded::{
             memory::{Change, Memory},
+            quantized::codes::Encoded,
         },
-        *,
     };
-    use crate::domain::{Embedding, Metric};
 
     /// Vectors around 40 centres and a common one of this length, all of them the same every time.
     fn vectors(count: usize, common: f32) -> Vec<Embedding> {
@@ -338,25 +351,25 @@ mod tests {
                 // all, so few that they are compared whole, and so many that their upper halves come first
                 for allowed in [None, Some(every(100)), Some(every(3))] {
                     for query in [0, 17, 4321] {
-                        let probe = Probe::new(metric, &vectors[query]);
-                        let score = |key: u64| Ok(Some(probe.score(&rows[key as usize - 1])));
+                        let quantized = QuantizedQuery::new(metric, &vectors[query]);
+                        let score = |key: u64| Ok(Some(quantized.score(&rows[key as usize - 1])));
                         let scope = Scope { chunks: &chunks, allowed: allowed.as_ref(), excluded: None };
-                        let mut plain = Best::new(10, None);
+                        let mut plain = TopItems::new(10, None);
                         for key in scope.keys() {
-                            plain.offer(Ranked { score: probe.score(&rows[key as usize - 1]), key });
+                            plain.offer(Ranked { score: quantized.score(&rows[key as usize - 1]), key });
                         }
-                        let found = scan(scope, &probe, Best::new(10, None), score).unwrap();
+                        let found = scan(scope, &quantized, TopItems::new(10, None), score).unwrap();
                         assert_eq!(found, plain.into_sorted(), "{metric:?} {common} {query}");
                     }
                 }
             }
             // the two cases are what they are said to be
-            let probe = Probe::new(Metric::Cosine, &vectors[0]);
-            let mut list = Shortlist::new(10, f32::NEG_INFINITY);
-            let mut look = Look::new(&probe, None, &mut list);
+            let quantized = QuantizedQuery::new(Metric::Cosine, &vectors[0]);
+            let mut candidates = Candidates::new(10, f32::NEG_INFINITY);
+            let mut scan = ChunkScan::new(&quantized, None, &mut candidates);
             let whole = chunks.iter().map(Arc::as_ref).filter(|chunk| {
-                look.at_all(chunk);
-                look.akin > 0
+                scan.compare_chunk(chunk);
+                scan.similar_left > 0
             });
             assert_eq!(whole.count() > 1, common > 0.0);
         }
@@ -364,7 +377,7 @@ mod tests {
 
     #[test]
     fn the_best_are_kept_with_ties_in_the_order_of_keys() {
-        let mut best = Best::new(3, Some(0.0));
+        let mut best = TopItems::new(3, Some(0.0));
         for (key, score) in [(5, 1.0), (4, 0.5), (3, 0.5), (2, 0.5), (1, -0.1), (6, 2.0)] {
             best.offer(Ranked { score, key });
         }

@@ -1,25 +1,26 @@
-//! What the keeper does for one collection: a bounded step at a time, none of which a search waits for.
+//! What maintenance does for one collection: a bounded step at a time, none of which a search waits for.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{
-    distance::NodeRow,
-    form::Form,
-    hnsw::{Hnsw, Shape},
-    recall::{self, Checked, Evidence},
-    saved::{self, folder_of},
-    slots::NONE,
-    tracker::{Graphs, Tracker},
-};
+use super::recall::{self, Checked, RecallSamples};
 use crate::{
     error::{Error, Result},
     index::embedded::{
         core::Core,
-        log::Keep,
-        memory::{CHUNK_SLOTS, Chunks, Memory},
+        graph::{
+            distance::NodeRow,
+            form::Form,
+            hnsw::{Hnsw, Shape},
+            slots::NONE,
+            snapshot::{self, folder_of},
+            tracker::{Graphs, Tracker},
+        },
+        memory::{Chunks, Memory},
+        quantized::nibbles::CHUNK_SLOTS,
+        storage::log::Keep,
     },
     threads::yield_to_others,
 };
@@ -27,7 +28,7 @@ use crate::{
 /// Items added in one step.
 const STEP: usize = 64;
 /// A growing graph answers as soon as at most one in so many items is pending.
-pub(super) const PENDING_SHARE: u64 = 20;
+pub(crate) const PENDING_SHARE: u64 = 20;
 /// Fewer nodes out of date are no reason to build anew.
 const FEW: u64 = 64;
 /// Checks come so many times sooner while what they have found leaves open whether it is enough.
@@ -37,9 +38,9 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Saving takes at most one part in so many of the time.
 const SAVE_SHARE: u32 = 10;
 
-/// What the keeper remembers of a collection between two steps.
+/// What maintenance remembers of a collection between two steps.
 #[derive(Debug)]
-pub(in super::super) struct Tending {
+pub(crate) struct MaintenanceState {
     /// When the growing graph was begun.
     begun: Instant,
     /// Operations and nodes that the last save held; none before the first.
@@ -50,10 +51,10 @@ pub(in super::super) struct Tending {
     next_check: Instant,
     next_try: Instant,
     /// What the checks of the graph that serves have found.
-    evidence: Evidence,
+    samples: RecallSamples,
 }
 
-impl Default for Tending {
+impl Default for MaintenanceState {
     fn default() -> Self {
         let now = Instant::now();
         Self {
@@ -63,35 +64,35 @@ impl Default for Tending {
             next_save: now,
             next_check: now,
             next_try: now,
-            evidence: Evidence::default(),
+            samples: RecallSamples::default(),
         }
     }
 }
 
 #[cfg(test)]
-impl Tending {
+impl MaintenanceState {
     /// Lets everything that waits for its time be due.
-    pub(super) fn hurry(&mut self) {
+    pub(crate) fn make_due(&mut self) {
         let now = Instant::now();
         (self.next_save, self.next_check, self.next_try) = (now, now, now);
     }
 }
 
-/// Which of a collection's graphs.
-type Which = fn(&mut Graphs) -> &mut Option<Tracker>;
-const SERVING: Which = |graphs| &mut graphs.serving;
-const GROWING: Which = |graphs| &mut graphs.growing;
+/// Selects one of a collection's graphs.
+type GraphSelector = fn(&mut Graphs) -> &mut Option<Tracker>;
+const SERVING: GraphSelector = |graphs| &mut graphs.serving;
+const GROWING: GraphSelector = |graphs| &mut graphs.growing;
 
 impl Core {
     /// Does the next step for this collection; `true` if there is another one to do at once.
-    pub(in super::super) fn tend(&self, tending: &mut Tending) -> bool {
-        self.step(tending).unwrap_or_else(|error| {
-            self.abandon(&error, tending);
+    pub(crate) fn maintain(&self, state: &mut MaintenanceState) -> bool {
+        self.step(state).unwrap_or_else(|error| {
+            self.abandon(&error, state);
             false
         })
     }
 
-    fn step(&self, tending: &mut Tending) -> Result<bool> {
+    fn step(&self, state: &mut MaintenanceState) -> Result<bool> {
         let options = &self.shared.graph;
         let Some((count, without_graph)) = self.peek(|memory| (memory.count(), memory.graphs.is_empty())) else {
             return Ok(false);
@@ -100,30 +101,30 @@ impl Core {
         if without_graph {
             if !options.wants_graph(count) {
                 self.show(Form::Scan);
-            } else if now >= tending.next_try {
-                self.begin(tending)?;
+            } else if now >= state.next_try {
+                self.begin(state)?;
                 return Ok(true);
             }
             return Ok(false);
         }
         if !options.keeps_graph(count) {
             self.leave();
-            *tending = Tending::default();
+            *state = MaintenanceState::default();
             return Ok(false);
         }
         let busy = self.add_some(SERVING)? | self.add_some(GROWING)?;
-        self.promote(tending);
-        self.renew(tending)?;
+        self.promote(state);
+        self.rebuild_if_outdated(state)?;
         // a save and a check take a while, and the form is what it is before them
         self.show_progress();
-        self.save_if_due(tending);
-        if self.check_if_due(tending) {
+        self.save_if_due(state);
+        if self.check_if_due(state) {
             self.show_progress();
         }
         Ok(busy)
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         let options = &self.shared.graph;
         Shape {
             metric: self.spec.metric,
@@ -136,10 +137,10 @@ impl Core {
     }
 
     /// Begins a graph that has none of the items yet.
-    fn begin(&self, tending: &mut Tending) -> Result<()> {
+    fn begin(&self, state: &mut MaintenanceState) -> Result<()> {
         let count = self.peek(Memory::count).unwrap_or(0) as usize;
         let graph = Arc::new(Hnsw::new(self.shape(), count + count / 8 + 1024)?);
-        tending.begun = Instant::now();
+        state.begun = Instant::now();
         self.alter(|memory| {
             if memory.graphs.is_empty() {
                 self.log_keeping.keep(Keep::After(memory.sequence()));
@@ -151,10 +152,10 @@ impl Core {
     }
 
     /// Adds some of the pending items to a graph; `true` if more are pending.
-    fn add_some(&self, which: Which) -> Result<bool> {
+    fn add_some(&self, select: GraphSelector) -> Result<bool> {
         let taken = self.alter(|memory| {
             let chunks = memory.chunks();
-            which(&mut memory.graphs).as_mut().map(|tracker| {
+            select(&mut memory.graphs).as_mut().map(|tracker| {
                 tracker.retire();
                 (Arc::clone(tracker.graph()), tracker.take(STEP), chunks)
             })
@@ -169,7 +170,7 @@ impl Core {
             added.push((slot, graph.add(&row_of(&chunks, slot, self.spec.dimension), slot)?));
         }
         let left = self.alter(|memory| {
-            which(&mut memory.graphs).as_mut().map(|tracker| {
+            select(&mut memory.graphs).as_mut().map(|tracker| {
                 tracker.added(&added);
                 tracker.pending().len()
             })
@@ -178,7 +179,7 @@ impl Core {
     }
 
     /// Lets the growing graph serve once it has nearly all items, or at least as many as the one that serves.
-    fn promote(&self, tending: &mut Tending) {
+    fn promote(&self, state: &mut MaintenanceState) {
         let old = self.alter(|memory| {
             let count = memory.count();
             let serving_pending = memory.graphs.serving.as_ref().map_or(0, |serving| serving.pending().len());
@@ -190,60 +191,60 @@ impl Core {
             Some(memory.graphs.serving.replace(ready))
         });
         let Some(old) = old.flatten() else { return };
-        self.shared.metrics.observe_graph_build(self.spec.name.as_str(), tending.begun.elapsed().as_secs_f64());
-        let seconds = tending.begun.elapsed().as_secs_f64();
+        self.shared.metrics.observe_graph_build(self.spec.name.as_str(), state.begun.elapsed().as_secs_f64());
+        let seconds = state.begun.elapsed().as_secs_f64();
         tracing::info!(collection = %self.spec.name, duration_seconds = seconds, "a graph is built and answers searches");
         // what was saved is older than what serves now
-        tending.saved = None;
-        tending.next_save = Instant::now();
-        tending.next_check = Instant::now();
-        tending.evidence = Evidence::default();
+        state.saved = None;
+        state.next_save = Instant::now();
+        state.next_check = Instant::now();
+        state.samples = RecallSamples::default();
         drop(old);
     }
 
-    /// Begins a new graph when too many nodes of the one that serves are out of date.
-    fn renew(&self, tending: &mut Tending) -> Result<()> {
+    /// Begins to rebuild the graph when too many nodes of the one that serves are out of date.
+    fn rebuild_if_outdated(&self, state: &mut MaintenanceState) -> Result<()> {
         let percent = self.shared.graph.rebuild_percent;
         let outdated = self.peek(|memory| {
             let Graphs { serving: Some(serving), growing: None } = &memory.graphs else { return false };
             let (outdated, nodes) = (serving.outdated(), serving.graph().nodes() as u64);
             outdated >= FEW && outdated.saturating_mul(100) > nodes.saturating_mul(percent)
         });
-        if outdated == Some(true) { self.begin(tending) } else { Ok(()) }
+        if outdated == Some(true) { self.begin(state) } else { Ok(()) }
     }
 
     /// Saves the graph that serves, or else the one that grows, when enough has happened since the last time.
-    fn save_if_due(&self, tending: &mut Tending) {
+    fn save_if_due(&self, state: &mut MaintenanceState) {
         let options = &self.shared.graph;
         let now = Instant::now();
-        let Some((held, serves, whole)) = self.unsaved(tending) else {
-            tending.unsaved_since = None;
+        let Some((held, serves, whole)) = self.unsaved(state) else {
+            state.unsaved_since = None;
             return;
         };
-        let since = *tending.unsaved_since.get_or_insert(now);
+        let since = *state.unsaved_since.get_or_insert(now);
         // The first time as soon as everything is in it, then after so many operations.
-        let much = serves && tending.saved.map_or(whole, |saved| held.saturating_sub(saved) >= options.save_operations);
-        if now < tending.next_save || !(much || now.duration_since(since) >= options.save_interval) {
+        let much = serves && state.saved.map_or(whole, |saved| held.saturating_sub(saved) >= options.save_operations);
+        if now < state.next_save || !(much || now.duration_since(since) >= options.save_interval) {
             return;
         }
         match self.save_graph() {
             Ok(()) => {
                 let cost = now.elapsed();
                 self.shared.metrics.observe_graph_save(self.spec.name.as_str(), cost.as_secs_f64());
-                tending.saved = Some(held);
-                tending.unsaved_since = None;
-                tending.next_save = Instant::now() + cost * (SAVE_SHARE - 1);
+                state.saved = Some(held);
+                state.unsaved_since = None;
+                state.next_save = Instant::now() + cost * (SAVE_SHARE - 1);
             }
             Err(error) => {
                 tracing::warn!(collection = %self.spec.name, reason = error.chain(), "a graph cannot be saved; opening the index again will take longer");
-                tending.next_save = now + RETRY;
+                state.next_save = now + RETRY;
             }
         }
     }
 
     /// Saves what is not saved, however little: the index is closed, and the next start has nothing to catch up with.
-    pub(in super::super) fn save_last(&self, tending: &Tending) {
-        if self.unsaved(tending).is_some()
+    pub(crate) fn save_last(&self, state: &MaintenanceState) {
+        if self.unsaved(state).is_some()
             && let Err(error) = self.save_graph()
         {
             tracing::warn!(collection = %self.spec.name, reason = error.chain(), "a graph could not be saved at the end; opening the index again will take longer");
@@ -252,8 +253,8 @@ impl Core {
 
     /// Operations and nodes of the graph to save, whether it serves and whether it has everything; none if it is saved,
     /// or cannot be saved yet.
-    fn unsaved(&self, tending: &Tending) -> Option<(u64, bool, bool)> {
-        // Asked before memory is looked at: once no such write is under way, memory has all that the log has not.
+    fn unsaved(&self, state: &MaintenanceState) -> Option<(u64, bool, bool)> {
+        // Before memory is read: once no such write is under way, memory has all that the log has not.
         if self.log_keeping.has_unlogged_write() {
             return None;
         }
@@ -263,7 +264,7 @@ impl Core {
             let held = memory.sequence() + tracker.graph().nodes() as u64;
             Some((held, serving.is_some(), tracker.pending().is_empty()))
         });
-        held.flatten().filter(|(held, ..)| tending.saved != Some(*held))
+        held.flatten().filter(|(held, ..)| state.saved != Some(*held))
     }
 
     /// Saves a graph as of the last write that memory has followed, and lets go of the log up to there.
@@ -290,29 +291,29 @@ impl Core {
             }
         }
         let folder = folder_of(self.shared.database.path(), self.number());
-        saved::save(&folder, &graph, &keys, sequence)?;
+        snapshot::save(&folder, &graph, &keys, sequence)?;
         self.log_keeping.keep(Keep::After(sequence));
         if self.peek(|_| ()).is_none() {
             // the collection was dropped meanwhile
-            saved::remove(&folder);
+            snapshot::remove(&folder);
         }
         Ok(())
     }
 
     /// Compares the graph with the exact scan, and lets searches keep more or fewer candidates if that is called for;
     /// `true` if it was time to.
-    fn check_if_due(&self, tending: &mut Tending) -> bool {
+    fn check_if_due(&self, state: &mut MaintenanceState) -> bool {
         let now = Instant::now();
-        if now < tending.next_check {
+        if now < state.next_check {
             return false;
         }
         let interval = self.shared.graph.check_interval;
-        tending.next_check = now + interval;
+        state.next_check = now + interval;
         let before = self.peek(|memory| memory.graphs.serving.as_ref().map(|serving| serving.graph().expansion()));
-        match recall::check(self, &mut tending.evidence) {
+        match recall::check(self, &mut state.samples) {
             Ok(Some(Checked { recall, expansion, open })) => {
                 if open {
-                    tending.next_check = now + interval / SOONER;
+                    state.next_check = now + interval / SOONER;
                 }
                 if before.flatten() != Some(expansion) {
                     self.keep_expansion(expansion);
@@ -333,12 +334,12 @@ impl Core {
     /// Notes beside the saved graph how many candidates its searches keep, for the next time it is opened.
     fn keep_expansion(&self, expansion: usize) {
         let folder = folder_of(self.shared.database.path(), self.number());
-        if let Err(error) = saved::note_expansion(&folder, expansion) {
+        if let Err(error) = snapshot::note_expansion(&folder, expansion) {
             tracing::warn!(collection = %self.spec.name, reason = error.chain(), "the candidates of a graph could not be noted; checks find them again after a restart");
         }
     }
 
-    pub(super) fn show_progress(&self) {
+    pub(crate) fn show_progress(&self) {
         let form = self.peek(|memory| {
             let count = memory.count().max(1);
             let percent = |growing: &Tracker| 100 * (count - growing.pending().len().min(count)) / count;
@@ -366,11 +367,11 @@ impl Core {
     }
 
     /// Goes back to scanning after a failure, for a while.
-    pub(super) fn abandon(&self, error: &Error, tending: &mut Tending) {
+    pub(crate) fn abandon(&self, error: &Error, state: &mut MaintenanceState) {
         tracing::error!(collection = %self.spec.name, reason = error.chain(), "a graph failed; the scan answers");
         self.forget_graphs();
         self.show(Form::Failed { reason: error.message().to_owned() });
-        *tending = Tending { next_try: Instant::now() + RETRY, ..Tending::default() };
+        *state = MaintenanceState { next_try: Instant::now() + RETRY, ..MaintenanceState::default() };
     }
 
     fn forget_graphs(&self) {
@@ -380,13 +381,13 @@ impl Core {
         });
         // outside of the lock, for it takes a while to free one
         drop(graphs);
-        saved::remove(&folder_of(self.shared.database.path(), self.number()));
+        snapshot::remove(&folder_of(self.shared.database.path(), self.number()));
         self.shared.metrics.forget_graph(self.spec.name.as_str());
     }
 }
 
 /// The vector in a slot as the graph takes it.
-pub(super) fn row_of(chunks: &Chunks, slot: u32, dimension: usize) -> NodeRow {
+pub(crate) fn row_of(chunks: &Chunks, slot: u32, dimension: usize) -> NodeRow {
     let (chunk, at) = (&chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
-    NodeRow::new(&chunk.planes.codes(at, dimension), &chunk.rows[at].stats)
+    NodeRow::new(&chunk.packed.codes(at, dimension), &chunk.rows[at].stats)
 }

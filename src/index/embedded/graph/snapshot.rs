@@ -17,7 +17,7 @@ use super::hnsw::{Hnsw, Shape};
 use crate::{
     domain::Metric,
     error::{Error, Result},
-    index::embedded::database::sync_folder,
+    index::embedded::storage::database::sync_folder,
 };
 
 /// The version of the pointer and the list of keys.
@@ -27,12 +27,12 @@ const POINTER: &str = "current.json";
 const FOLDER: &str = "graphs";
 
 /// A graph, the key of each of its nodes (0 for a node without an item), and the operation it was saved after.
-pub(super) struct Saved {
-    pub(super) graph: Hnsw,
-    pub(super) keys: Vec<u64>,
-    pub(super) sequence: u64,
+pub(crate) struct Saved {
+    pub(crate) graph: Hnsw,
+    pub(crate) keys: Vec<u64>,
+    pub(crate) sequence: u64,
     /// Candidates that its searches kept; 0 where none are noted.
-    pub(super) expansion: usize,
+    pub(crate) expansion: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,12 +59,12 @@ struct Part {
 }
 
 /// The folder of a collection's graph.
-pub(in super::super) fn folder_of(database: &Path, number: u32) -> PathBuf {
+pub(crate) fn folder_of(database: &Path, number: u32) -> PathBuf {
     database.with_file_name(FOLDER).join(number.to_string())
 }
 
 /// Removes the graphs of collections that are no longer there.
-pub(in super::super) fn remove_strangers(database: &Path, numbers: &HashSet<u32>) {
+pub(crate) fn remove_orphaned(database: &Path, numbers: &HashSet<u32>) {
     let Ok(entries) = fs::read_dir(database.with_file_name(FOLDER)) else { return };
     for entry in entries.flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -75,7 +75,7 @@ pub(in super::super) fn remove_strangers(database: &Path, numbers: &HashSet<u32>
 }
 
 /// Removes a collection's graph from the disk. What stays for a failure costs space and nothing else.
-pub(super) fn remove(folder: &Path) {
+pub(crate) fn remove(folder: &Path) {
     match fs::remove_dir_all(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -86,7 +86,7 @@ pub(super) fn remove(folder: &Path) {
 }
 
 /// Saves a graph; the one saved before stays until the new one is whole. Returns the bytes written.
-pub(super) fn save(folder: &Path, graph: &Hnsw, keys: &[u64], sequence: u64) -> Result<u64> {
+pub(crate) fn save(folder: &Path, graph: &Hnsw, keys: &[u64], sequence: u64) -> Result<u64> {
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let name = uuid::Uuid::new_v4().simple().to_string();
     let written = write_parts(folder, &name, graph, keys).and_then(|(graph_part, keys_part)| {
@@ -106,7 +106,7 @@ pub(super) fn save(folder: &Path, graph: &Hnsw, keys: &[u64], sequence: u64) -> 
 }
 
 /// Notes how many candidates searches of the saved graph keep, if there is one.
-pub(super) fn note_expansion(folder: &Path, expansion: usize) -> Result<()> {
+pub(crate) fn note_expansion(folder: &Path, expansion: usize) -> Result<()> {
     match read_pointer(folder)? {
         Some(pointer) => publish(folder, &Pointer { expansion, ..pointer }),
         None => Ok(()),
@@ -186,7 +186,7 @@ fn read_pointer(folder: &Path) -> Result<Option<Pointer>> {
 }
 
 /// The graph that was saved last, none if none was. Any error means that it cannot be used.
-pub(super) fn load(folder: &Path, shape: Shape) -> Result<Option<Saved>> {
+pub(crate) fn load(folder: &Path, shape: Shape) -> Result<Option<Saved>> {
     let Some(pointer) = read_pointer(folder)? else { return Ok(None) };
     let same_shape = (pointer.metric, pointer.dimension) == (shape.metric, shape.dimension)
         && (pointer.connectivity, pointer.expansion_add) == (shape.connectivity, shape.expansion_add);

@@ -1,4 +1,8 @@
 //! What a collection keeps in memory, all of it derived from the database: codes to scan and postings to filter.
+//!
+//! This room imports `quantized` and `graph`.
+
+pub(crate) mod postings;
 
 use std::{
     collections::{BTreeMap, BinaryHeap},
@@ -8,55 +12,54 @@ use std::{
 
 use roaring::RoaringBitmap;
 
+use self::postings::{FindId, Postings, Tally};
 use super::{
-    codes::{CodeStats, Encoded},
     graph::Graphs,
-    planes::Planes,
-    postings::{FindId, Postings, Tally},
-    screen::Marks,
+    quantized::{
+        bounds::BoundTerms,
+        codes::{CodeStats, Encoded},
+        nibbles::{CHUNK_SLOTS, NibblePackedCodes},
+    },
 };
 use crate::{domain::Filter, error::Result, index::terms::Term, threads::yield_to_others};
 
-/// Slots of a chunk: the unit that a write copies while a search still reads the old one.
-pub(super) const CHUNK_SLOTS: usize = 256;
-
 /// One slot: the item's key, none if it is free, and what is kept of its vector beside the codes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Row {
-    pub(super) key: Option<u64>,
-    pub(super) stats: CodeStats,
+pub(crate) struct Row {
+    pub(crate) key: Option<u64>,
+    pub(crate) stats: CodeStats,
 }
 
 /// Codes of up to [`CHUNK_SLOTS`] vectors.
 #[derive(Debug, Clone)]
-pub(super) struct Chunk {
-    pub(super) rows: Vec<Row>,
-    pub(super) planes: Planes,
-    /// Of the codes.
-    pub(super) marks: Marks,
-    /// Of their upper halves alone.
-    pub(super) upper_marks: Marks,
+pub(crate) struct Chunk {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) packed: NibblePackedCodes,
+    /// What upper bounds by whole codes read.
+    pub(crate) bound_terms: BoundTerms,
+    /// What upper bounds by the upper halves of the codes read.
+    pub(crate) nibble_bound_terms: BoundTerms,
 }
 
 impl Chunk {
     fn new(dimension: usize) -> Self {
-        let (marks, upper_marks) = (Marks::default(), Marks::default());
-        Self { rows: Vec::new(), planes: Planes::new(dimension), marks, upper_marks }
+        let (bound_terms, nibble_bound_terms) = (BoundTerms::default(), BoundTerms::default());
+        Self { rows: Vec::new(), packed: NibblePackedCodes::new(dimension), bound_terms, nibble_bound_terms }
     }
 }
 
 /// Every chunk as of one moment; slot n is row n % [`CHUNK_SLOTS`] of chunk n / [`CHUNK_SLOTS`].
-pub(super) type Chunks = Arc<Vec<Arc<Chunk>>>;
+pub(crate) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
 /// Chunks that are to be copied before they are written to, without a lock.
-pub(super) struct Fork {
+pub(crate) struct Fork {
     chunks: Chunks,
     touched: Vec<usize>,
 }
 
 impl Fork {
-    /// The same chunks, of which those that are written to belong to nobody else.
-    pub(super) fn copied(self) -> Chunks {
+    /// Chunks with the same content, of which those that are written to belong to nobody else.
+    pub(crate) fn copied(self) -> Chunks {
         let mut chunks = Vec::clone(&self.chunks);
         for at in self.touched {
             yield_to_others();
@@ -72,7 +75,7 @@ impl Fork {
 
 /// One step of a write, in the order in which it was made in the database.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// A new item.
     Add {
         key: u64,
@@ -93,7 +96,7 @@ pub(super) enum Change {
 }
 
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     dimension: usize,
     chunks: Chunks,
     /// Key → slot, in the order of insertion.
@@ -105,12 +108,12 @@ pub(super) struct Memory {
     bytes: u64,
     /// The last operation of the log that is in here.
     sequence: u64,
-    pub(super) graphs: Graphs,
+    pub(crate) graphs: Graphs,
 }
 
 impl Memory {
-    /// Of a collection without items, after so many operations.
-    pub(super) fn new(dimension: usize, sequence: u64) -> Self {
+    /// The memory of a collection without items, after so many operations.
+    pub(crate) fn new(dimension: usize, sequence: u64) -> Self {
         Self {
             dimension,
             chunks: Chunks::default(),
@@ -124,33 +127,33 @@ impl Memory {
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.used.len()
     }
 
-    pub(super) const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(super) const fn sequence(&self) -> u64 {
+    pub(crate) const fn sequence(&self) -> u64 {
         self.sequence
     }
 
     /// The slots that hold an item.
-    pub(super) const fn used(&self) -> &RoaringBitmap {
+    pub(crate) const fn used(&self) -> &RoaringBitmap {
         &self.used
     }
 
-    pub(super) fn chunks(&self) -> Chunks {
+    pub(crate) fn chunks(&self) -> Chunks {
         Arc::clone(&self.chunks)
     }
 
-    pub(super) fn slot(&self, key: u64) -> Option<u32> {
+    pub(crate) fn slot(&self, key: u64) -> Option<u32> {
         self.slots.get(&key).copied()
     }
 
     /// The first keys after one whose items are among `allowed`, at most `limit` of them, ascending.
-    pub(super) fn keys_after(&self, after: u64, allowed: &RoaringBitmap, limit: usize) -> Vec<u64> {
+    pub(crate) fn keys_after(&self, after: u64, allowed: &RoaringBitmap, limit: usize) -> Vec<u64> {
         // Walking along all keys passes about so many of them until enough are allowed.
         let walked = (limit as u64).saturating_mul(self.count()) / allowed.len().max(1);
         if walked <= allowed.len() {
@@ -174,17 +177,17 @@ impl Memory {
     }
 
     /// The slots whose items pass the filter.
-    pub(super) fn passing(&self, filter: &Filter, find: FindId<'_>) -> Result<RoaringBitmap> {
+    pub(crate) fn passing(&self, filter: &Filter, find: FindId<'_>) -> Result<RoaringBitmap> {
         self.postings.passing(filter, &self.used, find)
     }
 
     /// The values at a key among the allowed slots, most frequent first.
-    pub(super) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
+    pub(crate) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
         self.postings.facets(key, allowed, limit)
     }
 
     /// The chunks that changes will write to, while searches may still be reading them; none if nobody reads.
-    pub(super) fn fork(&self, changes: &[Change]) -> Option<Fork> {
+    pub(crate) fn fork(&self, changes: &[Change]) -> Option<Fork> {
         if Arc::strong_count(&self.chunks) == 1 {
             return None;
         }
@@ -201,12 +204,12 @@ impl Memory {
     }
 
     /// Takes chunks that were copied beforehand; they must be those of now.
-    pub(super) fn adopt(&mut self, chunks: Chunks) {
+    pub(crate) fn adopt(&mut self, chunks: Chunks) {
         self.chunks = chunks;
     }
 
     /// Follows the database up to an operation of the log; `bytes` is by how much the rows there have grown.
-    pub(super) fn apply(&mut self, changes: Vec<Change>, bytes: i64, sequence: u64) {
+    pub(crate) fn apply(&mut self, changes: Vec<Change>, bytes: i64, sequence: u64) {
         for change in changes {
             match change {
                 Change::Add { key, vector, terms } => self.add(key, &vector, terms),
@@ -253,7 +256,7 @@ impl Memory {
         let before = (chunks.len() - 1) * CHUNK_SLOTS;
         let chunk = Arc::make_mut(&mut chunks[before / CHUNK_SLOTS]);
         chunk.rows.push(Row { key: None, stats: CodeStats::ZERO });
-        chunk.planes.append(dimension);
+        chunk.packed.append(dimension);
         (before + chunk.rows.len() - 1) as u32
     }
 
@@ -262,11 +265,11 @@ impl Memory {
         let new = Row { key: Some(key), stats: vector.stats };
         let moved = std::mem::replace(&mut chunk.rows[row], new) != new;
         // An item written again as it was keeps its node.
-        if !(chunk.planes.set(row, &vector.codes) || moved) {
+        if !(chunk.packed.set(row, &vector.codes) || moved) {
             return;
         }
-        chunk.marks.set(row, &vector.stats);
-        chunk.upper_marks.set(row, &vector.upper);
+        chunk.bound_terms.set(row, &vector.stats);
+        chunk.nibble_bound_terms.set(row, &vector.upper);
         self.graphs.each(|tracker| tracker.written(slot));
     }
 

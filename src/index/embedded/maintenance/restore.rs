@@ -4,38 +4,40 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     recall,
-    saved::{self, Saved, folder_of},
-    tending::{PENDING_SHARE, row_of},
-    tracker::Tracker,
+    steps::{PENDING_SHARE, row_of},
 };
 use crate::{
     error::{Error, Result},
     index::embedded::{
         core::Core,
-        log::{self, Keep},
+        graph::{
+            snapshot::{self, Saved, folder_of},
+            tracker::Tracker,
+        },
         memory::Memory,
+        storage::log::{self, Keep},
     },
 };
 
 impl Core {
     /// Takes up the graph that was saved for a collection that is being opened. What is wrong with it is logged, and
-    /// then the keeper builds another.
-    pub(in super::super) fn restore_graph(&self) {
+    /// then maintenance builds another.
+    pub(crate) fn restore_graph(&self) {
         let count = self.peek(Memory::count).unwrap_or(0);
         let folder = folder_of(self.shared.database.path(), self.number());
         let restored = if self.shared.graph.keeps_graph(count) { self.try_restore(&folder) } else { Ok(false) };
         match restored {
             Ok(true) => self.show_progress(),
-            Ok(false) => saved::remove(&folder),
+            Ok(false) => snapshot::remove(&folder),
             Err(error) => {
                 tracing::warn!(collection = %self.spec.name, reason = error.chain(), "the saved graph is of no use and is built again");
-                saved::remove(&folder);
+                snapshot::remove(&folder);
             }
         }
     }
 
     fn try_restore(&self, folder: &Path) -> Result<bool> {
-        let Some(saved) = saved::load(folder, self.shape())? else { return Ok(false) };
+        let Some(saved) = snapshot::load(folder, self.shape())? else { return Ok(false) };
         let sequence = saved.sequence;
         saved.graph.expand(recall::taken_up(&self.shared.graph, saved.expansion));
         let operations = log::after(&self.shared.database.snapshot()?, &self.tables, sequence)?;
@@ -55,7 +57,7 @@ impl Core {
 
 /// Maps the nodes of a saved graph to the items in memory, but for those that have changed since.
 fn restore(memory: &Memory, saved: Saved, changed: &HashSet<u64>, dimension: usize) -> Result<Tracker> {
-    let misfit = |what: &str| Error::internal(format!("the saved graph does not fit the database: {what}"));
+    let mismatch = |what: &str| Error::internal(format!("the saved graph does not fit the database: {what}"));
     let graph = Arc::new(saved.graph);
     let chunks = memory.chunks();
     // Enough to tell a graph of something else from this collection's.
@@ -65,14 +67,14 @@ fn restore(memory: &Memory, saved: Saved, changed: &HashSet<u64>, dimension: usi
         if key == 0 || changed.contains(&key) {
             continue;
         }
-        let slot = memory.slot(key).ok_or_else(|| misfit("it has an item that is not there"))?;
+        let slot = memory.slot(key).ok_or_else(|| mismatch("it has an item that is not there"))?;
         if !tracker.pending().contains(slot) {
-            return Err(misfit("it has an item twice"));
+            return Err(mismatch("it has an item twice"));
         }
         if (node as usize).is_multiple_of(every) {
             let row = row_of(&chunks, slot, dimension);
             if graph.row(node).as_deref() != Some(row.as_slice()) {
-                return Err(misfit("a node has another vector than its item"));
+                return Err(mismatch("a node has another vector than its item"));
             }
         }
         tracker.map(slot, node);

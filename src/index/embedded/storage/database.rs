@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the layout of tables and rows that this build reads and writes.
 const SCHEMA: u64 = 2;
-/// As [`SCHEMA`] but for the log, which is made when it is first written.
+/// The version before [`SCHEMA`], which has no log; a log is made when it is first written.
 const SCHEMA_WITHOUT_LOG: u64 = 1;
 
 const FILE: &str = "index.redb";
@@ -26,25 +26,25 @@ const SCHEMA_KEY: &str = "schema";
 const SEQUENCE_KEY: &str = "sequence";
 
 /// The database as of one commit. Reading it never blocks and is never blocked.
-pub(super) type Snapshot = Arc<ReadTransaction>;
+pub(crate) type Snapshot = Arc<ReadTransaction>;
 
 /// What a write transaction comes to.
-pub(super) enum Outcome<T> {
+pub(crate) enum Outcome<T> {
     Commit(T),
     /// Nothing was changed, so nothing has to be written.
     Discard(T),
 }
 
 /// A value and, if anything was written, the snapshot that holds it, for [`Database::publish`].
-pub(super) struct Written<T> {
-    pub(super) value: T,
-    pub(super) snapshot: Option<Snapshot>,
+pub(crate) struct Written<T> {
+    pub(crate) value: T,
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 #[derive(Debug)]
 struct Open {
     database: redb::Database,
-    /// None until the first one is published after a commit that failed but arrived: memory has to follow first.
+    /// The published snapshot; none until the first one is published after a commit that failed but arrived: memory has to follow first.
     snapshot: Option<Snapshot>,
     /// The last transaction that memory has followed or is about to.
     sequence: u64,
@@ -56,7 +56,7 @@ struct Open {
 /// transaction that failed is gone, everything before it stays readable. If the file cannot be opened either, each
 /// later operation tries again.
 #[derive(Debug)]
-pub(super) struct Database {
+pub(crate) struct Database {
     path: PathBuf,
     cache_bytes: usize,
     open: RwLock<Result<Open, u64>>,
@@ -64,7 +64,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens or makes the database under a folder.
-    pub(super) fn open(folder: &Path, cache_bytes: usize) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, cache_bytes: usize) -> Result<Self> {
         let failed = |error: io::Error| {
             Error::unavailable(format!("the index folder {} cannot be made", folder.display())).with_source(error)
         };
@@ -91,19 +91,19 @@ impl Database {
         Ok(Self { path, cache_bytes, open: RwLock::new(Ok(open)) })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The state that was published last.
-    pub(super) fn snapshot(&self) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         self.ensure_open()?;
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().ok().and_then(|open| open.snapshot.clone()).ok_or_else(closed)
     }
 
     /// Whether the file is open, which it is unless a write has failed and opening it anew has failed too.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.read().unwrap_or_else(PoisonError::into_inner).is_ok()
     }
 
@@ -116,7 +116,7 @@ impl Database {
     ///
     /// # Errors
     /// The transaction is gone, unless the error is `unavailable`: then it may be on the disk.
-    pub(super) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
         self.ensure_open()?;
         let result = self.transact(work);
         if result.as_ref().is_err_and(needs_reopening) {
@@ -184,14 +184,14 @@ impl Database {
     }
 
     /// Lets readers see a snapshot.
-    pub(super) fn publish(&self, snapshot: Snapshot) {
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
         if let Ok(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.snapshot = Some(snapshot);
         }
     }
 
     /// The number of the last transaction.
-    pub(super) fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> u64 {
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
             Ok(open) => open.sequence,
             Err(sequence) => *sequence,
@@ -223,7 +223,7 @@ fn needs_reopening(error: &Error) -> bool {
 }
 
 /// An error of redb's as ours: a full disk, an interruption by reopening, or something that broke.
-pub(super) fn failure(error: impl Into<redb::Error>) -> Error {
+pub(crate) fn failure(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let ours = match &error {
         redb::Error::Io(io) if has_no_room(io.kind()) => {
@@ -241,7 +241,7 @@ const fn has_no_room(kind: io::ErrorKind) -> bool {
 }
 
 /// A row that does not read as what was written.
-pub(super) fn corrupt(what: impl Into<String>) -> Error {
+pub(crate) fn corrupt(what: impl Into<String>) -> Error {
     Error::internal(format!("the index database is corrupt: {}", what.into()))
 }
 
@@ -332,7 +332,7 @@ fn initialize(database: redb::Database) -> Result<Open> {
         let mut meta = transaction.open_table(META).map_err(failure)?;
         meta.insert(SCHEMA_KEY, SCHEMA).map_err(failure)?;
         meta.insert(SEQUENCE_KEY, 0).map_err(failure)?;
-        super::rows::create_catalogue(&transaction)?;
+        crate::index::embedded::storage::rows::create_catalogue(&transaction)?;
     }
     transaction.commit().map_err(failure)?;
     let snapshot = Arc::new(database.begin_read().map_err(failure)?);
@@ -349,14 +349,14 @@ fn upgrade(database: redb::Database, sequence: u64) -> Result<Open> {
 }
 
 #[cfg(unix)]
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     fs::File::open(folder)?.sync_all()
 }
 
 /// Other systems cannot open folders, nor do they need to.
 #[cfg(not(unix))]
-pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -68,10 +68,10 @@ impl Slots {
 
 /// A value, how many slots have it, and one of them.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tally {
-    pub(super) value: Scalar,
-    pub(super) count: u64,
-    pub(super) slot: u32,
+pub(crate) struct Tally {
+    pub(crate) value: Scalar,
+    pub(crate) count: u64,
+    pub(crate) slot: u32,
 }
 
 /// The values of one key.
@@ -181,21 +181,21 @@ impl Field {
 }
 
 /// Finds the slot of an id, if there is such an item.
-pub(super) type FindId<'a> = &'a dyn Fn(&ItemId) -> Result<Option<u32>>;
+pub(crate) type FindId<'a> = &'a dyn Fn(&ItemId) -> Result<Option<u32>>;
 
 #[derive(Debug, Default)]
-pub(super) struct Postings {
+pub(crate) struct Postings {
     fields: HashMap<Arc<str>, Field>,
 }
 
 impl Postings {
-    pub(super) fn insert(&mut self, terms: Vec<Term>, slot: u32) {
+    pub(crate) fn insert(&mut self, terms: Vec<Term>, slot: u32) {
         for Term { key, value } in terms {
             self.fields.entry(key).or_default().insert(value, slot);
         }
     }
 
-    pub(super) fn remove(&mut self, terms: &[Term], slot: u32) {
+    pub(crate) fn remove(&mut self, terms: &[Term], slot: u32) {
         for Term { key, value } in terms {
             if self.fields.get_mut(key).is_some_and(|field| field.remove(value, slot)) {
                 self.fields.remove(key);
@@ -204,12 +204,12 @@ impl Postings {
     }
 
     /// The values at a key among the allowed slots, most frequent first; long texts stand as their hash.
-    pub(super) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
+    pub(crate) fn facets(&self, key: &str, allowed: Option<&RoaringBitmap>, limit: usize) -> Vec<Tally> {
         self.fields.get(key).map(|field| field.facets(allowed, limit)).unwrap_or_default()
     }
 
     /// The slots, among `all`, whose items pass the filter.
-    pub(super) fn passing(&self, filter: &Filter, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
+    pub(crate) fn passing(&self, filter: &Filter, all: &RoaringBitmap, find: FindId<'_>) -> Result<RoaringBitmap> {
         let mut passing = all.clone();
         for condition in &filter.must {
             passing &= self.condition(condition, all, find)?;

@@ -1,5 +1,5 @@
-//! How much of the exact answer the graph finds, told from some searches, and how many candidates it takes to find
-//! enough.
+//! The recall of the graph, estimated from a sample of searches, and how many candidates it takes to reach the recall that
+//! the settings name.
 //!
 //! The more items a graph has, the more of the nearest ones lie where a search with the same number of candidates does
 //! not come by, so a number that suits a small collection is too small for a large one. Where a sample of searches
@@ -17,51 +17,54 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::GraphOptions;
 use crate::{
     domain::{Embedding, TopK},
     error::Result,
     index::embedded::{
-        core::{Core, View},
-        plan::{Ask, Plan, answer},
-        scan::Ranked,
+        core::Core,
+        graph::GraphOptions,
+        search::{
+            plan::{Plan, TopKQuery, answer},
+            scan::Ranked,
+            view::View,
+        },
     },
     threads::yield_to_others,
 };
 
-/// Nearest items that each search asks for.
+/// The top-k of each search of a sample.
 const NEAREST: usize = 10;
 /// Searches of a sample: the recent queries, and stored vectors where these are fewer. A graph finds the neighbours of
 /// what it holds more easily than those of what it has never seen, so stored vectors stand in only.
 const SEARCHES: usize = 256;
-/// How long exact answers are looked for; at least one is.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What is asked for is given up where it takes more than so many times the candidates that the settings name.
+/// The time for exact answers; at least one is computed.
+const EXACT_TIME: Duration = Duration::from_secs(1);
+/// The recall that the settings name is given up where it takes more than so many times the candidates that they name.
 const MOST: usize = 8;
 /// Checks that are put together, at most: what was found long ago was found in another collection.
 const CHECKS: usize = 8;
 /// Below this, the log warns.
-pub(super) const LOW: f64 = 0.9;
+pub(crate) const LOW: f64 = 0.9;
 
 /// What a check has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// The share of the nearest items that the graph finds.
-    pub(super) recall: f64,
+    pub(crate) recall: f64,
     /// Candidates that searches keep from now on, for that recall.
-    pub(super) expansion: usize,
-    /// Whether it is less than asked for, but so little that more searches might say otherwise.
-    pub(super) open: bool,
+    pub(crate) expansion: usize,
+    /// Whether the recall is below the settings', but so little that more searches might say otherwise.
+    pub(crate) open: bool,
 }
 
 /// What the last checks have found of the recall with one number of candidates.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(crate) struct RecallSamples {
     expansion: usize,
     checks: VecDeque<Vec<f64>>,
 }
 
-impl Evidence {
+impl RecallSamples {
     /// Adds the recall of each search of a check; what was found with another number of candidates is forgotten.
     fn add(&mut self, expansion: usize, recalls: Vec<f64>) {
         if self.expansion != expansion {
@@ -77,14 +80,14 @@ impl Evidence {
         Estimate::of(&self.checks.iter().flatten().copied().collect::<Vec<_>>())
     }
 
-    /// Whether a further check adds to it.
-    fn is_thin(&self) -> bool {
+    /// Whether a further check adds to the samples.
+    fn wants_more(&self) -> bool {
         self.checks.len() < CHECKS
     }
 }
 
 /// The candidates to begin with, of those that were kept when the graph was saved.
-pub(super) fn taken_up(options: &GraphOptions, expansion: usize) -> usize {
+pub(crate) fn taken_up(options: &GraphOptions, expansion: usize) -> usize {
     let least = options.expansion_search;
     if options.recall > 0.0 { expansion.clamp(least, least.saturating_mul(MOST)) } else { least }
 }
@@ -112,8 +115,8 @@ impl Estimate {
 }
 
 /// Samples the recall over recent queries and stored vectors, and lets searches keep as many candidates as the settings'
-/// recall takes; none if no graph answers, there is nothing to ask, or the index is closing.
-pub(super) fn check(core: &Core, evidence: &mut Evidence) -> Result<Option<Checked>> {
+/// recall takes; none if no graph answers, there is no query, or the index is closing.
+pub(crate) fn check(core: &Core, samples: &mut RecallSamples) -> Result<Option<Checked>> {
     let view = core.view(None)?;
     let sample = Sample::draw(core, view)?;
     let Some(mut sample) = sample else { return Ok(None) };
@@ -123,14 +126,14 @@ pub(super) fn check(core: &Core, evidence: &mut Evidence) -> Result<Option<Check
         if expansion != now {
             return Ok(Estimate::of(&recalls));
         }
-        evidence.add(now, recalls);
-        Ok(evidence.estimate())
+        samples.add(now, recalls);
+        Ok(samples.estimate())
     };
     let checked = settle(&core.shared.graph, now, recall)?;
     if let (Some(checked), Some(graph)) = (checked, &sample.view.graph) {
         graph.graph.expand(checked.expansion);
     }
-    Ok(checked.map(|checked| Checked { open: checked.open && evidence.is_thin(), ..checked }))
+    Ok(checked.map(|checked| Checked { open: checked.open && samples.wants_more(), ..checked }))
 }
 
 /// The number of candidates to keep, from the one that is kept now and the recall of others.
@@ -163,11 +166,11 @@ fn settle(
 /// Searches whose exact answers are known.
 struct Sample {
     view: View,
-    asked: Vec<(Ask, Vec<Ranked>)>,
+    queries: Vec<(TopKQuery, Vec<Ranked>)>,
 }
 
 impl Sample {
-    /// None if no graph answers, or the index is closing.
+    /// Draws a sample; none if no graph answers, or the index is closing.
     fn draw(core: &Core, view: View) -> Result<Option<Self>> {
         if view.graph.is_none() {
             return Ok(None);
@@ -175,12 +178,12 @@ impl Sample {
         let started = Instant::now();
         let mut random = ChaCha8Rng::seed_from_u64(rand::random());
         let mut recent = core.recent_queries().into_iter();
-        let mut asked = Vec::new();
+        let mut queries = Vec::new();
         for _ in 0..SEARCHES {
             if core.shared.signal.is_stopped() {
                 return Ok(None);
             }
-            if !asked.is_empty() && started.elapsed() > PATIENCE {
+            if !queries.is_empty() && started.elapsed() > EXACT_TIME {
                 break;
             }
             let (vector, excluded) = if let Some(query) = recent.next() {
@@ -191,11 +194,11 @@ impl Sample {
                 (Embedding::new(vector)?, Some(key))
             };
             yield_to_others();
-            let ask = Ask { excluded, ..Ask::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
-            let (_, exact) = answer(&view, &ask, Plan::Scan)?;
-            asked.push((ask, exact));
+            let top_k = TopKQuery { excluded, ..TopKQuery::new(core.spec.metric, vector, TopK::new(NEAREST)?) };
+            let (_, exact) = answer(&view, &top_k, Plan::Scan)?;
+            queries.push((top_k, exact));
         }
-        Ok(Some(Self { view, asked }))
+        Ok(Some(Self { view, queries }))
     }
 
     fn expansion(&self) -> usize {
@@ -207,10 +210,10 @@ impl Sample {
         if let Some(graph) = &mut self.view.graph {
             graph.expansion = expansion;
         }
-        let mut recalls = Vec::with_capacity(self.asked.len());
-        for (ask, exact) in &self.asked {
+        let mut recalls = Vec::with_capacity(self.queries.len());
+        for (top_k, exact) in &self.queries {
             yield_to_others();
-            let (plan, by_graph) = answer(&self.view, ask, Plan::Graph)?;
+            let (plan, by_graph) = answer(&self.view, top_k, Plan::Graph)?;
             let Some(worst) = exact.last().filter(|_| plan == Plan::Graph) else { continue };
             // of equal scores, one is as good as the other
             let found = by_graph.iter().filter(|item| item.score >= worst.score).count().min(exact.len());
@@ -278,21 +281,21 @@ mod tests {
 
     #[test]
     fn checks_that_say_little_each_say_enough_together() {
-        let mut evidence = Evidence::default();
+        let mut samples = RecallSamples::default();
         let recalls = [vec![0.0; 3], vec![1.0; 147]].concat();
-        let is_below = |evidence: &Evidence| evidence.estimate().unwrap().is_below(0.99);
-        evidence.add(64, recalls.clone());
-        assert!(!is_below(&evidence) && evidence.is_thin());
+        let is_below = |samples: &RecallSamples| samples.estimate().unwrap().is_below(0.99);
+        samples.add(64, recalls.clone());
+        assert!(!is_below(&samples) && samples.wants_more());
         for _ in 1..CHECKS {
-            evidence.add(64, recalls.clone());
+            samples.add(64, recalls.clone());
         }
-        assert!(is_below(&evidence) && !evidence.is_thin());
+        assert!(is_below(&samples) && !samples.wants_more());
         for _ in 0..CHECKS {
-            evidence.add(64, vec![1.0; 150]);
+            samples.add(64, vec![1.0; 150]);
         }
-        assert!((evidence.estimate().unwrap().mean - 1.0).abs() < 1e-9, "the oldest are forgotten");
-        evidence.add(96, recalls);
-        assert!(!is_below(&evidence) && evidence.is_thin(), "other candidates begin anew");
+        assert!((samples.estimate().unwrap().mean - 1.0).abs() < 1e-9, "the oldest are forgotten");
+        samples.add(96, recalls);
+        assert!(!is_below(&samples) && samples.wants_more(), "other candidates begin anew");
     }
 
     #[test]

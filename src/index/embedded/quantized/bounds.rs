@@ -1,12 +1,13 @@
-//! A first look at many rows at once: upper bounds of their scores in f32, which are looser than those of
-//! [`Probe::bounds`](super::codes::Probe::bounds) but come by the vector, so that few rows need the others.
+//! Upper bounds of the scores of many rows at once, in f32: looser than
+//! [`QuantizedQuery::bounds`](super::codes::QuantizedQuery::bounds), but the processor computes them by the vector, so
+//! that few rows need the others.
 //!
 //! Every number that goes in is rounded up, and what f32 arithmetic can lose is added: of the magnitudes that are
 //! summed, 2⁻¹⁹ parts, where no sum here loses more than 2⁻²⁰; and twice the smallest normal number, for what
 //! underflows.
 //! What overflows or is no number passes.
 
-use super::{codes::CodeStats, memory::CHUNK_SLOTS};
+use super::{codes::CodeStats, nibbles::CHUNK_SLOTS};
 use crate::{domain::Metric, simd::compiled_for_each_processor};
 
 /// Allowance for the rounding of f32, beside magnitudes.
@@ -14,27 +15,27 @@ const SLACK: f64 = 1.0 / (1 << 19) as f64;
 /// Allowance for what underflows.
 const TINY: f32 = 2.0 * f32::MIN_POSITIVE;
 
-/// What a screen reads of the slots of a chunk: an array of each number, one after another, since every place in
+/// What upper bounds read of the slots of a chunk: an array of each number, one after another, since every place in
 /// memory where a scan begins to read costs it a wait.
 #[derive(Debug, Clone)]
-pub(super) struct Marks(Box<[[f32; CHUNK_SLOTS]; 3]>);
+pub(crate) struct BoundTerms(Box<[[f32; CHUNK_SLOTS]; 3]>);
 
-impl Default for Marks {
-    /// Those of zero vectors.
+impl Default for BoundTerms {
+    /// The terms of zero vectors.
     fn default() -> Self {
         Self(Box::new([[0.0; CHUNK_SLOTS]; 3]))
     }
 }
 
-impl Marks {
-    pub(super) fn set(&mut self, slot: usize, stats: &CodeStats) {
+impl BoundTerms {
+    pub(crate) fn set(&mut self, slot: usize, stats: &CodeStats) {
         let [scales, norms, residuals] = &mut *self.0;
         scales[slot] = stats.scale();
         norms[slot] = rounded_up(stats.norm());
         residuals[slot] = rounded_up(stats.residual());
     }
 
-    /// Those of one slot alone.
+    /// The terms of one slot.
     #[inline(always)]
     fn at(&self, slot: usize) -> [f32; 3] {
         [self.0[0][slot], self.0[1][slot], self.0[2][slot]]
@@ -53,10 +54,10 @@ fn rounded_up(number: f64) -> f32 {
     (number as f32).next_up()
 }
 
-/// What a screen knows of the query: an upper bound is a product or a distance, and an error that grows with the
+/// What upper bounds take of the query: an upper bound is a product or a distance, and an error that grows with the
 /// row's length and residual.
 #[derive(Debug, Clone)]
-pub(super) enum Screen {
+pub(crate) enum UpperBounds {
     /// Query and rows are of magnitudes that f32 cannot tell apart: everything passes.
     Open,
     Product {
@@ -77,21 +78,21 @@ pub(super) enum Screen {
 
 /// The lengths that bounds are made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lengths {
+pub(crate) struct Lengths {
     /// t
-    pub(super) scale: f64,
+    pub(crate) scale: f64,
     /// ‖q − q̂‖
-    pub(super) residual: f64,
+    pub(crate) residual: f64,
     /// ‖q‖
-    pub(super) norm: f64,
+    pub(crate) norm: f64,
     /// ‖q̂‖²
-    pub(super) squares: f64,
+    pub(crate) squares: f64,
     /// The relative allowance of the bounds themselves.
-    pub(super) rounding: f64,
+    pub(crate) rounding: f64,
 }
 
-impl Screen {
-    pub(super) fn new(metric: Metric, query: Lengths) -> Self {
+impl UpperBounds {
+    pub(crate) fn new(metric: Metric, query: Lengths) -> Self {
         let Lengths { scale, residual, norm, squares, rounding } = query;
         let scale = scale as f32;
         let slack = rounding + SLACK;
@@ -116,47 +117,47 @@ impl Screen {
     }
 
     /// For each integer product with a row of a chunk, a number that the row's score does not exceed, or no number.
-    pub(super) fn uppers(&self, marks: &Marks, products: &[i32], uppers: &mut [f32]) {
+    pub(crate) fn uppers(&self, bound_terms: &BoundTerms, products: &[i32], uppers: &mut [f32]) {
         match *self {
             Self::Open => uppers.fill(f32::INFINITY),
             Self::Product { scale, by_norm, by_residual, least } => {
-                of_products([scale, by_norm, by_residual, least], marks, products, uppers);
+                of_products([scale, by_norm, by_residual, least], bound_terms, products, uppers);
             }
             Self::Distance { scale, squares, error, by_norm, by_residual } => {
-                of_distances([scale, squares, error, by_norm, by_residual], marks, products, uppers);
+                of_distances([scale, squares, error, by_norm, by_residual], bound_terms, products, uppers);
             }
         }
     }
 
-    /// The same for one slot of a chunk.
-    pub(super) fn upper(&self, marks: &Marks, slot: usize, product: i32) -> f32 {
+    /// A number that the score of one row of a chunk does not exceed, or no number.
+    pub(crate) fn upper(&self, bound_terms: &BoundTerms, slot: usize, product: i32) -> f32 {
         match *self {
             Self::Open => f32::INFINITY,
             Self::Product { scale, by_norm, by_residual, least } => {
-                of_product([scale, by_norm, by_residual, least], marks.at(slot), product)
+                of_product([scale, by_norm, by_residual, least], bound_terms.at(slot), product)
             }
             Self::Distance { scale, squares, error, by_norm, by_residual } => {
-                of_distance([scale, squares, error, by_norm, by_residual], marks.at(slot), product)
+                of_distance([scale, squares, error, by_norm, by_residual], bound_terms.at(slot), product)
             }
         }
     }
 }
 
 compiled_for_each_processor! {
-    fn of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) = plain_of_products;
-    fn of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) = plain_of_distances;
+    fn of_products(query: [f32; 4], bound_terms: &BoundTerms, products: &[i32], uppers: &mut [f32]) = plain_of_products;
+    fn of_distances(query: [f32; 5], bound_terms: &BoundTerms, products: &[i32], uppers: &mut [f32]) = plain_of_distances;
 }
 
 #[inline(always)]
-fn plain_of_products(query: [f32; 4], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
-    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
+fn plain_of_products(query: [f32; 4], bound_terms: &BoundTerms, products: &[i32], uppers: &mut [f32]) {
+    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(bound_terms.iter()) {
         *upper = of_product(query, [*scale, *norm, *residual], *product);
     }
 }
 
 #[inline(always)]
-fn plain_of_distances(query: [f32; 5], marks: &Marks, products: &[i32], uppers: &mut [f32]) {
-    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(marks.iter()) {
+fn plain_of_distances(query: [f32; 5], bound_terms: &BoundTerms, products: &[i32], uppers: &mut [f32]) {
+    for ((upper, product), ((scale, norm), residual)) in uppers.iter_mut().zip(products).zip(bound_terms.iter()) {
         *upper = of_distance(query, [*scale, *norm, *residual], *product);
     }
 }

@@ -23,7 +23,7 @@ const TRIMMED: usize = 4096;
 
 /// What of the log is wanted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     #[default]
     Nothing,
     /// The entries after this operation.
@@ -36,7 +36,7 @@ pub(super) enum Keep {
 /// have the write's operations yet and the log never will: a graph saved as of that moment would find a gap behind it
 /// after a crash. So a graph may be saved only while no such write is under way.
 #[derive(Debug, Default)]
-pub(super) struct LogKeeping(Mutex<KeepingState>);
+pub(crate) struct LogKeeping(Mutex<KeepingState>);
 
 #[derive(Debug, Default)]
 struct KeepingState {
@@ -50,29 +50,29 @@ impl LogKeeping {
     }
 
     /// Decides what the writes that begin from now on keep.
-    pub(super) fn keep(&self, keep: Keep) {
+    pub(crate) fn keep(&self, keep: Keep) {
         self.lock().keep = keep;
     }
 
     /// Begins a write; the guard has to live until memory has followed the write or the write has failed. One write
     /// of a collection is under way at a time.
-    pub(super) fn begin_write(&self) -> LoggedWrite<'_> {
+    pub(crate) fn begin_write(&self) -> LoggedWrite<'_> {
         let mut state = self.lock();
         state.unlogged_write = state.keep == Keep::Nothing;
         LoggedWrite { keeping: self, keep: state.keep }
     }
 
     /// Whether a write is under way whose operations the log will not have.
-    pub(super) fn has_unlogged_write(&self) -> bool {
+    pub(crate) fn has_unlogged_write(&self) -> bool {
         self.lock().unlogged_write
     }
 }
 
 /// A write that is under way, and what of the log the write keeps.
 #[derive(Debug)]
-pub(super) struct LoggedWrite<'a> {
+pub(crate) struct LoggedWrite<'a> {
     keeping: &'a LogKeeping,
-    pub(super) keep: Keep,
+    pub(crate) keep: Keep,
 }
 
 impl Drop for LoggedWrite<'_> {
@@ -83,14 +83,14 @@ impl Drop for LoggedWrite<'_> {
 
 /// One operation on the vector of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Operation {
-    pub(super) key: u64,
-    /// False: the item is gone.
-    pub(super) written: bool,
+pub(crate) struct Operation {
+    pub(crate) key: u64,
+    /// Whether the vector was written; else the item is gone.
+    pub(crate) written: bool,
 }
 
 /// Counts operations and, if wanted, appends them; takes out what is wanted no more. Returns the number of the last.
-pub(super) fn append(
+pub(crate) fn append(
     transaction: &WriteTransaction,
     tables: &Tables,
     operations: &[Operation],
@@ -121,7 +121,7 @@ pub(super) fn append(
 }
 
 /// The number of the last operation.
-pub(super) fn last(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
+pub(crate) fn last(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
     match snapshot.open_table(LAST) {
         Ok(table) => Ok(table.get(tables.number()).map_err(failure)?.map_or(0, |last| last.value())),
         Err(TableError::TableDoesNotExist(_)) => Ok(0),
@@ -130,7 +130,7 @@ pub(super) fn last(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
 }
 
 /// Every operation after one, in their order; none if the log does not have them all.
-pub(super) fn after(snapshot: &Snapshot, tables: &Tables, number: u64) -> Result<Option<Vec<Operation>>> {
+pub(crate) fn after(snapshot: &Snapshot, tables: &Tables, number: u64) -> Result<Option<Vec<Operation>>> {
     let last = last(snapshot, tables)?;
     if number > last {
         return Ok(None);
@@ -152,7 +152,7 @@ pub(super) fn after(snapshot: &Snapshot, tables: &Tables, number: u64) -> Result
 
 /// How many entries the log has.
 #[cfg(test)]
-pub(super) fn length(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
+pub(crate) fn length(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
     match snapshot.open_table(tables.log()) {
         Ok(table) => redb::ReadableTableMetadata::len(&table).map_err(failure),
         Err(TableError::TableDoesNotExist(_)) => Ok(0),
@@ -161,7 +161,7 @@ pub(super) fn length(snapshot: &Snapshot, tables: &Tables) -> Result<u64> {
 }
 
 /// Forgets a collection's log.
-pub(super) fn drop_log(transaction: &WriteTransaction, tables: &Tables) -> Result<()> {
+pub(crate) fn drop_log(transaction: &WriteTransaction, tables: &Tables) -> Result<()> {
     transaction.delete_table(tables.log()).map_err(failure)?;
     transaction.open_table(LAST).map_err(failure)?.remove(tables.number()).map_err(failure)?;
     Ok(())

@@ -4,13 +4,13 @@ use crate::simd::compiled_for_each_processor;
 
 compiled_for_each_processor! {
     /// The integer inner product of two rows of codes of one length, of at most 65,536 codes.
-    pub(super) fn code_product(a: &[i8], b: &[i8]) -> i32 = plain_product;
+    pub(crate) fn code_product(a: &[i8], b: &[i8]) -> i32 = plain_product;
 }
 
 /// Bytes that rows of halves of codes come in.
-pub(super) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
-/// The integer inner products of half a query with rows of halves of codes ([`super::planes`]) that lie one after
+/// The integer inner products of half a query with rows of halves of codes ([`super::nibbles`]) that lie one after
 /// another, two to a byte, one for each element of `products`.
 ///
 /// The query has twice as many blocks as a row, and at most 65,536 codes.
@@ -18,7 +18,7 @@ pub(super) const BLOCK: usize = 32;
     target_arch = "x86_64",
     expect(unsafe_code, reason = "calls a function for instructions whose presence was just detected")
 )]
-pub(super) fn half_products(query: &[[i8; BLOCK]], rows: &[[u8; BLOCK]], products: &mut [i32]) {
+pub(crate) fn half_products(query: &[[i8; BLOCK]], rows: &[[u8; BLOCK]], products: &mut [i32]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
@@ -27,13 +27,13 @@ pub(super) fn half_products(query: &[[i8; BLOCK]], rows: &[[u8; BLOCK]], product
     plain_half_products(query, rows, products);
 }
 
-/// The same with both halves of the query's and of the rows' codes: the sum of the products of each pair, weighted, all
-/// of it modulo 2³².
+/// The integer inner products of both halves of a query with both halves of the codes of rows: the sum of the products of
+/// each pair, weighted, all of it modulo 2³².
 #[cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "calls a function for instructions whose presence was just detected")
 )]
-pub(super) fn weighted_products(
+pub(crate) fn weighted_products(
     query: [&[[i8; BLOCK]]; 2],
     rows: [&[[u8; BLOCK]]; 2],
     weights: [i16; 4],
@@ -84,7 +84,7 @@ mod avx2 {
     use super::BLOCK;
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn half_products(query: &[[i8; BLOCK]], rows: &[[u8; BLOCK]], products: &mut [i32]) {
+    pub(crate) fn half_products(query: &[[i8; BLOCK]], rows: &[[u8; BLOCK]], products: &mut [i32]) {
         let (first, second) = query.split_at(query.len() / 2);
         let ones = _mm256_set1_epi16(1);
         for (product, row) in products.iter_mut().zip(rows.chunks_exact(first.len())) {
@@ -98,7 +98,7 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn weighted_products(
+    pub(crate) fn weighted_products(
         [high, low]: [&[[i8; BLOCK]]; 2],
         [uppers, lowers]: [&[[u8; BLOCK]]; 2],
         weights: [i16; 4],
@@ -196,12 +196,12 @@ fn sum_over_row(query: &[f64], row: &[u8], term: impl Fn(f64, f64) -> f64) -> f6
 }
 
 /// The inner product with a stored row.
-pub(super) fn inner_product(query: &[f64], row: &[u8]) -> f64 {
+pub(crate) fn inner_product(query: &[f64], row: &[u8]) -> f64 {
     sum_over_row(query, row, |query, number| query * number)
 }
 
 /// The squared L2 distance to a stored row.
-pub(super) fn squared_distance(query: &[f64], row: &[u8]) -> f64 {
+pub(crate) fn squared_distance(query: &[f64], row: &[u8]) -> f64 {
     sum_over_row(query, row, |query, number| (query - number) * (query - number))
 }
 

@@ -1,4 +1,4 @@
-//! The graph form as a whole. The keeper is driven by hand, so each test decides what happens in which order.
+//! The graph form as a whole. Maintenance is driven by hand, so each test decides what happens in which order.
 
 mod saving;
 
@@ -9,13 +9,18 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::{saved::folder_of, tending::Tending, *};
+use super::steps::MaintenanceState;
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, Metric, TopK},
     index::{
         Collection, CollectionSpec, EmbeddedEngine, EmbeddedOptions, IndexEngine, NewItem, Query, StoreMode,
         conformance::{Home, conformance_suite},
-        embedded::core::Core,
+        embedded::{
+            core::Core,
+            graph::{snapshot::folder_of, *},
+            quantized::codes::CodeStats,
+            search::plan,
+        },
     },
 };
 
@@ -29,7 +34,7 @@ fn options(graph: GraphOptions) -> EmbeddedOptions {
     EmbeddedOptions { cache_bytes: 8 << 20, read_threads: 2, graph, ..EmbeddedOptions::default() }
 }
 
-/// A folder whose engines make a graph for every item and more, and search it through; the keeper runs.
+/// A folder whose engines make a graph for every item and more, and search it through; maintenance runs.
 struct Eager(tempfile::TempDir);
 
 #[async_trait]
@@ -53,7 +58,7 @@ struct Bench {
     folder: tempfile::TempDir,
     graph: GraphOptions,
     engine: Option<EmbeddedEngine>,
-    tending: Tending,
+    state: MaintenanceState,
     random: ChaCha8Rng,
 }
 
@@ -64,7 +69,7 @@ impl Bench {
             folder,
             graph: graph_options(),
             engine: None,
-            tending: Tending::default(),
+            state: MaintenanceState::default(),
             random: ChaCha8Rng::seed_from_u64(7),
         };
         bench.reopen();
@@ -92,11 +97,12 @@ impl Bench {
         folder_of(&self.path().join("index.redb"), self.core().number())
     }
 
-    /// Opens the index as after a crash: the keeper has forgotten everything.
+    /// Opens the index as after a crash: maintenance has forgotten everything.
     fn reopen(&mut self) {
         self.engine = None;
-        self.engine = Some(EmbeddedEngine::open_untended(&self.path(), options(self.graph.clone())).unwrap());
-        self.tending = Tending::default();
+        self.engine =
+            Some(EmbeddedEngine::open_without_maintenance(&self.path(), options(self.graph.clone())).unwrap());
+        self.state = MaintenanceState::default();
     }
 
     fn core(&self) -> Arc<Core> {
@@ -128,7 +134,7 @@ impl Bench {
     }
 
     fn step(&mut self) -> bool {
-        self.core().tend(&mut self.tending)
+        self.core().maintain(&mut self.state)
     }
 
     /// Lets the graph follow everything.
@@ -239,13 +245,13 @@ async fn an_item_that_is_replaced_while_it_is_added_stays_pending() {
     bench.add(0..100).await;
     bench.settle();
     bench.add(0..2).await;
-    // As the keeper does it, with writes in between.
+    // As maintenance does it, with writes in between.
     let core = bench.core();
     let slots = core.alter(|memory| memory.graphs.serving.as_mut().unwrap().take(9)).unwrap();
     assert_eq!(slots.len(), 2);
     bench.add(0..1).await;
     bench.delete(1..2).await;
-    let row = NodeRow::new(&[1; DIMENSION], &crate::index::embedded::codes::CodeStats::ZERO);
+    let row = NodeRow::new(&[1; DIMENSION], &CodeStats::ZERO);
     core.alter(|memory| {
         let serving = memory.graphs.serving.as_mut().unwrap();
         let added: Vec<_> = slots.iter().map(|&slot| (slot, serving.graph().add(&row, slot).unwrap())).collect();
@@ -266,14 +272,14 @@ async fn a_search_that_began_before_a_replacement_still_finds_the_item() {
     let view = core.view(None).unwrap();
     bench.add(0..200).await;
     bench.settle();
-    let ask = |key: u64| {
+    let top_k = |key: u64| {
         let vector = Embedding::new(core.vector(&view.reader, key).unwrap().unwrap()).unwrap();
-        crate::index::embedded::plan::Ask::new(Metric::Euclid, vector, TopK::new(1).unwrap())
+        plan::TopKQuery::new(Metric::Euclid, vector, TopK::new(1).unwrap())
     };
-    let plan = crate::index::embedded::plan::Plan::Graph;
+    let plan = plan::Plan::Graph;
     for slot in 0..view.slots() {
         let key = view.key(slot).unwrap();
-        let (_, found) = crate::index::embedded::plan::answer(&view, &ask(key), plan).unwrap();
+        let (_, found) = plan::answer(&view, &top_k(key), plan).unwrap();
         assert_eq!((found[0].key, found[0].score), (key, 0.0));
     }
     drop(view);
@@ -359,7 +365,7 @@ async fn the_recall_of_the_graph_is_told() {
     bench.add(0..500).await;
     bench.settle();
     bench.recall(None).await;
-    bench.tending.hurry();
+    bench.state.make_due();
     bench.settle();
     let text = bench.engine().shared.metrics.render();
     let line = text.lines().find(|line| line.starts_with("latentd_index_graph_recall{")).unwrap();
@@ -380,9 +386,9 @@ async fn a_graph_that_finds_too_little_is_searched_with_more_candidates() {
     bench.settle();
     let before = bench.recall(None).await;
     assert!(before < 0.9, "{before}");
-    bench.tending.hurry();
+    bench.state.make_due();
     bench.settle();
-    assert_eq!(bench.form().1, "count 3000 is above index.scan_items 50", "nothing is asked for");
+    assert_eq!(bench.form().1, "count 3000 is above index.scan_items 50", "nothing is queries for");
     bench.graph.recall = 0.99;
     bench.reopen();
     bench.settle();

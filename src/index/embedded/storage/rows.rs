@@ -22,12 +22,12 @@ const COLLECTIONS: TableDefinition<'static, &'static str, &'static [u8]> = Table
 const NEXT: TableDefinition<'static, u32, u64> = TableDefinition::new("next");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) number: u32,
-    pub(super) spec: CollectionSpec,
-    /// It is being imported, or was when that was interrupted.
+pub(crate) struct Entry {
+    pub(crate) number: u32,
+    pub(crate) spec: CollectionSpec,
+    /// Whether the collection is being imported, or was when the import was interrupted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) unfinished: bool,
+    pub(crate) unfinished: bool,
 }
 
 impl Entry {
@@ -38,12 +38,12 @@ impl Entry {
 
 /// An item without its vector.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) id: ItemId,
-    pub(super) metadata: Metadata,
+pub(crate) struct Record {
+    pub(crate) id: ItemId,
+    pub(crate) metadata: Metadata,
     /// Rows of versions before 0.2 call the stored image `picture`.
     #[serde(default, alias = "picture", skip_serializing_if = "Option::is_none")]
-    pub(super) image: Option<ImageRef>,
+    pub(crate) image: Option<ImageRef>,
 }
 
 impl Record {
@@ -52,7 +52,7 @@ impl Record {
             .map_err(|error| Error::internal("an item cannot be written as json").with_source(error))
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         serde_json::from_slice(bytes).map_err(|error| corrupt("an item is no json").with_source(error))
     }
 }
@@ -71,7 +71,7 @@ struct RecordImage {
 }
 
 /// The image that the bytes of a record name.
-pub(super) fn image_of(record: &[u8]) -> Result<Option<ImageRef>> {
+pub(crate) fn image_of(record: &[u8]) -> Result<Option<ImageRef>> {
     serde_json::from_slice::<RecordImage>(record)
         .map(|record| record.image)
         .map_err(|error| corrupt("an item is no json").with_source(error))
@@ -82,7 +82,7 @@ fn vector_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-pub(super) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
+pub(crate) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f32>> {
     let (numbers, rest) = bytes.as_chunks::<4>();
     if numbers.len() != dimension || !rest.is_empty() {
         return Err(corrupt(format!("a vector has {} bytes, not {dimension} numbers", bytes.len())));
@@ -92,7 +92,7 @@ pub(super) fn vector_from_bytes(bytes: &[u8], dimension: usize) -> Result<Vec<f3
 
 /// The names of a collection's tables.
 #[derive(Debug, Clone)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     number: u32,
     vectors: String,
     items: String,
@@ -101,12 +101,12 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(number: u32) -> Self {
+    pub(crate) fn new(number: u32) -> Self {
         let name = |table| format!("collection/{number}/{table}");
         Self { number, vectors: name("vectors"), items: name("items"), ids: name("ids"), log: name("log") }
     }
 
-    pub(super) const fn number(&self) -> u32 {
+    pub(crate) const fn number(&self) -> u32 {
         self.number
     }
 
@@ -114,7 +114,7 @@ impl Tables {
         TableDefinition::new(&self.vectors)
     }
 
-    pub(super) fn items(&self) -> TableDefinition<'_, u64, &'static [u8]> {
+    pub(crate) fn items(&self) -> TableDefinition<'_, u64, &'static [u8]> {
         TableDefinition::new(&self.items)
     }
 
@@ -123,20 +123,20 @@ impl Tables {
     }
 
     /// Number of an operation → its key and whether its vector was written.
-    pub(super) fn log(&self) -> TableDefinition<'_, u64, (u64, bool)> {
+    pub(crate) fn log(&self) -> TableDefinition<'_, u64, (u64, bool)> {
         TableDefinition::new(&self.log)
     }
 }
 
 /// Makes the tables of a new database.
-pub(super) fn create_catalogue(transaction: &WriteTransaction) -> Result<()> {
+pub(crate) fn create_catalogue(transaction: &WriteTransaction) -> Result<()> {
     transaction.open_table(COLLECTIONS).map_err(failure)?;
     transaction.open_table(NEXT).map_err(failure)?;
     Ok(())
 }
 
 /// Every collection by name.
-pub(super) fn catalogue(snapshot: &Snapshot) -> Result<BTreeMap<String, Entry>> {
+pub(crate) fn catalogue(snapshot: &Snapshot) -> Result<BTreeMap<String, Entry>> {
     let table = snapshot.open_table(COLLECTIONS).map_err(failure)?;
     let mut entries = BTreeMap::new();
     for row in table.iter().map_err(failure)? {
@@ -149,17 +149,17 @@ pub(super) fn catalogue(snapshot: &Snapshot) -> Result<BTreeMap<String, Entry>> 
 }
 
 /// Writes a new collection into the catalogue and makes its tables.
-pub(super) fn create_collection(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
+pub(crate) fn create_collection(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
     create(transaction, spec, false)
 }
 
-/// As [`create_collection`], for an import, which ends with [`finish`].
-pub(super) fn create_unfinished(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
+/// Does as [`create_collection`] does, for an import, which ends with [`finish`].
+pub(crate) fn create_unfinished(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<Entry> {
     create(transaction, spec, true)
 }
 
 /// Notes that an import is complete.
-pub(super) fn finish(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<()> {
+pub(crate) fn finish(transaction: &WriteTransaction, spec: &CollectionSpec) -> Result<()> {
     let mut collections = transaction.open_table(COLLECTIONS).map_err(failure)?;
     let name = spec.name.as_str();
     let read = |bytes: &[u8]| serde_json::from_slice::<Entry>(bytes);
@@ -194,7 +194,7 @@ fn create(transaction: &WriteTransaction, spec: &CollectionSpec, unfinished: boo
 }
 
 /// Removes a collection with all its rows; the images that its items name are in the deletion queue then.
-pub(super) fn drop_collection(transaction: &WriteTransaction, spec: &CollectionSpec, tables: &Tables) -> Result<()> {
+pub(crate) fn drop_collection(transaction: &WriteTransaction, spec: &CollectionSpec, tables: &Tables) -> Result<()> {
     transaction.delete_table(tables.vectors()).map_err(failure)?;
     deletions::drop_items(transaction, tables)?;
     transaction.delete_table(tables.ids()).map_err(failure)?;
@@ -205,14 +205,14 @@ pub(super) fn drop_collection(transaction: &WriteTransaction, spec: &CollectionS
 }
 
 /// Reads a collection as of one snapshot.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     vectors: ReadOnlyTable<u64, &'static [u8]>,
     items: ReadOnlyTable<u64, &'static [u8]>,
     ids: ReadOnlyTable<&'static str, u64>,
 }
 
 impl Reader {
-    pub(super) fn open(snapshot: &Snapshot, tables: &Tables) -> Result<Self> {
+    pub(crate) fn open(snapshot: &Snapshot, tables: &Tables) -> Result<Self> {
         Ok(Self {
             vectors: snapshot.open_table(tables.vectors()).map_err(failure)?,
             items: snapshot.open_table(tables.items()).map_err(failure)?,
@@ -220,20 +220,20 @@ impl Reader {
         })
     }
 
-    pub(super) fn key(&self, id: &ItemId) -> Result<Option<u64>> {
+    pub(crate) fn key(&self, id: &ItemId) -> Result<Option<u64>> {
         Ok(self.ids.get(id.as_str()).map_err(failure)?.map(|key| key.value()))
     }
 
     /// Hands the bytes of a vector to `read`; none if there is no such key.
-    pub(super) fn vector<T>(&self, key: u64, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+    pub(crate) fn vector<T>(&self, key: u64, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         Ok(self.vectors.get(key).map_err(failure)?.map(|bytes| read(bytes.value())))
     }
 
-    pub(super) fn record(&self, key: u64) -> Result<Option<Record>> {
+    pub(crate) fn record(&self, key: u64) -> Result<Option<Record>> {
         self.items.get(key).map_err(failure)?.map(|bytes| Record::from_bytes(bytes.value())).transpose()
     }
 
-    pub(super) fn id(&self, key: u64) -> Result<Option<ItemId>> {
+    pub(crate) fn id(&self, key: u64) -> Result<Option<ItemId>> {
         let read = |bytes: &[u8]| {
             serde_json::from_slice::<RecordId>(bytes)
                 .map(|record| record.id)
@@ -243,7 +243,7 @@ impl Reader {
     }
 
     /// Calls back with every key and the bytes of its vector, in the order of the keys.
-    pub(super) fn for_each_vector(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+    pub(crate) fn for_each_vector(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         for row in self.vectors.iter().map_err(failure)? {
             let (key, bytes) = row.map_err(failure)?;
             each(key.value(), bytes.value())?;
@@ -252,7 +252,7 @@ impl Reader {
     }
 
     /// The keys and raw records after a key, in the order of the keys.
-    pub(super) fn records_after(&self, key: u64) -> Result<impl Iterator<Item = Result<(u64, Record, usize)>>> {
+    pub(crate) fn records_after(&self, key: u64) -> Result<impl Iterator<Item = Result<(u64, Record, usize)>>> {
         let rows = self.items.range(key.saturating_add(1)..).map_err(failure)?;
         Ok(rows.map(|row| {
             let (key, bytes) = row.map_err(failure)?;
@@ -262,24 +262,24 @@ impl Reader {
 }
 
 /// Bytes that an item takes in the database, about: its rows and its id.
-pub(super) fn item_bytes(dimension: usize, id: &ItemId, record_bytes: usize) -> u64 {
+pub(crate) fn item_bytes(dimension: usize, id: &ItemId, record_bytes: usize) -> u64 {
     (dimension * 4 + record_bytes + id.as_str().len() + 24) as u64
 }
 
 /// Writes a collection within one transaction.
-pub(super) struct Writer<'txn> {
+pub(crate) struct Writer<'txn> {
     vectors: Table<'txn, u64, &'static [u8]>,
     items: Table<'txn, u64, &'static [u8]>,
     ids: Table<'txn, &'static str, u64>,
     next: Table<'txn, u32, u64>,
     number: u32,
     dimension: usize,
-    /// By how much the rows have grown.
-    pub(super) grown_bytes: i64,
+    /// The bytes by which the rows have grown.
+    pub(crate) grown_bytes: i64,
 }
 
 impl<'txn> Writer<'txn> {
-    pub(super) fn open(transaction: &'txn WriteTransaction, tables: &Tables, dimension: usize) -> Result<Self> {
+    pub(crate) fn open(transaction: &'txn WriteTransaction, tables: &Tables, dimension: usize) -> Result<Self> {
         Ok(Self {
             vectors: transaction.open_table(tables.vectors()).map_err(failure)?,
             items: transaction.open_table(tables.items()).map_err(failure)?,
@@ -292,24 +292,24 @@ impl<'txn> Writer<'txn> {
     }
 
     /// The key and the record of an id.
-    pub(super) fn find(&self, id: &ItemId) -> Result<Option<(u64, Record)>> {
+    pub(crate) fn find(&self, id: &ItemId) -> Result<Option<(u64, Record)>> {
         let Some(key) = self.ids.get(id.as_str()).map_err(failure)?.map(|key| key.value()) else { return Ok(None) };
         Ok(self.record(key)?.map(|record| (key, record)))
     }
 
-    pub(super) fn record(&self, key: u64) -> Result<Option<Record>> {
+    pub(crate) fn record(&self, key: u64) -> Result<Option<Record>> {
         self.items.get(key).map_err(failure)?.map(|bytes| Record::from_bytes(bytes.value())).transpose()
     }
 
     /// A key that no item ever had.
-    pub(super) fn new_key(&mut self) -> Result<u64> {
+    pub(crate) fn new_key(&mut self) -> Result<u64> {
         let key = self.next.get(self.number).map_err(failure)?.map_or(1, |key| key.value());
         self.next.insert(self.number, key + 1).map_err(failure)?;
         Ok(key)
     }
 
     /// Writes a record, and a vector if there is a new one; the id of a key never changes.
-    pub(super) fn put(&mut self, key: u64, record: &Record, vector: Option<&[f32]>) -> Result<()> {
+    pub(crate) fn put(&mut self, key: u64, record: &Record, vector: Option<&[f32]>) -> Result<()> {
         let bytes = record.to_bytes()?;
         let size = |record_bytes| item_bytes(self.dimension, &record.id, record_bytes) as i64;
         let grown = size(bytes.len());
@@ -324,7 +324,7 @@ impl<'txn> Writer<'txn> {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, key: u64, id: &ItemId) -> Result<()> {
+    pub(crate) fn remove(&mut self, key: u64, id: &ItemId) -> Result<()> {
         let removed = self.items.remove(key).map_err(failure)?.map(|old| old.value().len());
         if let Some(removed) = removed {
             self.grown_bytes -= item_bytes(self.dimension, id, removed) as i64;

@@ -1,74 +1,74 @@
-//! Codes in two planes of four bits each, so that a scan reads the upper half of them and of the lower half only what
-//! it then still has to know.
+//! Nibble-packed codes: the upper four bits of every code lie together and so do the lower four, so that a scan reads the
+//! upper nibbles, and of the lower ones only what those leave open.
 //!
-//! A code c of −119…119 is 16·u + l with u in −7…7 and l in −8…7. The upper plane alone stands for the vector s·16·u,
+//! A code c of −119…119 is 16·u + l with u in −7…7 and l in −8…7. The upper nibbles alone stand for the vector s·16·u,
 //! which is an approximation like any other: it has a length and a residual, and so bounds of its own. A code of 0 has
 //! the upper half 0, so what is 0 in a vector costs the bounds nothing.
 //!
-//! Two halves, each 8 more than it is, make a byte: those of the dimensions j and j + n make byte j of a row of n bytes,
+//! Two nibbles, each 8 more than it is, make a byte: those of the dimensions j and j + n make byte j of a row of n bytes,
 //! so that a query's numbers are multiplied in the order in which they lie. Rows are whole blocks of 32 bytes.
 
-use super::{
-    kernel::{self, BLOCK},
-    memory::CHUNK_SLOTS,
-};
+use super::kernel::{self, BLOCK};
+
+/// The slots of a chunk, which is the unit that a write copies while a search still reads the old one.
+pub(crate) const CHUNK_SLOTS: usize = 256;
 
 /// The greatest code: the greatest that has its upper half within −7…7.
-pub(super) const CODE_LIMIT: i8 = 119;
+pub(crate) const CODE_LIMIT: i8 = 119;
 
 /// What the lower half of a code counts to.
 const BASE: i32 = 16;
 const OFFSET: i32 = 8;
 
 /// What the upper half of a code alone stands for.
-pub(super) const fn upper_part(code: i8) -> i8 {
+pub(crate) const fn upper_part(code: i8) -> i8 {
     ((code + 8) >> 4) * BASE as i8
 }
 
-/// Blocks of a row in one plane.
+/// The blocks that the upper nibbles of a row take, and the lower ones too.
 const fn row_blocks(dimension: usize) -> usize {
     dimension.div_ceil(2 * BLOCK)
 }
 
 /// The codes of the rows of a chunk.
 ///
-/// Both planes have their room from the beginning, and the lower is given a quarter more than it can use: then it is of
-/// another size for the allocator, which puts what is of one size side by side. A scan reads upper planes, one chunk's
-/// after another's, and the processor fetches ahead what comes next in memory: with the lower planes in between it waits
-/// twice as long for each row. What is not used takes no memory but addresses.
+/// Upper and lower nibbles have their capacity from the beginning, and the lower ones a quarter more than they can use:
+/// then they are of another size for the allocator, which puts what is of one size side by side. A scan reads upper
+/// nibbles, one chunk's after another's, and the processor fetches ahead what comes next in memory: with lower nibbles in
+/// between it waits twice as long for each row. Capacity that is not used takes addresses and no memory.
 #[derive(Debug)]
-pub(super) struct Planes {
+pub(crate) struct NibblePackedCodes {
     upper: Vec<[u8; BLOCK]>,
     lower: Vec<[u8; BLOCK]>,
 }
 
-impl Clone for Planes {
+impl Clone for NibblePackedCodes {
     fn clone(&self) -> Self {
-        let copy = |plane: &Vec<_>| {
-            let mut copy = Vec::with_capacity(plane.capacity());
-            copy.extend_from_slice(plane);
+        let copy = |nibbles: &Vec<_>| {
+            let mut copy = Vec::with_capacity(nibbles.capacity());
+            copy.extend_from_slice(nibbles);
             copy
         };
         Self { upper: copy(&self.upper), lower: copy(&self.lower) }
     }
 }
 
-impl Planes {
-    /// Without rows.
-    pub(super) fn new(dimension: usize) -> Self {
+impl NibblePackedCodes {
+    /// Codes of no rows yet.
+    pub(crate) fn new(dimension: usize) -> Self {
         let room = CHUNK_SLOTS * row_blocks(dimension);
         Self { upper: Vec::with_capacity(room), lower: Vec::with_capacity(room + room / 4) }
     }
 
     /// Adds a row of zeros.
-    pub(super) fn append(&mut self, dimension: usize) {
+    pub(crate) fn append(&mut self, dimension: usize) {
         let (upper, lower) = pack([0, 0]);
         self.upper.resize(self.upper.len() + row_blocks(dimension), [upper; BLOCK]);
         self.lower.resize(self.lower.len() + row_blocks(dimension), [lower; BLOCK]);
     }
 
     /// Writes the codes of a row; says whether they were others before.
-    pub(super) fn set(&mut self, row: usize, codes: &[i8]) -> bool {
+    pub(crate) fn set(&mut self, row: usize, codes: &[i8]) -> bool {
         let blocks = row_blocks(codes.len());
         let upper = self.upper[row * blocks..][..blocks].as_flattened_mut();
         let lower = self.lower[row * blocks..][..blocks].as_flattened_mut();
@@ -84,7 +84,7 @@ impl Planes {
     }
 
     /// The codes of a row.
-    pub(super) fn codes(&self, row: usize, dimension: usize) -> Vec<i8> {
+    pub(crate) fn codes(&self, row: usize, dimension: usize) -> Vec<i8> {
         let blocks = row_blocks(dimension);
         let (upper, lower) = (&self.upper[row * blocks..][..blocks], &self.lower[row * blocks..][..blocks]);
         let half = |byte: u8, shift: u32| i32::from(byte >> shift & 15) - OFFSET;
@@ -109,7 +109,7 @@ fn pack([first, second]: [i8; 2]) -> (u8, u8) {
 /// The codes of a query as rows are compared with them: a code d is base·h + l, where h and l each fit a byte. To begin
 /// with, h alone is compared with the upper halves of rows.
 #[derive(Debug, Clone)]
-pub(super) struct QueryCodes {
+pub(crate) struct QueryCodes {
     base: i32,
     high: HalfQuery,
     low: HalfQuery,
@@ -117,11 +117,11 @@ pub(super) struct QueryCodes {
 
 impl QueryCodes {
     /// The greatest code there may be.
-    pub(super) const LIMIT: i32 = 128 * 127 + 63;
+    pub(crate) const LIMIT: i32 = 128 * 127 + 63;
 
     /// The caller keeps codes within the limit, and `‖codes‖∞ · CODE_LIMIT · codes.len()` within `i32`, as
-    /// [`super::codes::Probe`] does.
-    pub(super) fn new(codes: &[i32]) -> Self {
+    /// [`crate::index::embedded::quantized::codes::QuantizedQuery`] does.
+    pub(crate) fn new(codes: &[i32]) -> Self {
         let largest = codes.iter().map(|code| code.abs()).max().unwrap_or(0);
         let base = (1..8).map(|bits| 1 << bits).find(|base| (largest + base / 2) / base <= 127).unwrap_or(128);
         // to the nearest, so that h alone is as good as it can be
@@ -134,41 +134,41 @@ impl QueryCodes {
     }
 
     /// The h of a code.
-    pub(super) fn high(&self, at: usize) -> i32 {
+    pub(crate) fn high(&self, at: usize) -> i32 {
         i32::from(self.high.codes.as_flattened()[at])
     }
 
     /// What one of h counts.
-    pub(super) const fn base(&self) -> i32 {
+    pub(crate) const fn base(&self) -> i32 {
         self.base
     }
 
     /// The integer products of h with what the upper halves of the first rows stand for, one for each of `products`.
-    pub(super) fn upper_products(&self, planes: &Planes, products: &mut [i32]) {
-        self.high.products(&planes.upper, 0, products);
+    pub(crate) fn upper_products(&self, packed: &NibblePackedCodes, products: &mut [i32]) {
+        self.high.products(&packed.upper, 0, products);
         products.iter_mut().for_each(|product| *product *= BASE);
     }
 
-    /// The same for one row.
-    pub(super) fn upper_product(&self, planes: &Planes, row: usize) -> i32 {
-        self.high.product(&planes.upper, row) * BASE
+    /// The integer product of h with what the upper halves of one row stand for.
+    pub(crate) fn upper_product(&self, packed: &NibblePackedCodes, row: usize) -> i32 {
+        self.high.product(&packed.upper, row) * BASE
     }
 
     /// The integer products with the whole codes of the first rows.
-    pub(super) fn products(&self, planes: &Planes, products: &mut [i32]) {
-        self.products_from(planes, 0, products);
+    pub(crate) fn products(&self, packed: &NibblePackedCodes, products: &mut [i32]) {
+        self.products_from(packed, 0, products);
     }
 
-    /// The same for one row.
-    pub(super) fn product(&self, planes: &Planes, row: usize) -> i32 {
+    /// The integer product with the whole codes of one row.
+    pub(crate) fn product(&self, packed: &NibblePackedCodes, row: usize) -> i32 {
         let mut product = [0];
-        self.products_from(planes, row, &mut product);
+        self.products_from(packed, row, &mut product);
         product[0]
     }
 
-    fn products_from(&self, planes: &Planes, row: usize, products: &mut [i32]) {
+    fn products_from(&self, packed: &NibblePackedCodes, row: usize, products: &mut [i32]) {
         let from = row * self.high.codes.len() / 2;
-        let rows = [&planes.upper[from..], &planes.lower[from..]];
+        let rows = [&packed.upper[from..], &packed.lower[from..]];
         // of high and upper, high and lower, low and upper, low and lower
         let weights = [BASE * self.base, self.base, BASE, 1].map(|weight| weight as i16);
         kernel::weighted_products([&self.high.codes, &self.low.codes], rows, weights, products);
@@ -181,7 +181,7 @@ impl QueryCodes {
 /// A byte of each code of a query.
 #[derive(Debug, Clone)]
 struct HalfQuery {
-    /// Those for the first half of each byte of a row, and then those for the second: an even number of blocks.
+    /// The codes for the first half of each byte of a row, and then those for the second: an even number of blocks.
     codes: Vec<[i8; BLOCK]>,
     /// What the offset of the rows' halves adds to a product.
     offset: i32,
@@ -216,10 +216,10 @@ mod tests {
         (0..dimension).map(|at| ((at * 31 + seed * 57) % 239) as i32 - 119).map(|code| code as i8).collect()
     }
 
-    fn planes_of(rows: usize, dimension: usize) -> Planes {
-        let mut planes = Planes::new(dimension);
-        (0..rows).for_each(|_| planes.append(dimension));
-        planes
+    fn packed_of(rows: usize, dimension: usize) -> NibblePackedCodes {
+        let mut packed = NibblePackedCodes::new(dimension);
+        (0..rows).for_each(|_| packed.append(dimension));
+        packed
     }
 
     #[test]
@@ -235,14 +235,14 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were_written() {
         for dimension in [1, 3, 4, 5, 64, 257] {
-            let mut planes = planes_of(3, dimension);
-            assert_eq!(planes.codes(1, dimension), vec![0; dimension]);
+            let mut packed = packed_of(3, dimension);
+            assert_eq!(packed.codes(1, dimension), vec![0; dimension]);
             for row in 0..3 {
-                assert!(planes.set(row, &codes(row + 1, dimension)));
-                assert!(!planes.set(row, &codes(row + 1, dimension)));
+                assert!(packed.set(row, &codes(row + 1, dimension)));
+                assert!(!packed.set(row, &codes(row + 1, dimension)));
             }
             for row in 0..3 {
-                assert_eq!(planes.codes(row, dimension), codes(row + 1, dimension));
+                assert_eq!(packed.codes(row, dimension), codes(row + 1, dimension));
             }
         }
     }
@@ -257,9 +257,9 @@ mod tests {
             let dimension = dimension as usize;
             let rows: Vec<_> =
                 (0..5).map(|row| codes(row, dimension)).chain([vec![119; dimension], vec![-119; dimension]]).collect();
-            let mut planes = planes_of(rows.len(), dimension);
+            let mut packed = packed_of(rows.len(), dimension);
             for (row, codes) in rows.iter().enumerate() {
-                planes.set(row, codes);
+                packed.set(row, codes);
             }
             for query in [query, extreme] {
                 let ours = QueryCodes::new(&query);
@@ -267,15 +267,15 @@ mod tests {
                     assert!((code - ours.base() * ours.high(at)).abs() <= ours.base() / 2, "{code}");
                 }
                 let (mut uppers, mut whole) = (vec![0; rows.len()], vec![0; rows.len()]);
-                ours.upper_products(&planes, &mut uppers);
-                ours.products(&planes, &mut whole);
+                ours.upper_products(&packed, &mut uppers);
+                ours.products(&packed, &mut whole);
                 for (row, codes) in rows.iter().enumerate() {
                     let sum = |term: &dyn Fn(usize) -> i64| (0..dimension).map(term).sum::<i64>();
                     let upper = sum(&|at| i64::from(ours.high(at)) * i64::from(upper_part(codes[at])));
                     assert_eq!(i64::from(uppers[row]), upper);
-                    assert_eq!(uppers[row], ours.upper_product(&planes, row));
+                    assert_eq!(uppers[row], ours.upper_product(&packed, row));
                     assert_eq!(i64::from(whole[row]), sum(&|at| i64::from(query[at]) * i64::from(codes[at])));
-                    assert_eq!(whole[row], ours.product(&planes, row));
+                    assert_eq!(whole[row], ours.product(&packed, row));
                 }
             }
         }

@@ -3,16 +3,20 @@
 use roaring::RoaringBitmap;
 
 use super::{
-    codes::{Encoded, Probe},
-    core::View,
-    graph::{GraphOptions, NodeRow},
-    scan::{self, Best, Ranked, Scope},
+    scan::{self, Ranked, Scope, TopItems},
+    view::View,
 };
 use crate::{
     compute::Cancelled,
     domain::{Embedding, Metric, TopK},
     error::Result,
-    index::bounds::late,
+    index::{
+        bounds::late,
+        embedded::{
+            graph::{GraphOptions, NodeRow},
+            quantized::codes::{Encoded, QuantizedQuery},
+        },
+    },
 };
 
 /// Filters that at most one item in so many passes are answered by a scan of those items, however many they are:
@@ -21,7 +25,7 @@ const FILTER_SHARE: u64 = 20;
 
 /// A way to answer a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// Every vector in f32: the oracle.
     Exact,
     /// The codes of every item.
@@ -35,8 +39,8 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    /// As metrics name it.
-    pub(super) const fn name(self) -> &'static str {
+    /// The name that metrics have for the plan.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Scan => "scan",
@@ -48,26 +52,26 @@ impl Plan {
 }
 
 /// What is searched for.
-pub(super) struct Ask {
-    pub(super) probe: Probe,
-    pub(super) vector: Embedding,
-    pub(super) limit: TopK,
-    pub(super) min_score: Option<f32>,
-    pub(super) excluded: Option<u64>,
+pub(crate) struct TopKQuery {
+    pub(crate) quantized: QuantizedQuery,
+    pub(crate) vector: Embedding,
+    pub(crate) limit: TopK,
+    pub(crate) min_score: Option<f32>,
+    pub(crate) excluded: Option<u64>,
     /// Set when nobody waits for the answer any more.
-    pub(super) cancelled: Cancelled,
+    pub(crate) cancelled: Cancelled,
 }
 
-impl Ask {
+impl TopKQuery {
     /// The nearest items to a vector of the collection's.
-    pub(super) fn new(metric: Metric, vector: Embedding, limit: TopK) -> Self {
-        let probe = Probe::new(metric, &vector);
-        Self { probe, vector, limit, min_score: None, excluded: None, cancelled: Cancelled::default() }
+    pub(crate) fn new(metric: Metric, vector: Embedding, limit: TopK) -> Self {
+        let quantized = QuantizedQuery::new(metric, &vector);
+        Self { quantized, vector, limit, min_score: None, excluded: None, cancelled: Cancelled::default() }
     }
 }
 
-/// The plan for a search that does not ask for the oracle.
-pub(super) fn choose(view: &View, options: &GraphOptions) -> Plan {
+/// The plan for a search that may be answered by other means than the oracle.
+pub(crate) fn choose(view: &View, options: &GraphOptions) -> Plan {
     if view.graph.is_none() {
         return Plan::Scan;
     }
@@ -78,26 +82,26 @@ pub(super) fn choose(view: &View, options: &GraphOptions) -> Plan {
 }
 
 /// The best items, best first, and the plan by which they were found in the end.
-pub(super) fn answer(view: &View, ask: &Ask, plan: Plan) -> Result<(Plan, Vec<Ranked>)> {
-    let scope = Scope { chunks: &view.chunks, allowed: view.allowed.as_ref(), excluded: ask.excluded };
-    let best = Best::new(ask.limit.get(), ask.min_score);
-    let by_codes = |scope, best| scan::scan(scope, &ask.probe, best, |key| view.score(key, &ask.probe));
+pub(crate) fn answer(view: &View, top_k: &TopKQuery, plan: Plan) -> Result<(Plan, Vec<Ranked>)> {
+    let scope = Scope { chunks: &view.chunks, allowed: view.allowed.as_ref(), excluded: top_k.excluded };
+    let best = TopItems::new(top_k.limit.get(), top_k.min_score);
+    let by_codes = |scope, best| scan::scan(scope, &top_k.quantized, best, |key| view.score(key, &top_k.quantized));
     match plan {
-        Plan::Exact => Ok((plan, exact(view, scope, ask, best)?)),
+        Plan::Exact => Ok((plan, exact(view, scope, top_k, best)?)),
         Plan::Scan | Plan::FilterScan | Plan::GraphThenScan => Ok((plan, by_codes(scope, best)?)),
-        Plan::Graph => match candidates(view, ask) {
+        Plan::Graph => match candidates(view, top_k) {
             Some(allowed) => Ok((plan, by_codes(Scope { allowed: Some(&allowed), ..scope }, best)?)),
             None => Ok((Plan::GraphThenScan, by_codes(scope, best)?)),
         },
     }
 }
 
-/// The slots to compare: the graph's candidates and all that is pending. None if these are fewer than the search asks
-/// for and than there are, as when a filter lets through what lies far from the query only.
-fn candidates(view: &View, ask: &Ask) -> Option<RoaringBitmap> {
+/// The slots to compare: the graph's candidates and all that is pending. None if these are fewer than the query's limit
+/// and than there are, as when a filter lets through what lies far from the query only.
+fn candidates(view: &View, top_k: &TopKQuery) -> Option<RoaringBitmap> {
     let graph = view.graph.as_ref()?;
-    let row = NodeRow::from(&Encoded::new(ask.vector.as_slice()));
-    let count = graph.expansion.max(ask.limit.get() * 2);
+    let row = NodeRow::from(&Encoded::new(top_k.vector.as_slice()));
+    let count = graph.expansion.max(top_k.limit.get() * 2);
     let mut found = graph.graph.search(&row, count, view.allowed.as_ref())?;
     match &view.allowed {
         Some(allowed) => found |= graph.pending.as_ref() & allowed,
@@ -105,28 +109,28 @@ fn candidates(view: &View, ask: &Ask) -> Option<RoaringBitmap> {
     }
     // The graph may be ahead of the view by some items.
     found.remove_range(view.slots()..);
-    let usable = found.iter().filter_map(|slot| view.key(slot)).filter(|&key| Some(key) != ask.excluded).count();
+    let usable = found.iter().filter_map(|slot| view.key(slot)).filter(|&key| Some(key) != top_k.excluded).count();
     let all = view.allowed.as_ref().map_or(view.count, RoaringBitmap::len);
-    (usable as u64 >= all.min(ask.limit.get() as u64)).then_some(found)
+    (usable as u64 >= all.min(top_k.limit.get() as u64)).then_some(found)
 }
 
 /// Vectors that the plain scan compares before it looks again whether anybody waits for it.
 const BLOCK: usize = 256;
 
 /// The plain scan: the score of every vector of the scope.
-fn exact(view: &View, scope: Scope<'_>, ask: &Ask, mut best: Best) -> Result<Vec<Ranked>> {
-    let probe = &ask.probe;
+fn exact(view: &View, scope: Scope<'_>, top_k: &TopKQuery, mut best: TopItems) -> Result<Vec<Ranked>> {
+    let quantized = &top_k.quantized;
     let mut compared = 0_usize;
     let mut go_on = || {
         compared += 1;
-        if compared.is_multiple_of(BLOCK) && ask.cancelled.is_set() { Err(late()) } else { Ok(()) }
+        if compared.is_multiple_of(BLOCK) && top_k.cancelled.is_set() { Err(late()) } else { Ok(()) }
     };
     if scope.allowed.is_some() {
         let mut keys = scope.keys();
         keys.sort_unstable();
         for key in keys {
             go_on()?;
-            if let Some(score) = view.score(key, probe)? {
+            if let Some(score) = view.score(key, quantized)? {
                 best.offer(Ranked { score, key });
             }
         }
@@ -134,7 +138,7 @@ fn exact(view: &View, scope: Scope<'_>, ask: &Ask, mut best: Best) -> Result<Vec
         view.reader.for_each_vector(|key, row| {
             go_on()?;
             if Some(key) != scope.excluded {
-                best.offer(Ranked { score: probe.score(row), key });
+                best.offer(Ranked { score: quantized.score(row), key });
             }
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 //! int8 codes of vectors, and what they prove about scores.
 //!
 //! A stored vector x is kept as x̂ = s·c with c in −119…119 and a scale s of its own, and the length of its residual
-//! ‖x − x̂‖; and so it is for the upper halves of c alone ([`planes`]). A query q becomes q̂ = t·d with wider d, so
+//! ‖x − x̂‖; and so it is for the upper halves of c alone ([`packed`]). A query q becomes q̂ = t·d with wider d, so
 //! that its own residual hardly counts. The integer product c·d
 //! then bounds the exact score from both sides:
 //!
@@ -11,22 +11,21 @@
 //! A scan that keeps every vector whose upper bound reaches the k-th best score therefore finds exactly what the
 //! plain scan finds.
 
+use super::{
+    bounds::{Lengths, UpperBounds},
+    kernel,
+    nibbles::{self, QueryCodes, upper_part},
+};
 use crate::domain::{Embedding, Metric};
 
-use super::{
-    kernel,
-    planes::{self, QueryCodes, upper_part},
-    screen::{Lengths, Screen},
-};
-
-const CODE_LIMIT: f64 = planes::CODE_LIMIT as f64;
+const CODE_LIMIT: f64 = nibbles::CODE_LIMIT as f64;
 
 /// Relative allowance for rounding: scores are f32, where half a unit is 2^-24; all else is f64.
 const ROUNDING: f64 = 1.0 / (1 << 21) as f64;
 
 /// What is kept of a vector beside its codes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct CodeStats {
+pub(crate) struct CodeStats {
     /// s
     scale: f32,
     /// ‖x − x̂‖; in f64, because norms of f32 vectors overflow f32.
@@ -36,37 +35,37 @@ pub(super) struct CodeStats {
 }
 
 impl CodeStats {
-    pub(super) const ZERO: Self = Self { scale: 0.0, residual: 0.0, squares: 0 };
+    pub(crate) const ZERO: Self = Self { scale: 0.0, residual: 0.0, squares: 0 };
 
-    pub(super) const fn scale(&self) -> f32 {
+    pub(crate) const fn scale(&self) -> f32 {
         self.scale
     }
 
-    pub(super) const fn squares(&self) -> u32 {
+    pub(crate) const fn squares(&self) -> u32 {
         self.squares
     }
 
-    pub(super) const fn residual(&self) -> f64 {
+    pub(crate) const fn residual(&self) -> f64 {
         self.residual
     }
 
     /// ‖x̂‖
-    pub(super) fn norm(&self) -> f64 {
+    pub(crate) fn norm(&self) -> f64 {
         f64::from(self.scale) * f64::from(self.squares).sqrt()
     }
 }
 
 /// A vector's codes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Encoded {
-    pub(super) codes: Vec<i8>,
-    pub(super) stats: CodeStats,
-    /// Of the upper halves of the codes alone.
-    pub(super) upper: CodeStats,
+pub(crate) struct Encoded {
+    pub(crate) codes: Vec<i8>,
+    pub(crate) stats: CodeStats,
+    /// What is kept of the vector that the upper halves of the codes alone stand for.
+    pub(crate) upper: CodeStats,
 }
 
 impl Encoded {
-    pub(super) fn new(values: &[f32]) -> Self {
+    pub(crate) fn new(values: &[f32]) -> Self {
         let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         let scale = (f64::from(largest) / CODE_LIMIT) as f32;
         // A scale that would be subnormal has too few digits to divide by: all codes are 0, all of x is residual.
@@ -94,7 +93,7 @@ impl Encoded {
 
 /// A query, ready to be compared with codes and with stored rows.
 #[derive(Debug, Clone)]
-pub(super) struct Probe {
+pub(crate) struct QuantizedQuery {
     metric: Metric,
     exact: Vec<f64>,
     codes: QueryCodes,
@@ -103,22 +102,22 @@ pub(super) struct Probe {
     norm: f64,
     /// ‖q̂‖²
     squares: f64,
-    screen: Screen,
-    upper_screen: Screen,
+    code_bounds: UpperBounds,
+    nibble_bounds: UpperBounds,
 }
 
 /// Between what the exact score lies, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Bounds {
-    pub(super) lower: f64,
-    pub(super) upper: f64,
+pub(crate) struct Bounds {
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
 }
 
-impl Probe {
-    pub(super) fn new(metric: Metric, query: &Embedding) -> Self {
+impl QuantizedQuery {
+    pub(crate) fn new(metric: Metric, query: &Embedding) -> Self {
         let exact: Vec<f64> = query.as_slice().iter().map(|&value| f64::from(value)).collect();
         // The widest codes whose product with any row stays within i32.
-        let limit = i32::MAX / i32::from(planes::CODE_LIMIT) / i32::try_from(exact.len()).unwrap_or(i32::MAX);
+        let limit = i32::MAX / i32::from(nibbles::CODE_LIMIT) / i32::try_from(exact.len()).unwrap_or(i32::MAX);
         let limit = f64::from(limit.clamp(1, QueryCodes::LIMIT));
         let largest = exact.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         let scale = largest / limit;
@@ -134,27 +133,27 @@ impl Probe {
         };
         let whole = lengths(scale, &|at| wide[at]);
         let high = lengths(scale * f64::from(codes.base()), &|at| codes.high(at));
-        let (screen, upper_screen) = (Screen::new(metric, whole), Screen::new(metric, high));
+        let (code_bounds, nibble_bounds) = (UpperBounds::new(metric, whole), UpperBounds::new(metric, high));
         let Lengths { residual, squares, .. } = whole;
-        Self { metric, exact, codes, scale, residual, norm, squares, screen, upper_screen }
+        Self { metric, exact, codes, scale, residual, norm, squares, code_bounds, nibble_bounds }
     }
 
-    pub(super) const fn codes(&self) -> &QueryCodes {
+    pub(crate) const fn codes(&self) -> &QueryCodes {
         &self.codes
     }
 
-    /// For products with whole codes.
-    pub(super) const fn screen(&self) -> &Screen {
-        &self.screen
+    /// The upper bounds that products with whole codes give.
+    pub(crate) const fn code_bounds(&self) -> &UpperBounds {
+        &self.code_bounds
     }
 
-    /// For products with the upper halves of codes.
-    pub(super) const fn upper_screen(&self) -> &Screen {
-        &self.upper_screen
+    /// The upper bounds that products with the upper halves of codes give.
+    pub(crate) const fn nibble_bounds(&self) -> &UpperBounds {
+        &self.nibble_bounds
     }
 
     /// What an integer product says of the exact score.
-    pub(super) fn bounds(&self, product: i32, stats: &CodeStats) -> Bounds {
+    pub(crate) fn bounds(&self, product: i32, stats: &CodeStats) -> Bounds {
         let step = f64::from(stats.scale);
         let (residual, norm) = (stats.residual, stats.norm());
         let product = self.scale * step * f64::from(product);
@@ -175,7 +174,7 @@ impl Probe {
     }
 
     /// The exact score of a stored row; always finite, and never -0.
-    pub(super) fn score(&self, row: &[u8]) -> f32 {
+    pub(crate) fn score(&self, row: &[u8]) -> f32 {
         let score = match self.metric {
             Metric::Cosine | Metric::Dot => kernel::inner_product(&self.exact, row),
             Metric::Euclid => -kernel::squared_distance(&self.exact, row).sqrt(),
@@ -204,7 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{planes::Planes, screen::Marks},
+        super::{bounds::BoundTerms, nibbles::NibblePackedCodes},
         *,
     };
 
@@ -212,32 +211,32 @@ mod tests {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 
-    /// The bounds of a vector's score, and what the screens say of it by its codes and by their upper halves alone.
-    fn bounds_of(probe: &Probe, vector: &[f32]) -> (Bounds, [f32; 2]) {
+    /// The bounds of a vector's score, and the upper bounds of chunks by its codes and by their upper halves alone.
+    fn bounds_of(query: &QuantizedQuery, vector: &[f32]) -> (Bounds, [f32; 2]) {
         let encoded = Encoded::new(vector);
-        let mut planes = Planes::new(vector.len());
-        planes.append(vector.len());
-        planes.set(0, &encoded.codes);
-        let upper = probe.codes().upper_product(&planes, 0);
-        let whole = probe.codes().product(&planes, 0);
-        let screens = [(probe.screen(), whole, encoded.stats), (probe.upper_screen(), upper, encoded.upper)];
-        let screened = screens.map(|(screen, product, stats)| {
-            let (mut marks, mut screened) = (Marks::default(), [0.0]);
-            marks.set(0, &stats);
-            screen.uppers(&marks, &[product], &mut screened);
-            assert_eq!(screened[0].to_bits(), screen.upper(&marks, 0, product).to_bits());
-            screened[0]
+        let mut packed = NibblePackedCodes::new(vector.len());
+        packed.append(vector.len());
+        packed.set(0, &encoded.codes);
+        let upper = query.codes().upper_product(&packed, 0);
+        let whole = query.codes().product(&packed, 0);
+        let both = [(query.code_bounds(), whole, encoded.stats), (query.nibble_bounds(), upper, encoded.upper)];
+        let uppers = both.map(|(code_bounds, product, stats)| {
+            let (mut bound_terms, mut uppers) = (BoundTerms::default(), [0.0]);
+            bound_terms.set(0, &stats);
+            code_bounds.uppers(&bound_terms, &[product], &mut uppers);
+            assert_eq!(uppers[0].to_bits(), code_bounds.upper(&bound_terms, 0, product).to_bits());
+            uppers[0]
         });
-        (probe.bounds(whole, &encoded.stats), screened)
+        (query.bounds(whole, &encoded.stats), uppers)
     }
 
     fn bounds_hold(metric: Metric, query: &[f32], vector: &[f32]) -> Result<(), TestCaseError> {
-        let probe = Probe::new(metric, &Embedding::new(query.to_vec()).unwrap());
-        let score = f64::from(probe.score(&row(vector)));
-        let (bounds, screened) = bounds_of(&probe, vector);
+        let query = QuantizedQuery::new(metric, &Embedding::new(query.to_vec()).unwrap());
+        let score = f64::from(query.score(&row(vector)));
+        let (bounds, uppers) = bounds_of(&query, vector);
         prop_assert!(bounds.lower <= score && score <= bounds.upper, "{bounds:?} {score}");
-        prop_assert!(screened[0].is_nan() || f64::from(screened[0]) >= bounds.upper, "{screened:?} {bounds:?}");
-        prop_assert!(screened[1].is_nan() || f64::from(screened[1]) >= score, "{screened:?} {score}");
+        prop_assert!(uppers[0].is_nan() || f64::from(uppers[0]) >= bounds.upper, "{uppers:?} {bounds:?}");
+        prop_assert!(uppers[1].is_nan() || f64::from(uppers[1]) >= score, "{uppers:?} {score}");
         Ok(())
     }
 
@@ -282,9 +281,9 @@ mod tests {
     #[test]
     fn a_score_of_nothing_has_no_sign() {
         let vector = [0.25, -1.5];
-        let euclid = Probe::new(Metric::Euclid, &Embedding::new(vector.to_vec()).unwrap());
+        let euclid = QuantizedQuery::new(Metric::Euclid, &Embedding::new(vector.to_vec()).unwrap());
         assert_eq!(euclid.score(&row(&vector)).to_bits(), 0);
-        let dot = Probe::new(Metric::Dot, &Embedding::new(vec![0.0, -0.0]).unwrap());
+        let dot = QuantizedQuery::new(Metric::Dot, &Embedding::new(vec![0.0, -0.0]).unwrap());
         assert_eq!(dot.score(&row(&[-1.0, 1.0])).to_bits(), 0);
     }
 
@@ -292,19 +291,19 @@ mod tests {
     fn the_bounds_of_unit_vectors_are_narrow() {
         let vector: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
         let vector = Embedding::new(vector).unwrap().normalized();
-        let probe = Probe::new(Metric::Cosine, &vector);
-        let (bounds, [screened, screened_by_upper]) = bounds_of(&probe, vector.as_slice());
+        let query = QuantizedQuery::new(Metric::Cosine, &vector);
+        let (bounds, [upper, upper_by_nibbles]) = bounds_of(&query, vector.as_slice());
         assert!(bounds.upper - bounds.lower < 0.01, "{bounds:?}");
-        assert!(f64::from(screened) - bounds.lower < 0.01, "{screened:?} {bounds:?}");
-        assert!(f64::from(screened_by_upper) - bounds.lower < 0.15, "{screened_by_upper:?} {bounds:?}");
+        assert!(f64::from(upper) - bounds.lower < 0.01, "{upper:?} {bounds:?}");
+        assert!(f64::from(upper_by_nibbles) - bounds.lower < 0.15, "{upper_by_nibbles:?} {bounds:?}");
     }
 
     #[test]
     fn zeros_cost_the_bounds_of_the_upper_halves_nothing() {
         let mut vector = vec![0.0; 256];
         vector[7] = 1.0;
-        let probe = Probe::new(Metric::Cosine, &Embedding::new(vector.clone()).unwrap());
-        let (_, [_, screened]) = bounds_of(&probe, &vector);
-        assert!(screened < 1.08, "{screened}");
+        let query = QuantizedQuery::new(Metric::Cosine, &Embedding::new(vector.clone()).unwrap());
+        let (_, [_, upper]) = bounds_of(&query, &vector);
+        assert!(upper < 1.08, "{upper}");
     }
 }

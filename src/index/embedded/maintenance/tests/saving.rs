@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::*;
+use crate::index::embedded::storage::log;
 
 #[tokio::test]
 async fn a_saved_graph_is_taken_up_and_the_log_since_then_is_followed() {
@@ -41,7 +42,7 @@ async fn a_graph_that_is_half_built_is_saved_and_finished_after_a_restart() {
 
 fn length_of_the_log(bench: &Bench) -> u64 {
     let snapshot = bench.engine().shared.database.snapshot().unwrap();
-    crate::index::embedded::log::length(&snapshot, &bench.core().tables).unwrap()
+    log::length(&snapshot, &bench.core().tables).unwrap()
 }
 
 #[tokio::test]
@@ -97,7 +98,7 @@ async fn a_graph_is_saved_only_once_memory_has_every_write_that_the_log_has_not(
 /// What can be wrong with a saved graph: each is a reason to build another, and never an answer.
 #[tokio::test]
 async fn a_saved_graph_that_does_not_fit_is_built_again() {
-    type Harm = (&'static str, fn(&mut Bench));
+    type Damage = (&'static str, fn(&mut Bench));
     fn files(bench: &Bench, ending: &str) -> PathBuf {
         let mut files = fs::read_dir(bench.graph_folder()).unwrap().map(|entry| entry.unwrap().path());
         files.find(|path| path.extension().is_some_and(|extension| extension == ending)).unwrap()
@@ -118,7 +119,7 @@ async fn a_saved_graph_that_does_not_fit_is_built_again() {
         assert!(text.contains(from), "{text}");
         fs::write(path, text.replacen(from, to, 1)).unwrap();
     }
-    let harms: [Harm; 10] = [
+    let damages: [Damage; 10] = [
         ("a torn graph", |bench| tear(files(bench, "usearch"))),
         ("torn keys", |bench| tear(files(bench, "keys"))),
         ("a flipped bit of the graph", |bench| flip(files(bench, "usearch"))),
@@ -130,11 +131,11 @@ async fn a_saved_graph_that_does_not_fit_is_built_again() {
         ("another format", |bench| alter_pointer(bench, "\"format\":1", "\"format\":2")),
         ("other settings", |bench| bench.graph.connectivity = 8),
     ];
-    for (what, harm) in harms {
+    for (what, damage) in damages {
         let mut bench = Bench::new(Metric::Cosine).await;
         bench.add(0..200).await;
         bench.settle();
-        harm(&mut bench);
+        damage(&mut bench);
         bench.reopen();
         assert_eq!(bench.form().0, "scan", "{what}");
         assert_eq!(bench.recall(None).await, 1.0, "{what}");
@@ -168,7 +169,7 @@ async fn saving_leaves_one_graph_and_no_leftovers() {
     bench.settle();
     fs::write(bench.graph_folder().join("of a crash.usearch"), "half a graph").unwrap();
     bench.add(200..210).await;
-    bench.tending.hurry();
+    bench.state.make_due();
     bench.settle();
     let mut endings: Vec<_> = fs::read_dir(bench.graph_folder())
         .unwrap()
@@ -184,8 +185,8 @@ async fn saving_leaves_one_graph_and_no_leftovers() {
 #[tokio::test]
 async fn graphs_of_collections_that_are_gone_are_removed_on_opening() {
     let mut bench = Bench::new(Metric::Cosine).await;
-    let stranger = folder_of(&bench.path().join("index.redb"), 99);
-    fs::create_dir_all(&stranger).unwrap();
+    let orphaned = folder_of(&bench.path().join("index.redb"), 99);
+    fs::create_dir_all(&orphaned).unwrap();
     bench.reopen();
-    assert!(!stranger.exists());
+    assert!(!orphaned.exists());
 }
