@@ -14,7 +14,13 @@ IMAGE ?= latentd
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The build the client tests start.
-LATENTD_BIN ?= $(abspath $(TARGET)/debug/latentd)
+LATENTD_BIN ?= $(abspath $(TARGET)/release/latentd)
+# How the tests are built: with the optimised dependencies of `make run`, which so are compiled once for both, and with
+# the crate itself as a debug build has it: not optimised, its assertions and overflow checks on. `make run` and
+# `make bench` put the optimised binary back in its place.
+crate := profile.release.package.latentd
+TESTED := --release --config '$(crate).opt-level=0' --config '$(crate).debug-assertions=true' \
+          --config '$(crate).overflow-checks=true' --config '$(crate).debug="line-tables-only"'
 
 # libjpeg-turbo is built by cmake: the machine's, or else the one of its wheel, which takes no rights to install.
 BUILD_TOOLS := .build-tools
@@ -87,15 +93,15 @@ test: test-rust test-clients
 
 test-rust: tools onnxruntime
 	@if command -v cargo-nextest >/dev/null; then \
-	  set -ex; cargo nextest run --locked; cargo test --doc --locked; \
+	  set -ex; cargo nextest run --locked $(TESTED); cargo test --doc --locked $(TESTED); \
 	else \
-	  set -x; cargo test --locked; \
+	  set -x; cargo test --locked $(TESTED); \
 	fi
 
 # What make test does with 20 kills.
 KILLS ?= 200
 soak: tools onnxruntime
-	LATENTD_TEST_KILLS=$(KILLS) cargo test --locked --test durability -- --nocapture
+	LATENTD_TEST_KILLS=$(KILLS) cargo test --locked $(TESTED) --test durability -- --nocapture
 
 # The load generator's path has a hash in its name, so cargo is asked for it. The server is built after it, so that it is
 # the one that `make run` builds.
@@ -130,9 +136,8 @@ bench-ingest: tools onnxruntime .venv-bench-serving/installed
 # The tests of training run where PyTorch is, if it is; else those that need it are skipped and say so.
 TRAINED_BY = $(if $(wildcard $(TRAINING)/installed),$(TRAINING),$(CLIENTS))
 
-# `cargo test --no-run` and not `cargo build`: it is what test-rust has built, with the same features.
 test-clients: tools onnxruntime $(CLIENTS)/installed
-	cargo test --no-run --quiet --locked
+	cargo build --quiet --locked $(TESTED)
 	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider bench/tests
 	LATENTD_BIN='$(LATENTD_BIN)' $(TRAINED_BY)/bin/python -m pytest -p no:cacheprovider -rs training/tests
@@ -148,7 +153,7 @@ $(CLIENTS)/installed: tests/clients/requirements.txt | python
 
 lint: tools
 	cargo fmt --all --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --release --all-targets --locked -- -D warnings
 	@if command -v cargo-deny >/dev/null; then \
 	  set -x; cargo deny check --hide-inclusion-graph licenses bans sources; \
 	else \
@@ -156,17 +161,17 @@ lint: tools
 	fi
 
 docs: tools
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps --document-private-items --locked
 
 # A failing command leaves the file as it was.
 openapi: tools
-	cargo build --locked
-	'$(TARGET)/debug/latentd' openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	cargo build --locked $(TESTED)
+	'$(TARGET)/release/latentd' openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 docs-reference: tools
-	cargo build --locked
-	'$(TARGET)/debug/latentd' config >docs/CONFIGURATION.md.new && mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md
-	'$(TARGET)/debug/latentd' config --example >latentd.example.toml.new && mv latentd.example.toml.new latentd.example.toml
+	cargo build --locked $(TESTED)
+	'$(TARGET)/release/latentd' config >docs/CONFIGURATION.md.new && mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md
+	'$(TARGET)/release/latentd' config --example >latentd.example.toml.new && mv latentd.example.toml.new latentd.example.toml
 
 fixtures: $(FIXTURES)/installed
 	@for script in tests/data/make_*.py; do (set -x; $(FIXTURES)/bin/python "$$script") || exit 1; done
