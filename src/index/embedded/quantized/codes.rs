@@ -1,7 +1,7 @@
 //! int8 codes of vectors, and what they prove about scores.
 //!
 //! A stored vector x is kept as x̂ = s·c with c in −119…119 and a scale s of its own, and the length of its residual
-//! ‖x − x̂‖; and so it is for the upper halves of c alone ([`packed`]). A query q becomes q̂ = t·d with wider d, so
+//! ‖x − x̂‖; and so it is for the upper halves of c alone (`nibbles`). A query q becomes q̂ = t·d with wider d, so
 //! that its own residual hardly counts. The integer product c·d
 //! then bounds the exact score from both sides:
 //!
