@@ -2,6 +2,7 @@
 
 mod client;
 mod deliver;
+mod exclude;
 mod list;
 mod pace;
 mod read;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use self::{
     client::{Api, ServerLimits, Trouble},
     deliver::Delivery,
+    exclude::Exclude,
     pace::Pace,
     source::{Reading, Source},
     tally::{BETWEEN_LINES, Tally},
@@ -62,6 +64,10 @@ pub(super) struct Options {
     /// Put the name of the folder that an image lies in into its metadata, as `label`
     #[arg(long)]
     labels_from_folders: bool,
+    /// Leave out what matches: a name at any depth (`*_small.jpg`, `thumbs`), or with a slash a path from the source on
+    /// (`2019/**`); may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<Exclude>,
     /// The column or field of a list that holds the path of an image
     #[arg(long, value_name = "NAME", default_value = "path")]
     path_field: String,
@@ -120,6 +126,7 @@ async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tal
     let limits = prepare(&api, &options).await?;
     let reading = Reading {
         labels_from_folders: options.labels_from_folders,
+        exclude: options.exclude,
         path_field: options.path_field,
         id_field: options.id_field,
         max_bytes: limits.body_bytes.saturating_sub(FORM_BYTES),

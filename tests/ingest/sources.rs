@@ -30,6 +30,27 @@ async fn a_folder_is_ingested_with_labels_and_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_excluded_is_passed_over_in_folders_lists_and_tar_files() {
+    let server = Server::start().await;
+    let folder = server.folder("set");
+    fill(&folder, &["a", "thumbs", "b"], 6);
+    fs::write(folder.join("list.csv"), "path\na/0000.png\nthumbs/0001.png\n").unwrap();
+    let mut tar = tar::Builder::new(fs::File::create(folder.join("set.tar")).unwrap());
+    for name in ["b/0002.png", "thumbs/0004.png"] {
+        tar.append_path_with_name(folder.join(name), name).unwrap();
+    }
+    tar.finish().unwrap();
+    for (source, expected) in [("", [3, 0, 0]), ("list.csv", [0, 1, 0]), ("set.tar", [0, 1, 0])] {
+        let path = folder.join(source).display().to_string();
+        let arguments = ["--model", MODEL, "--exclude", "thumbs", "--exclude", "b/*5.png", &path];
+        let done = run(ingest(&server.url, &arguments)).await;
+        assert_eq!((done.code, done.counts()), (Some(0), expected), "{done:?}");
+    }
+    let refused = run(ingest(&server.url, &["--exclude", "[", &folder.display().to_string()])).await;
+    assert!(refused.code == Some(2) && refused.stderr.contains("--exclude"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn lists_and_tar_files_are_ingested() {
     let server = Server::start().await;
     let folder = server.folder("set");

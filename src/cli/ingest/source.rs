@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::list;
+use super::{exclude::Exclude, list};
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
@@ -21,11 +21,19 @@ const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "
 pub(super) struct Reading {
     /// Puts the name of the folder that holds an image into `label` of its metadata.
     pub(super) labels_from_folders: bool,
+    /// Paths from the source on that are passed over.
+    pub(super) exclude: Vec<Exclude>,
     /// The column or field of a list that holds an image's path, and the one that may hold its id.
     pub(super) path_field: String,
     pub(super) id_field: String,
     /// A larger image is not read: the server would refuse it.
     pub(super) max_bytes: u64,
+}
+
+impl Reading {
+    fn excludes(&self, within: &Path) -> bool {
+        self.exclude.iter().any(|pattern| pattern.matches(within))
+    }
 }
 
 /// An image to send.
@@ -99,7 +107,17 @@ impl Source {
         match self {
             Self::Folder(root) => walk(root, root, reading, visit).map(drop),
             Self::Tar(file) => unpack(file, reading, visit),
-            Self::List(file) => list::each(file, reading, visit),
+            Self::List(file) => {
+                let folder = file.parent().unwrap_or_else(|| Path::new(""));
+                list::each(file, reading, &mut |found| match &found {
+                    Ok(Candidate { content: Content::File(path), .. })
+                        if reading.excludes(path.strip_prefix(folder).unwrap_or(path)) =>
+                    {
+                        ControlFlow::Continue(())
+                    }
+                    _ => visit(found),
+                })
+            }
         }
     }
 }
@@ -138,11 +156,15 @@ fn walk(folder: &Path, root: &Path, reading: &Reading, visit: Visit<'_>) -> Resu
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     paths.sort();
     for path in paths {
+        let within = path.strip_prefix(root).unwrap_or(&path);
+        if reading.excludes(within) {
+            continue;
+        }
         let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
         let flow = if is_folder {
             walk(&path, root, reading, visit)?
         } else if is_image(&path) {
-            let metadata = metadata_of(path.strip_prefix(root).unwrap_or(&path), reading);
+            let metadata = metadata_of(within, reading);
             let name = path.display().to_string();
             visit(Ok(Candidate { name, id: None, metadata, content: Content::File(path) }))
         } else {
@@ -161,7 +183,7 @@ fn unpack(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
     for entry in archive.entries_with_seek().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let within = entry.path().map(|path| path.into_owned()).unwrap_or_default();
-        if !entry.header().entry_type().is_file() || !is_image(&within) {
+        if !entry.header().entry_type().is_file() || !is_image(&within) || reading.excludes(&within) {
             continue;
         }
         let name = format!("{}:{}", file.display(), within.display());
@@ -227,7 +249,13 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn reading() -> Reading {
-        Reading { labels_from_folders: true, path_field: "path".to_owned(), id_field: "id".to_owned(), max_bytes: 10 }
+        Reading {
+            labels_from_folders: true,
+            exclude: Vec::new(),
+            path_field: "path".to_owned(),
+            id_field: "id".to_owned(),
+            max_bytes: 10,
+        }
     }
 
     /// Everything a source holds.
