@@ -1,5 +1,7 @@
 //! All models, by name. Each entry is loading, ready or failed, and can be swapped while others use it.
 
+mod listing;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,9 +16,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use self::listing::{ListedModel, Listing};
 use super::{
     load::{self, ModelDefaults, Shared},
-    manifest,
     served::Model,
 };
 use crate::{
@@ -41,6 +43,8 @@ pub struct Repository {
     folder: PathBuf,
     shared: Shared,
     slots: ArcSwap<BTreeMap<ModelName, Arc<Slot>>>,
+    /// Models that no request can name, as failed.
+    misnamed: ArcSwap<Vec<ModelEntry>>,
     stopping: AtomicBool,
     /// Held while models are loaded: ONNX Runtime must not be at work when the process ends.
     loading: Mutex<()>,
@@ -83,12 +87,22 @@ impl ModelState {
             Self::Failed(_) => "failed",
         }
     }
+
+    /// Everything that is wrong, if it failed.
+    #[must_use]
+    pub fn reasons(&self) -> &[String] {
+        match self {
+            Self::Failed(reasons) => reasons,
+            Self::Loading | Self::Ready(_) => &[],
+        }
+    }
 }
 
 /// A model of the repository, whatever its state.
 #[derive(Clone)]
 pub struct ModelEntry {
-    pub name: ModelName,
+    /// That of its folder, which may not be a model's.
+    pub name: String,
     /// The server is not ready without it.
     pub required: bool,
     pub state: ModelState,
@@ -103,6 +117,7 @@ impl Repository {
             folder,
             shared,
             slots: ArcSwap::default(),
+            misnamed: ArcSwap::default(),
             stopping: AtomicBool::new(false),
             loading: Mutex::default(),
             changed: watch::Sender::new(()),
@@ -115,8 +130,8 @@ impl Repository {
     }
 
     /// Lists the folders of the repository. New ones become loading, known ones keep their state, and those that are
-    /// gone are let go. Folders that begin with a dot and plain files are left out; so is, with a warning, a folder
-    /// that cannot be a model's name.
+    /// gone are let go. Folders that begin with a dot and plain files are left out. A model's folder under a name that
+    /// cannot be a model's is listed as failed; graphs beside the folders are warned of.
     ///
     /// # Errors
     /// `unavailable` when the folder cannot be read.
@@ -126,20 +141,25 @@ impl Repository {
         };
         let known = self.slots.load();
         let mut slots = BTreeMap::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
-            let folder = entry.map_err(unreadable)?.path();
-            for (name, required) in models_in(&folder) {
-                let slot = known.get(&name).filter(|slot| slot.folder == folder && slot.required == required);
-                let slot = slot.cloned().unwrap_or_else(|| Arc::new(Slot::new(folder.clone(), required)));
-                self.shared.metrics.model_ready.get_or_create(&label(&name)).set(i64::from(slot.model().is_some()));
-                slots.insert(name, slot);
-            }
+        let Listing { models, misnamed, warnings } = Listing::read(&self.folder).map_err(unreadable)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        for entry in &misnamed {
+            tracing::error!(model = %entry.name, reasons = %entry.state.reasons().join("; "), "model cannot be served");
+        }
+        for ListedModel { name, folder, required } in models {
+            let slot = known.get(&name).filter(|slot| slot.folder == folder && slot.required == required);
+            let slot = slot.cloned().unwrap_or_else(|| Arc::new(Slot::new(folder, required)));
+            self.shared.metrics.model_ready.get_or_create(&label(&name)).set(i64::from(slot.model().is_some()));
+            slots.insert(name, slot);
         }
         for (name, slot) in known.iter().filter(|(name, _)| !slots.contains_key(*name)) {
             self.shared.metrics.model_ready.remove(&label(name));
             self.forget_info(slot);
         }
         self.slots.store(Arc::new(slots));
+        self.misnamed.store(Arc::new(misnamed));
         Ok(())
     }
 
@@ -275,11 +295,14 @@ impl Repository {
     #[must_use]
     pub fn list(&self) -> Vec<ModelEntry> {
         let entry = |(name, slot): (&ModelName, &Arc<Slot>)| ModelEntry {
-            name: name.clone(),
+            name: name.to_string(),
             required: slot.required,
             state: (**slot.state.load()).clone(),
         };
-        self.slots.load().iter().map(entry).collect()
+        let mut entries: Vec<ModelEntry> = self.slots.load().iter().map(entry).collect();
+        entries.extend(self.misnamed.load().iter().cloned());
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     /// Whether requests can be served.
@@ -341,23 +364,6 @@ impl Slot {
 
 fn next(waiting: &Mutex<VecDeque<(ModelName, Arc<Slot>)>>) -> Option<(ModelName, Arc<Slot>)> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-}
-
-/// The models of one folder of the repository, and whether each is required: its own and those of its variants.
-fn models_in(folder: &Path) -> Vec<(ModelName, bool)> {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if name.starts_with('.') || !folder.is_dir() {
-        return Vec::new();
-    }
-    let Ok(model) = name.parse::<ModelName>() else {
-        tracing::warn!(folder = %folder.display(), "a folder is left out: its name cannot be a model's");
-        return Vec::new();
-    };
-    let text = std::fs::read_to_string(folder.join(manifest::FILE_NAME)).unwrap_or_default();
-    let (required, variants) = manifest::glance(&text);
-    // a variant whose name cannot be one is a violation of the manifest, told by its model
-    let variants = variants.iter().filter_map(|variant| format!("{name}:{variant}").parse().ok());
-    std::iter::once((model, required)).chain(variants.map(|variant| (variant, false))).collect()
 }
 
 fn label(name: &ModelName) -> ModelLabels {

@@ -37,7 +37,7 @@ impl From<ModelEntry> for ModelSummary {
             ModelState::Ready(model) => ("ready", Vec::new(), Some(model)),
             ModelState::Failed(reasons) => ("failed", reasons, None),
         };
-        Self { name: entry.name.to_string(), required: entry.required, state, reasons, ready }
+        Self { name: entry.name, required: entry.required, state, reasons, ready }
     }
 }
 
@@ -50,7 +50,7 @@ impl Service {
 
     /// One model, or `model_not_found`.
     pub fn model(&self, name: &ModelName) -> Result<ModelSummary> {
-        let entry = self.models.list().into_iter().find(|entry| entry.name == *name);
+        let entry = self.models.list().into_iter().find(|entry| entry.name == name.as_str());
         entry
             .map(ModelSummary::from)
             .ok_or_else(|| Error::new(ErrorKind::ModelNotFound, format!("there is no model {name}")))

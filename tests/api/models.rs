@@ -49,6 +49,21 @@ async fn a_failed_model_is_listed_with_its_reason_and_the_others_serve() {
 }
 
 #[tokio::test]
+async fn a_model_whose_folder_breaks_the_rule_for_names_is_listed_with_the_rule() {
+    let server = Server::with(&[CONTRASTIVE], |config| {
+        let folder = std::path::Path::new(&config.general.models).join("My Model");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("model.toml"), "family = \"encoder\"\n").unwrap();
+    })
+    .await;
+    let list = server.get("/v1/models").await.ok();
+    let failed = &list["data"][0];
+    assert_eq!((&failed["id"], &failed["state"]), (&"My Model".into(), &"failed".into()));
+    assert!(failed["reason"].as_str().unwrap().contains("1 to 64 characters of a-z"), "{failed}");
+    assert_eq!(list["data"][1]["state"], "ready");
+}
+
+#[tokio::test]
 async fn an_unknown_model_is_not_found() {
     let server = Server::start().await;
     assert!(server.get("/v1/models/none").await.refused(404, "model_not_found").contains("none"));

@@ -35,7 +35,7 @@ fn good_and_broken(required: &str) -> tempfile::TempDir {
 fn models_are_loading_from_the_scan_on_and_ready_one_by_one() {
     let repository = repository(&data("models"));
     repository.scan().unwrap();
-    let names: Vec<String> = repository.list().iter().map(|entry| entry.name.to_string()).collect();
+    let names: Vec<String> = repository.list().iter().map(|entry| entry.name.clone()).collect();
     assert!(names.is_sorted() && names.contains(&"tiny-ae".to_owned()), "{names:?}");
     assert!(repository.list().iter().all(|entry| matches!(entry.state, ModelState::Loading)));
     let error = repository.get(&name("tiny-ae")).map(drop).unwrap_err();
@@ -142,6 +142,24 @@ fn a_folder_without_a_manifest_is_failed_and_files_and_hidden_folders_are_left_o
     assert_eq!(entries.len(), 1);
     assert!(matches!(&entries[0].state, ModelState::Failed(reasons) if reasons[0].contains("model.toml is not there")));
     assert_eq!(repository.readiness().unwrap_err(), ["no model is ready"]);
+}
+
+#[test]
+fn a_required_model_under_a_name_that_cannot_be_one_keeps_the_server_from_being_ready() {
+    let folder = good_and_broken("true");
+    std::fs::rename(folder.path().join("broken"), folder.path().join("Broken Model")).unwrap();
+    let repository = repository(folder.path());
+    repository.scan().unwrap();
+    repository.load_all();
+    let names: Vec<String> = repository.list().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["Broken Model", "good"]);
+    let reasons = repository.readiness().unwrap_err();
+    assert!(reasons.len() == 1 && reasons[0].contains("\"Broken Model\" is not 1 to 64"), "{reasons:?}");
+
+    std::fs::rename(folder.path().join("Broken Model"), folder.path().join("broken")).unwrap();
+    repository.scan().unwrap();
+    assert!(repository.list().iter().any(|entry| entry.name == "broken"), "it is named as it should be");
+    assert_eq!(repository.list().len(), 2);
 }
 
 #[test]
