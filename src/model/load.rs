@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
     checks,
+    declared::Declared,
     examine::{self, Examination, Examined, Settings},
     family::GraphRole,
     folder,
@@ -78,9 +79,14 @@ type Reasons = Vec<String>;
 /// Loads a model: blocks for as long as it takes, runs included.
 ///
 /// # Errors
-/// Everything that is wrong with the folder, one line each.
-pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<Model, Reasons> {
-    let manifest = read_manifest(folder, name)?;
+/// Everything that is wrong with the graphs, one line each.
+pub(super) fn load(
+    folder: &Path,
+    name: &ModelName,
+    declared: &Arc<Declared>,
+    shared: &Shared,
+) -> Result<Model, Reasons> {
+    let manifest = &declared.manifest;
     let asked = manifest.runtime.device.unwrap_or(shared.defaults.device);
     let likely = shared.loader.device(asked);
     let settings = Settings {
@@ -94,7 +100,7 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     };
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
-    let examination = examine::examine(folder, &manifest, shared.loader.as_ref(), &settings);
+    let examination = examine::examine(folder, manifest, shared.loader.as_ref(), &settings);
     let Examination { graphs, hash, embedding, latent, problems, remarks, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
@@ -102,13 +108,13 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     for warning in remarks.warnings {
         tracing::warn!(model = %name, warning, "a model's settings look like a mistake");
     }
-    let (Some(hash), Some(defining)) = (hash, space::defining_graph(&manifest)) else {
+    let Some(hash) = hash else {
         return Err(vec!["the model has no graph that takes an image".to_owned()]);
     };
     let devices: Vec<Device> = graphs.values().map(|graph| graph.info.device).collect();
     let device =
         if devices.contains(&Device::Cpu) { Device::Cpu } else { devices.first().copied().unwrap_or_default() };
-    let start = Start { folder, name, manifest: &manifest, shared, settings: &settings };
+    let start = Start { folder, name, manifest, shared, settings: &settings };
     let Started { graphs, workers, searches } = start.graphs(graphs)?;
     let fallback = i64::from(asked == Device::Auto && device == Device::Cpu);
     memory::give_back();
@@ -116,19 +122,16 @@ pub(super) fn load(folder: &Path, name: &ModelName, shared: &Shared) -> Result<M
     shared.metrics.device_fallback.get_or_create(&labels).set(fallback);
     Ok(Model {
         name: name.clone(),
-        space_key: space::key(name.as_str(), &manifest, &hash),
+        space_key: space::key(name.as_str(), manifest, &hash),
         preprocessor,
-        capabilities: manifest.family.capabilities(&manifest.roles(), manifest.denoises),
         graphs,
         embedding,
         latent,
-        masking: Masking::of(&manifest),
-        created_unix: written(folder, &manifest, defining),
+        masking: Masking::of(manifest),
         device,
-        metrics_json: measured(folder, name),
         workers: Mutex::new(workers),
         searches: Mutex::new(searches),
-        manifest,
+        declared: Arc::clone(declared),
     })
 }
 
@@ -252,33 +255,6 @@ impl Session {
             self.trial.run(runner.as_mut(), inputs)?;
         }
         Ok(runner)
-    }
-}
-
-fn written(folder: &Path, manifest: &Manifest, defining: GraphRole) -> u64 {
-    let file = manifest.graphs.get(&defining).map(|graph| folder.join(&graph.file));
-    let modified = file.and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
-    let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.map_or(0, |since| since.as_secs())
-}
-
-/// What the author measured; a file that cannot be read is said in the log and does not keep the model from serving.
-fn measured(folder: &Path, name: &ModelName) -> Option<serde_json::Value> {
-    const FILE: &str = "metrics.json";
-    if !folder.join(FILE).exists() {
-        return None;
-    }
-    let read = || {
-        let path = folder::resolve(folder, FILE).map_err(Error::invalid_request)?;
-        let bytes = std::fs::read(path).map_err(|error| Error::internal("unreadable").with_source(error))?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::internal("not JSON").with_source(error))
-    };
-    match read() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            tracing::warn!(model = %name, file = FILE, reason = %error.chain(), "a model's measurements are left out");
-            None
-        }
     }
 }
 

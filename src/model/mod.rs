@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `family` | families, graph roles, capabilities; one file for each family's rules |
 //! | `manifest` | `model.toml`: parsed whole, every violation at once |
+//! | `declared` | what a model's files tell before its graphs are opened |
 //! | `folder` | files that stay inside a model's folder |
 //! | `onnx` | what an ONNX file says without being run |
 //! | `space` | the space key: its canonical text and its hash |
@@ -21,6 +22,7 @@
 
 mod checks;
 mod consistency;
+mod declared;
 mod examine;
 mod family;
 mod folder;
@@ -40,6 +42,7 @@ mod served;
 mod space;
 mod trial;
 
+pub use declared::Declared;
 pub use family::{Capability, Family, GraphRole};
 pub use graph::Graph;
 pub use head::{EmbeddingHead, VectorOptions};

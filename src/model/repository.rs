@@ -1,4 +1,4 @@
-//! All models, by name. Each entry is loading, ready or failed, and can be swapped while others use it.
+//! All models, by name. Each entry is loading, ready or failed.
 
 mod listing;
 
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use self::listing::{ListedModel, Listing};
 use super::{
+    declared::Declared,
     load::{self, ModelDefaults, Shared},
     served::Model,
 };
@@ -66,6 +67,8 @@ pub struct RepositoryParts {
 struct Slot {
     folder: PathBuf,
     required: bool,
+    /// What the folder tells without its graphs, or what is wrong with it.
+    declared: Result<Arc<Declared>, Vec<String>>,
     state: ArcSwap<ModelState>,
 }
 
@@ -105,6 +108,8 @@ pub struct ModelEntry {
     pub name: String,
     /// The server is not ready without it.
     pub required: bool,
+    /// What its files tell, whatever its state; none where its manifest cannot be read.
+    pub declared: Option<Arc<Declared>>,
     pub state: ModelState,
 }
 
@@ -129,9 +134,9 @@ impl Repository {
         &self.folder
     }
 
-    /// Lists the folders of the repository. New ones become loading, known ones keep their state, and those that are
-    /// gone are let go. Folders that begin with a dot and plain files are left out. A model's folder under a name that
-    /// cannot be a model's is listed as failed; graphs beside the folders are warned of.
+    /// Lists the folders of the repository; every model is loading from now on. Folders that begin with a dot and plain
+    /// files are left out. A model's folder under a name that cannot be a model's is listed as failed; graphs beside the
+    /// folders are warned of.
     ///
     /// # Errors
     /// `unavailable` when the folder cannot be read.
@@ -139,7 +144,6 @@ impl Repository {
         let unreadable = |error: std::io::Error| {
             Error::unavailable(format!("the model folder {} cannot be read", self.folder.display())).with_source(error)
         };
-        let known = self.slots.load();
         let mut slots = BTreeMap::new();
         let Listing { models, misnamed, warnings } = Listing::read(&self.folder).map_err(unreadable)?;
         for warning in warnings {
@@ -149,14 +153,9 @@ impl Repository {
             tracing::error!(model = %entry.name, reasons = %entry.state.reasons().join("; "), "model cannot be served");
         }
         for ListedModel { name, folder, required } in models {
-            let slot = known.get(&name).filter(|slot| slot.folder == folder && slot.required == required);
-            let slot = slot.cloned().unwrap_or_else(|| Arc::new(Slot::new(folder, required)));
-            self.shared.metrics.model_ready.get_or_create(&label(&name)).set(i64::from(slot.model().is_some()));
-            slots.insert(name, slot);
-        }
-        for (name, slot) in known.iter().filter(|(name, _)| !slots.contains_key(*name)) {
-            self.shared.metrics.model_ready.remove(&label(name));
-            self.forget_info(slot);
+            let slot = Slot::new(folder, &name, required);
+            self.shared.metrics.model_ready.get_or_create(&label(&name)).set(0);
+            slots.insert(name, Arc::new(slot));
         }
         self.slots.store(Arc::new(slots));
         self.misnamed.store(Arc::new(misnamed));
@@ -206,7 +205,7 @@ impl Repository {
             return;
         }
         let started = Instant::now();
-        let loaded = catch_unwind(AssertUnwindSafe(|| load::load(&slot.folder, name, &self.shared)))
+        let loaded = catch_unwind(AssertUnwindSafe(|| slot.load(name, &self.shared)))
             .unwrap_or_else(|_| Err(vec!["loading panicked; the log has the place".to_owned()]));
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let state = match loaded {
@@ -233,7 +232,6 @@ impl Repository {
 
     fn publish(&self, name: &ModelName, slot: &Slot, state: ModelState) {
         let metrics = &self.shared.metrics;
-        self.forget_info(slot);
         if let ModelState::Ready(model) = &state {
             metrics.model_info.get_or_create(&info_labels(model)).set(1);
         }
@@ -241,12 +239,6 @@ impl Repository {
         slot.state.store(Arc::new(state));
         metrics.model_ready.get_or_create(&label(name)).set(i64::from(ready));
         self.changed.send_replace(());
-    }
-
-    fn forget_info(&self, slot: &Slot) {
-        if let Some(model) = slot.model() {
-            self.shared.metrics.model_info.remove(&info_labels(&model));
-        }
     }
 
     /// The model of that name.
@@ -297,6 +289,7 @@ impl Repository {
         let entry = |(name, slot): (&ModelName, &Arc<Slot>)| ModelEntry {
             name: name.to_string(),
             required: slot.required,
+            declared: slot.declared.as_ref().ok().map(Arc::clone),
             state: (**slot.state.load()).clone(),
         };
         let mut entries: Vec<ModelEntry> = self.slots.load().iter().map(entry).collect();
@@ -350,8 +343,14 @@ impl Repository {
 }
 
 impl Slot {
-    fn new(folder: PathBuf, required: bool) -> Self {
-        Self { folder, required, state: ArcSwap::from_pointee(ModelState::Loading) }
+    /// Reads what the folder tells of the model; no graph is opened.
+    fn new(folder: PathBuf, name: &ModelName, required: bool) -> Self {
+        let declared = Declared::read(&folder, name).map(Arc::new);
+        Self { folder, required, declared, state: ArcSwap::from_pointee(ModelState::Loading) }
+    }
+
+    fn load(&self, name: &ModelName, shared: &Shared) -> Result<Model, Vec<String>> {
+        load::load(&self.folder, name, self.declared.as_ref().map_err(Vec::clone)?, shared)
     }
 
     fn model(&self) -> Option<Arc<Model>> {

@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
+    declared::Declared,
     family::{Capability, GraphRole},
     graph::Graph,
     head::EmbeddingHead,
@@ -25,17 +26,14 @@ use crate::{
 /// it may be dropped anywhere.
 pub struct Model {
     pub(super) name: ModelName,
-    pub(super) manifest: Manifest,
+    pub(super) declared: Arc<Declared>,
     pub(super) space_key: SpaceKey,
     pub(super) preprocessor: Preprocessor,
-    pub(super) capabilities: Vec<Capability>,
     pub(super) graphs: BTreeMap<GraphRole, Graph>,
     pub(super) embedding: Option<EmbeddingHead>,
     pub(super) latent: Option<Vec<usize>>,
     pub(super) masking: Option<Masking>,
-    pub(super) created_unix: u64,
     pub(super) device: Device,
-    pub(super) metrics_json: Option<serde_json::Value>,
     pub(super) workers: Mutex<Vec<Workers>>,
     /// The searches for the best batch of its graphs, until the repository has them made.
     pub(super) searches: Mutex<Vec<(GraphQueue, BatchSearch)>>,
@@ -48,8 +46,8 @@ impl Model {
     }
 
     #[must_use]
-    pub const fn manifest(&self) -> &Manifest {
-        &self.manifest
+    pub fn manifest(&self) -> &Manifest {
+        &self.declared.manifest
     }
 
     /// Of its vectors; for a model that gives images only, of what it sees.
@@ -66,16 +64,16 @@ impl Model {
     /// What the model can do by its family and graphs.
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
-        &self.capabilities
+        &self.declared.capabilities
     }
 
     /// # Errors
     /// `capability_not_supported`, with what the model can do.
     pub fn require(&self, capability: Capability) -> Result<()> {
-        if self.capabilities.contains(&capability) {
+        if self.declared.capabilities.contains(&capability) {
             return Ok(());
         }
-        let can: Vec<&str> = self.capabilities.iter().map(|one| one.as_str()).collect();
+        let can: Vec<&str> = self.declared.capabilities.iter().map(|one| one.as_str()).collect();
         let text = format!("model {} does not {capability}; it can {}", self.name, can.join(", "));
         Err(Error::new(ErrorKind::CapabilityNotSupported, text))
     }
@@ -103,12 +101,6 @@ impl Model {
         self.masking.as_ref()
     }
 
-    /// When its defining graph's file was last written, in seconds since 1970.
-    #[must_use]
-    pub const fn created_unix(&self) -> u64 {
-        self.created_unix
-    }
-
     /// Where its graphs run; the CPU as soon as one of them does.
     #[must_use]
     pub const fn device(&self) -> Device {
@@ -122,12 +114,6 @@ impl Model {
             Device::Cuda(_) => "CUDAExecutionProvider",
             Device::Cpu | Device::Auto => "CPUExecutionProvider",
         }
-    }
-
-    /// The file `metrics.json` beside the manifest: what the model's author measured.
-    #[must_use]
-    pub const fn metrics_json(&self) -> Option<&serde_json::Value> {
-        self.metrics_json.as_ref()
     }
 
     /// Items in one run of any of its graphs, at most.

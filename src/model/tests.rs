@@ -48,7 +48,12 @@ fn shared() -> Shared {
 }
 
 fn load_from(folder: &Path, name: &str) -> Result<Model, Vec<String>> {
-    load::load(folder, &name.parse::<ModelName>().unwrap(), &shared())
+    load_with(folder, name, &shared())
+}
+
+fn load_with(folder: &Path, name: &str, shared: &Shared) -> Result<Model, Vec<String>> {
+    let name: ModelName = name.parse().unwrap();
+    load::load(folder, &name, &Arc::new(Declared::read(folder, &name)?), shared)
 }
 
 fn load(name: &str) -> Model {
@@ -97,7 +102,7 @@ fn every_fixture_loads() {
     for name in ["external", "tiny-ae", "tiny-contrastive", "tiny-dae", "tiny-frozen", "tiny-gray", "tiny-mae"] {
         let model = load(name);
         assert_eq!((model.device(), model.provider()), (Device::Cpu, "CPUExecutionProvider"), "{name}");
-        assert!(model.created_unix() > 0, "{name}");
+        assert!(model.declared.created_unix > 0, "{name}");
         assert!(model.space_key().as_str().starts_with(&format!("{name}@")), "{name}");
     }
 }
@@ -287,9 +292,9 @@ fn a_model_whose_first_run_is_not_done_in_time_is_served_all_the_same() {
 fn measurements_beside_the_manifest_are_shown_and_broken_ones_left_out() {
     let copy = copy_of("tiny-gray");
     std::fs::write(copy.path().join("metrics.json"), r#"{"knn": 0.5}"#).unwrap();
-    assert_eq!(load_from(copy.path(), "m").unwrap().metrics_json().unwrap()["knn"], 0.5);
+    assert_eq!(load_from(copy.path(), "m").unwrap().declared.metrics_json.as_ref().unwrap()["knn"], 0.5);
     std::fs::write(copy.path().join("metrics.json"), "{").unwrap();
-    assert!(load_from(copy.path(), "m").unwrap().metrics_json().is_none());
+    assert!(load_from(copy.path(), "m").unwrap().declared.metrics_json.is_none());
 }
 
 #[test]
@@ -313,11 +318,10 @@ fn a_device_that_is_not_there_fails_the_model_and_auto_falls_back_and_says_so() 
     let copy = copy_of("tiny-gray");
     edit(copy.path(), "[embedding]", "[runtime]\ndevice = \"cuda\"\n[embedding]");
     let shared = shared();
-    let name: ModelName = "m".parse().unwrap();
-    if let Err(reasons) = load::load(copy.path(), &name, &shared) {
+    if let Err(reasons) = load_with(copy.path(), "m", &shared) {
         assert!(reasons[0].contains("cuda:0"), "{reasons:#?}");
         edit(copy.path(), "device = \"cuda\"", "device = \"auto\"");
-        let model = load::load(copy.path(), &name, &shared).unwrap();
+        let model = load_with(copy.path(), "m", &shared).unwrap();
         assert_eq!(model.device(), Device::Cpu);
         assert!(shared.metrics.render().contains("latentd_device_fallback{model=\"m\"} 1"));
     }

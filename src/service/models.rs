@@ -9,7 +9,7 @@ use super::Service;
 use crate::{
     domain::ModelName,
     error::{Error, ErrorKind, Result},
-    model::{Model, ModelEntry, ModelState},
+    model::{Declared, Model, ModelEntry, ModelState},
 };
 
 /// How long a request waits for a model that is being loaded: a server that has just started is not a broken one.
@@ -27,6 +27,8 @@ pub struct ModelSummary {
     pub state: &'static str,
     /// Why it failed.
     pub reasons: Vec<String>,
+    /// What its files tell; none where its manifest cannot be read.
+    pub declared: Option<Arc<Declared>>,
     pub ready: Option<Arc<Model>>,
 }
 
@@ -37,7 +39,7 @@ impl From<ModelEntry> for ModelSummary {
             ModelState::Ready(model) => ("ready", Vec::new(), Some(model)),
             ModelState::Failed(reasons) => ("failed", reasons, None),
         };
-        Self { name: entry.name, required: entry.required, state, reasons, ready }
+        Self { name: entry.name, required: entry.required, state, reasons, declared: entry.declared, ready }
     }
 }
 

@@ -1,28 +1,16 @@
 //! Queues that are full, deadlines that pass, a server that stops.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    Router,
     body::Body,
     http::{Request, header},
 };
 use futures_util::future::join_all;
-use latentd::{
-    batch::{RunPermits, Watchdog},
-    compute::CpuPool,
-    config::Limits,
-    http::AppState,
-    index::{EmbeddedEngine, EmbeddedOptions},
-    model::{ModelDefaults, Repository, RepositoryParts},
-    runtime::Runtime,
-    service::{Parts, Service},
-    store::ImageStore,
-    telemetry::Metrics,
-};
 
 use crate::{
-    harness::{Server, answer_of, library, request},
+    composed::{Composed, composed},
+    harness::{Home, Server, answer_of, request},
     images::png,
 };
 
@@ -93,44 +81,10 @@ async fn a_caller_that_goes_away_leaves_the_server_serving() {
     server.send(embed("steady", None)).await.ok();
 }
 
-/// A server without models, by its parts, so that the test holds its state.
-fn composed(folder: &Path) -> (AppState, Router) {
-    let metrics = Arc::new(Metrics::default());
-    std::fs::create_dir(folder.join("models")).unwrap();
-    let defaults = ModelDefaults {
-        device: latentd::domain::Device::Cpu,
-        max_batch: Some(1),
-        sessions: Some(1),
-        cpu_sessions: 1,
-        threads: 1,
-        queue_items: 64,
-        run_limit: Duration::from_secs(1),
-    };
-    let models = Repository::new(RepositoryParts {
-        folder: folder.join("models"),
-        loader: Arc::new(Runtime::load(Some(&library())).unwrap()),
-        defaults,
-        permits: RunPermits::new(1),
-        watchdog: Watchdog::start().unwrap(),
-        metrics: Arc::clone(&metrics),
-    });
-    let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-    let state = AppState::new(Arc::new(Service::new(Parts {
-        models: Arc::new(models),
-        index: Arc::new(EmbeddedEngine::open(&folder.join("index"), options).unwrap()),
-        store: Arc::new(ImageStore::open(&folder.join("images")).unwrap()),
-        pool: CpuPool::new(1).unwrap(),
-        cache_bytes: 0,
-        limits: Limits::default(),
-        metrics,
-    })));
-    (state.clone(), latentd::http::router(state))
-}
-
 #[tokio::test]
 async fn a_draining_server_takes_no_new_work_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let (state, router) = composed(folder.path());
+    let home = Home::with(&[]);
+    let Composed { state, router, .. } = composed(&home);
     let get = async |path: &str| answer_of(router.clone(), request("GET", path, &[], Body::empty())).await;
     get("/v1/collections").await.ok();
     state.drain();
@@ -161,8 +115,8 @@ fn get(path: &str) -> String {
 
 #[tokio::test]
 async fn a_stopping_server_answers_that_it_stops_until_its_last_request_is_done() {
-    let folder = tempfile::tempdir().unwrap();
-    let (state, _) = composed(folder.path());
+    let home = Home::with(&[]);
+    let state = composed(&home).state;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -4,6 +4,7 @@
 mod anomaly;
 mod batches;
 mod collections;
+mod composed;
 mod conventions;
 mod denoise;
 mod documents;

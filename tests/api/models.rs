@@ -1,4 +1,9 @@
-use crate::harness::{AUTOENCODER, CONTRASTIVE, DENOISER, Server};
+use axum::body::Body;
+
+use crate::{
+    composed::{Composed, composed},
+    harness::{AUTOENCODER, CONTRASTIVE, DENOISER, Home, Server, answer_of, request},
+};
 
 #[tokio::test]
 async fn models_are_listed_with_what_they_are_and_the_limits() {
@@ -61,6 +66,34 @@ async fn a_model_whose_folder_breaks_the_rule_for_names_is_listed_with_the_rule(
     assert_eq!((&failed["id"], &failed["state"]), (&"My Model".into(), &"failed".into()));
     assert!(failed["reason"].as_str().unwrap().contains("1 to 64 characters of a-z"), "{failed}");
     assert_eq!(list["data"][1]["state"], "ready");
+}
+
+#[tokio::test]
+async fn a_loading_or_failed_model_is_listed_with_what_its_files_tell() {
+    let home = Home::with(&[CONTRASTIVE, "not-onnx", "unknown-key"]);
+    let Composed { router, models, .. } = composed(&home);
+    let get = async |path: &str| answer_of(router.clone(), request("GET", path, &[], Body::empty())).await;
+    let describe = async |name: &str| get(&format!("/v1/models/{name}")).await.ok();
+    let loading = describe(CONTRASTIVE).await;
+    assert_eq!(loading["state"], "loading");
+    assert_eq!(loading["embedding"], serde_json::json!({"normalized": true, "pooling": "none"}));
+    assert!(["space_key", "device", "provider"].iter().all(|key| loading.get(key).is_none()), "{loading}");
+    assert_eq!(get("/v1/models").await.ok()["data"][1], loading);
+    assert_eq!(describe("unknown-key").await["state"], "loading");
+    assert!(get("/readyz").await.refused(503, "unavailable").contains("not ready"));
+
+    models.load_all();
+    let ready = describe(CONTRASTIVE).await;
+    for key in ["family", "description", "license", "capabilities", "input", "preprocess", "created", "limits"] {
+        assert_eq!((key, loading.get(key)), (key, ready.get(key)));
+        assert!(loading.get(key).is_some(), "{key}");
+    }
+    assert!(ready["space_key"].is_string() && ready["embedding"]["dimension"].is_u64(), "{ready}");
+    let failed = describe("not-onnx").await;
+    assert_eq!((&failed["state"], failed["family"].is_string()), (&"failed".into(), true));
+    let unreadable = describe("unknown-key").await;
+    assert_eq!((&unreadable["state"], unreadable.get("family")), (&"failed".into(), None));
+    models.shutdown();
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
         extract::{LookupParams, NoOptions, QueryOptions},
     },
     image::{Channels, PreprocessSpec},
-    model::{Capability, Family, Model, Pooling},
+    model::{Capability, Declared, Family, Model, Pooling},
     service::ModelSummary,
 };
 
@@ -24,7 +24,8 @@ pub struct ModelList {
     data: Vec<ModelDescription>,
 }
 
-/// A model; one that is not ready has no more than its name and state.
+/// A model: what its files tell whatever its state, unless its manifest cannot be read, and once it is ready also what
+/// its graphs tell.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelDescription {
     id: String,
@@ -42,12 +43,15 @@ pub struct ModelDescription {
     /// Whether the server needs this model to be ready.
     required: bool,
     #[serde(flatten)]
+    declared: Option<DeclaredModel>,
+    #[serde(flatten)]
     ready: Option<ReadyModel>,
     limits: LimitsDescription,
 }
 
+/// What the files of a model tell.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReadyModel {
+struct DeclaredModel {
     family: Family,
     /// What its author says of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,15 +65,20 @@ struct ReadyModel {
     preprocess: PreprocessSpec,
     /// The model's embedding; null for a model that gives images only.
     embedding: Option<EmbeddingDescription>,
+    /// What its author measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<serde_json::Value>,
+}
+
+/// What is known of a model once it is ready.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReadyModel {
     space_key: String,
     /// The device that the model runs on.
     #[schema(example = "cpu")]
     device: String,
     /// The execution provider, by ONNX Runtime's name.
     provider: &'static str,
-    /// What its author measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,7 +90,9 @@ struct InputDescription {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct EmbeddingDescription {
-    dimension: usize,
+    /// Known once the model is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimension: Option<usize>,
     normalized: bool,
     pooling: Pooling,
 }
@@ -123,40 +134,52 @@ impl From<&Limits> for LimitsDescription {
     }
 }
 
-impl From<&Model> for ReadyModel {
-    fn from(model: &Model) -> Self {
-        let manifest = model.manifest();
-        let input = model.preprocessor().input();
+impl DeclaredModel {
+    fn of(declared: &Declared, model: Option<&Model>) -> Self {
+        let Declared { manifest, capabilities, metrics_json, .. } = declared;
+        let dimension = model.and_then(|model| Some(model.embedding()?.dimension()));
         Self {
             family: manifest.family,
             description: manifest.description.clone(),
             license: manifest.license.clone(),
-            capabilities: model.capabilities().to_vec(),
-            input: InputDescription { width: input.width, height: input.height, channels: input.channels },
-            preprocess: model.preprocessor().spec().clone(),
-            embedding: model.embedding().map(|head| EmbeddingDescription {
-                dimension: head.dimension(),
-                normalized: head.spec().normalize,
-                pooling: head.spec().pooling,
+            capabilities: capabilities.clone(),
+            input: InputDescription {
+                width: manifest.input.width,
+                height: manifest.input.height,
+                channels: manifest.input.channels,
+            },
+            preprocess: manifest.preprocess.clone(),
+            embedding: manifest.embedding.as_ref().map(|spec| EmbeddingDescription {
+                dimension,
+                normalized: spec.normalize,
+                pooling: spec.pooling,
             }),
+            metrics: metrics_json.clone(),
+        }
+    }
+}
+
+impl From<&Model> for ReadyModel {
+    fn from(model: &Model) -> Self {
+        Self {
             space_key: model.space_key().to_string(),
             device: model.device().to_string(),
             provider: model.provider(),
-            metrics: model.metrics_json().cloned(),
         }
     }
 }
 
 fn description(summary: ModelSummary, limits: &Limits) -> ModelDescription {
-    let model = summary.ready.as_deref();
+    let (declared, model) = (summary.declared.as_deref(), summary.ready.as_deref());
     ModelDescription {
         id: summary.name,
         object: "model",
-        created: model.map_or(0, Model::created_unix),
+        created: declared.map_or(0, |declared| declared.created_unix),
         owned_by: "latentd",
         state: summary.state,
         reason: (!summary.reasons.is_empty()).then(|| summary.reasons.join("; ")),
         required: summary.required,
+        declared: declared.map(|declared| DeclaredModel::of(declared, model)),
         ready: model.map(ReadyModel::from),
         limits: limits.into(),
     }

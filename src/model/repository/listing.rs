@@ -68,7 +68,12 @@ impl Listing {
             }
             Err(error) if holds_a_model(&folder) => {
                 let reason = format!("its folder has to be renamed: {}", error.message());
-                self.misnamed.push(ModelEntry { name, required, state: ModelState::Failed(vec![reason]) });
+                self.misnamed.push(ModelEntry {
+                    name,
+                    required,
+                    declared: None,
+                    state: ModelState::Failed(vec![reason]),
+                });
             }
             Err(_) => self.warnings.push(format!("{} is left out: its name cannot be a model's", folder.display())),
         }
