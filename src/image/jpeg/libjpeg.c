@@ -89,7 +89,7 @@ int latentd_jpeg_decode(const unsigned char *bytes, size_t length, const struct 
                         unsigned char *pixels, char *message) {
   struct jpeg_decompress_struct info;
   struct failure failure;
-  int result = LATENTD_JPEG_MISMATCH;
+  volatile int result = LATENTD_JPEG_MISMATCH; /* its value outlives a longjmp */
 
   info.err = jpeg_std_error(&failure.manager);
   failure.manager.error_exit = fail;
