@@ -239,7 +239,7 @@ fn index_folder(config: &Config) -> PathBuf {
     Path::new(&config.general.data).join("index")
 }
 
-/// Gives the folder of stored images, which versions before 0.2 called `pictures`, the name it has now.
+/// Gives the folder of stored images, which earlier builds of 0.1 called `pictures`, the name it has now.
 fn adopt_old_folder(old: &Path, new: &Path) -> Result<()> {
     if !old.exists() {
         return Ok(());

@@ -12,7 +12,7 @@ use crate::{
     runtime::{Numbers, Runner, TensorView},
 };
 
-/// What is to be run.
+/// The items of one run, and what bounds it.
 pub(super) struct Batch<'a> {
     /// The inputs of each item, at least one item; the shapes of all items are the same.
     pub(super) items: &'a [&'a [Tensor]],
@@ -23,7 +23,7 @@ pub(super) struct Batch<'a> {
     pub(super) short: bool,
 }
 
-/// What a run came to.
+/// The outcome of a run: its outputs or its error, and its times.
 pub(super) struct Outcome {
     /// The outputs of each item, in the order of the items.
     pub(super) result: Result<Vec<Vec<Tensor>>>,

@@ -52,7 +52,7 @@ pub(super) struct GraphMetrics {
     all: Arc<Metrics>,
 }
 
-/// What the lock of a queue guards.
+/// The state of a queue, guarded by its lock.
 #[derive(Default)]
 pub(super) struct State {
     messages: VecDeque<Message>,

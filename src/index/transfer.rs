@@ -55,7 +55,7 @@ struct ItemLine {
     id: ItemId,
     vector: String,
     metadata: Metadata,
-    /// Exports of versions before 0.2 call it `picture`.
+    /// Exports of earlier builds of 0.1 call it `picture`.
     #[serde(default, alias = "picture", skip_serializing_if = "Option::is_none")]
     image: Option<ImageLine>,
 }

@@ -41,7 +41,7 @@ impl Entry {
 pub(crate) struct Record {
     pub(crate) id: ItemId,
     pub(crate) metadata: Metadata,
-    /// Rows of versions before 0.2 call the stored image `picture`.
+    /// Rows of earlier builds of 0.1 call the stored image `picture`.
     #[serde(default, alias = "picture", skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<ImageRef>,
 }
