@@ -6,10 +6,28 @@
 //! | `metric` | errors of reconstruction |
 //! | `variational` | what a variational model knows beside the image it makes: KL and the negative ELBO |
 //! | `map` | where an image is strange |
+//! | `gradient` | similarity of gradient magnitudes at several scales |
+//! | `smoothing` | a Gaussian over a map |
+//! | `pooling` | from a map to one score |
+//! | `regions` | connected places of a map above a threshold |
+//! | `settings` | how a score is made, apart from the model |
+//! | `conformal` | p-values and thresholds that hold at a chosen rate |
+//! | `calibration` | the scores of normal images, and verdicts by them |
+//! | `evaluation` | how well scores tell labelled anomalies |
+//! | `martingale` | whether p-values drift |
 
+pub mod calibration;
+pub mod conformal;
+pub mod evaluation;
+pub mod gradient;
 pub mod map;
+pub mod martingale;
 pub mod metric;
+pub mod pooling;
+pub mod regions;
 pub mod score;
+pub mod settings;
+pub mod smoothing;
 pub mod variational;
 
 pub use map::ErrorMap;
