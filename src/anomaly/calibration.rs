@@ -166,7 +166,8 @@ impl Calibration {
     /// How well the scores tell the labelled anomalies; none without any.
     #[must_use]
     pub fn evaluation(&self) -> Option<Evaluation> {
-        let (normals, anomalies): (Vec<_>, Vec<_>) = self.document.samples.iter().partition(|sample| sample.is_normal());
+        let (normals, anomalies): (Vec<_>, Vec<_>) =
+            self.document.samples.iter().partition(|sample| sample.is_normal());
         let scores = |samples: Vec<&Sample>| samples.iter().map(|sample| sample.score).collect::<Vec<_>>();
         Evaluation::of(&scores(normals), &scores(anomalies))
     }

@@ -114,7 +114,15 @@ mod tests {
         let sum: f64 = ours.iter().map(|value| f64::from(*value)).sum();
         // The same formulas with scipy.ndimage.prewitt(mode="nearest") / 3 on the same numbers.
         assert!((sum / 99.0 - 0.0503049).abs() < 1e-6, "{}", sum / 99.0);
-        for (at, expected) in [(0, 0.041093), (12, 0.066918), (24, 0.208224), (36, 0.159792), (37, 0.022487), (60, 0.117839), (98, 0.000000)] {
+        for (at, expected) in [
+            (0, 0.041093),
+            (12, 0.066918),
+            (24, 0.208224),
+            (36, 0.159792),
+            (37, 0.022487),
+            (60, 0.117839),
+            (98, 0.000000),
+        ] {
             assert!((ours[at] - expected).abs() < 1e-5, "{at}: {} {expected}", ours[at]);
         }
     }
