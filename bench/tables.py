@@ -206,8 +206,8 @@ def throughput_verdicts(name: str, scenario: dict) -> list[Verdict]:
     title = TITLES.get(peer, "the best peer")
     if name == "tiny":
         return at_most(
-            "tiny model: processor time an image at most 1.6 × limit (b)'s", ratios(own, limit, CPU), 1.6, " ×"
-        ) + at_least(f"tiny model: at least 5 × the best peer's images/s ({title})", beside, 5)
+            "tiny model: processor time an image at most 1.4 × limit (b)'s", ratios(own, limit, CPU), 1.4, " ×"
+        ) + at_least(f"tiny model: at least 3.3 × the best peer's images/s ({title})", beside, 3.3)
     found = at_least(f"{name} model: at least 0.96 of limit (b)", ratios(own, limit, RATE), 0.96)
     found += at_least(f"{name} model: ahead of every peer (the best is {title})", beside, 1.0)
     found += at_least(

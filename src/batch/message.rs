@@ -67,6 +67,10 @@ impl Cancellation {
         Self { deadline, cancelled: None }
     }
 
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Why an answer at this time would be of no use; none while it would be.
     pub(super) fn reason(&self, at: Instant) -> Option<CancelReason> {
         if self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {

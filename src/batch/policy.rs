@@ -46,21 +46,28 @@ pub(super) struct Taken {
 
 impl BatchRules {
     /// Takes the next batch from the front of the queue: what is there, in its order, at most `max_batch` items of the
-    /// same shapes, without those whose answer would be of no use.
+    /// same shapes, without those whose answer would be of no use. A batch grows no further than its items can wait: one
+    /// more would make an answer late whose run is paid for.
     pub(super) fn take(self, messages: &mut VecDeque<Message>) -> Taken {
         let mut taken = Taken::default();
+        let mut earliest = None;
         while taken.batch.len() < self.max_batch {
             let Some(message) = messages.pop_front() else { break };
             // While others wait, no run begins that would end after its deadline.
             let size = u32::try_from(taken.batch.len() + 1).unwrap_or(u32::MAX);
-            let answered = if messages.is_empty() { self.now } else { self.now + self.item_time * size };
+            let end = self.now + self.item_time * size;
+            let answered = if messages.is_empty() { self.now } else { end };
             if let Some(reason) = message.cancellation.reason(answered) {
                 taken.cancelled.push((message, reason));
-            } else if taken.batch.first().is_some_and(|first| !same_shapes(&first.inputs, &message.inputs)) {
-                // Items of other shapes (of a graph with free axes) wait for a run of their own.
+            } else if taken.batch.first().is_some_and(|first| !same_shapes(&first.inputs, &message.inputs))
+                || earliest.is_some_and(|deadline| deadline < end)
+            {
+                // It waits for a run of its own, as items of other shapes do (of a graph with free axes).
                 messages.push_front(message);
                 break;
             } else {
+                let deadline = message.cancellation.deadline();
+                earliest = Some(earliest.map_or(deadline, |earliest: Instant| earliest.min(deadline)));
                 taken.batch.push(message);
             }
         }

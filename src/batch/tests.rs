@@ -3,6 +3,7 @@ mod inline;
 mod measuring;
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{message::Message, policy::BatchRules, *};
 use crate::{
     error::{Error, ErrorKind},
     runtime::fake::{Act, FakeRunner, Script},
@@ -191,6 +192,22 @@ async fn no_run_begins_for_an_item_that_would_be_late_while_others_wait() {
     assert_eq!(hopeless.answer().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     wanted.answer().await.unwrap();
     assert_eq!(*bench.script.batches.lock().unwrap(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_batch_grows_no_further_than_its_most_urgent_item_can_wait() {
+    let bench = bench(&[Act::Double], 8, 16);
+    let now = Instant::now();
+    let message = |ms| Message::new(tensor(0.0), now + Duration::from_millis(ms), bench.permit());
+    let (mut messages, _pending): (VecDeque<_>, Vec<_>) = [1000, 250, 1000, 1000].into_iter().map(message).unzip();
+    let rules = BatchRules { max_batch: 8, item_time: Duration::from_millis(100), now };
+    let mut sizes = Vec::new();
+    while !messages.is_empty() {
+        let taken = rules.take(&mut messages);
+        assert!(taken.cancelled.is_empty());
+        sizes.push(taken.batch.len());
+    }
+    assert_eq!(sizes, [2, 2]);
 }
 
 #[tokio::test]
