@@ -70,13 +70,13 @@ fn images(criterion: &mut Criterion) {
         let whole = decode(&file, ANY_SIZE).unwrap();
         let mut tensor = vec![0.0; preprocessor.tensor_len()];
         group.bench_function(BenchmarkId::new("prepare", name), |bencher| {
-            bencher.iter(|| preprocessor.write_tensor(&preprocessor.pixels(black_box(&whole)).unwrap(), &mut tensor));
+            bencher.iter(|| preprocessor.tensor(black_box(&whole), &mut tensor).unwrap());
         });
         for (way, shrink) in [("whole", Shrink::NONE), ("as served", shrink)] {
             group.bench_function(BenchmarkId::new(format!("to a tensor of {side}, {way}"), name), |bencher| {
                 bencher.iter(|| {
                     let decoded = decode_shrunk(black_box(&file), ANY_SIZE, shrink).unwrap();
-                    preprocessor.write_tensor(&preprocessor.pixels(&decoded).unwrap(), &mut tensor);
+                    preprocessor.tensor(&decoded, &mut tensor).unwrap();
                 });
             });
         }

@@ -235,7 +235,7 @@ fn prepare(model: &Model, image: &[u8], tensor: &mut [f32]) {
     let preprocessor = model.preprocessor();
     let shrink = preprocessor.shrink(&image::probe(image, MAX_PIXELS).unwrap());
     let decoded = image::decode_shrunk(image, MAX_PIXELS, shrink).unwrap();
-    preprocessor.write_tensor(&preprocessor.pixels(&decoded).unwrap(), tensor);
+    preprocessor.tensor(&decoded, tensor).unwrap();
 }
 
 fn row(model: &Model, image: &[u8]) -> Tensor {
@@ -246,6 +246,6 @@ fn row(model: &Model, image: &[u8]) -> Tensor {
 }
 
 fn vector(model: &Model, rows: Vec<Tensor>) {
-    let vector = model.embedding().unwrap().apply(&rows, &VectorOptions::default()).unwrap();
+    let vector = model.embedding().unwrap().apply(rows, &VectorOptions::default()).unwrap();
     std::hint::black_box(vector);
 }

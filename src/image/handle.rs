@@ -1,4 +1,4 @@
-//! An image on its way through the server: one handle from the edge to the decoder.
+//! An encoded image: one handle from the edge of the server to the decoder.
 
 use std::sync::{Arc, OnceLock};
 

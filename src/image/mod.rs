@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `spec` | what a model asks of its images, as plain data |
 //! | `sniff`, `header` | which format the bytes are and how large an image they claim, without decoding |
-//! | `handle` | an image on its way: its bytes, its header and its hash, each made once |
+//! | `handle` | an encoded image: its bytes, its header and its hash, each made once |
 //! | `complete` | whether a file is all there |
 //! | `ifd`, `orientation` | the directory of a TIFF or an EXIF block; which way up a file says it is |
 //! | `decode`, `jpeg`, `gif`, `tiff` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |

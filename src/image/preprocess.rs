@@ -3,9 +3,9 @@
 use super::{
     decode::{Decoded, Header},
     pixels::{Pixels, Plane, background},
-    resize::{Region, Size, fit, resize},
+    resize::{Region, Size, fit, resize_rows},
     shrink::Shrink,
-    spec::{Crop, FilterKind, InputSpec, PreprocessSpec, Resize, Values},
+    spec::{Channels, Crop, FilterKind, InputSpec, PreprocessSpec, Resize, Values},
 };
 use crate::error::{Error, Result};
 
@@ -66,15 +66,49 @@ impl Preprocessor {
     /// # Errors
     /// `invalid_image` when the model takes images of its own size only and this one has another.
     pub fn pixels(&self, decoded: &Decoded) -> Result<Pixels> {
+        let mut data = Vec::with_capacity(self.tensor_len());
+        self.for_each_row(decoded, |row| data.extend_from_slice(row))?;
+        Ok(Pixels { width: self.input.width, height: self.input.height, channels: self.input.channels, data })
+    }
+
+    /// The tensor of an image, what [`write_tensor`](Self::write_tensor) makes of its [`pixels`](Self::pixels): each row
+    /// is written as soon as it is resized, and the pixels are kept nowhere.
+    ///
+    /// # Errors
+    /// As [`pixels`](Self::pixels).
+    ///
+    /// Panics when `out` has another length than [`tensor_len`](Self::tensor_len).
+    pub fn tensor(&self, decoded: &Decoded, out: &mut [f32]) -> Result<()> {
+        assert_eq!(out.len(), self.tensor_len(), "not of the model's size");
+        let mut at = 0;
+        self.for_each_row(decoded, |row| {
+            self.write_row(row, at, out);
+            at += 1;
+        })
+    }
+
+    /// Hands over the rows of the image at the model's size, from the top down.
+    fn for_each_row(&self, decoded: &Decoded, mut each: impl FnMut(&[u8])) -> Result<()> {
         let view = decoded.view(&self.input);
         let (to, channels) = (self.resized_to(view.upright), self.input.channels);
         let (left, top) = self.offset(to)?;
         let (columns, rows) = (Span::of(left, self.input.width, to.width), Span::of(top, self.input.height, to.height));
         let covered =
             Region { left: columns.first, top: rows.first, size: Size { width: columns.count, height: rows.count } };
-        let data = resize(&view.data, view.source, (to, covered), channels, self.spec.filter);
-        let data = if covered.size == self.size() { data.into_owned() } else { self.placed(&data, &columns, &rows) };
-        Ok(Pixels { width: self.input.width, height: self.input.height, channels, data })
+        let around = self.around();
+        let inside = columns.place as usize * channels.count()..;
+        let mut line = around.clone();
+        (0..rows.place).for_each(|_| each(&around));
+        resize_rows(&view.data, view.source, (to, covered), (channels, self.spec.filter), |row| {
+            if row.len() == line.len() {
+                each(row);
+            } else {
+                line[inside.clone()][..row.len()].copy_from_slice(row);
+                each(&line);
+            }
+        });
+        (rows.place + rows.count..self.input.height).for_each(|_| each(&around));
+        Ok(())
     }
 
     /// The tensor of an image at the model's size: CHW, rescaled and normalised, into `out` of
@@ -83,10 +117,24 @@ impl Preprocessor {
     /// Panics when either has another size: both come from this preprocessor.
     pub fn write_tensor(&self, pixels: &Pixels, out: &mut [f32]) {
         assert_eq!((pixels.data.len(), out.len()), (self.tensor_len(), self.tensor_len()), "not of the model's size");
-        let channels = self.input.channels.count();
-        for ((plane, table), at) in out.chunks_exact_mut(self.area()).zip(&self.tables).zip(0..) {
-            let channel = self.channel_at(at);
-            for (value, pixel) in plane.iter_mut().zip(pixels.data.chunks_exact(channels)) {
+        let rows = pixels.data.chunks_exact(self.input.width as usize * self.input.channels.count());
+        rows.zip(0..).for_each(|(row, at)| self.write_row(row, at, out));
+    }
+
+    /// Writes a row of the image at its place in each channel of the tensor.
+    fn write_row(&self, row: &[u8], at: usize, out: &mut [f32]) {
+        match self.input.channels {
+            Channels::Rgb => self.write_row_of::<3>(row, at, out),
+            Channels::Gray => self.write_row_of::<1>(row, at, out),
+        }
+    }
+
+    fn write_row_of<const N: usize>(&self, row: &[u8], at: usize, out: &mut [f32]) {
+        let width = self.input.width as usize;
+        let pixels = row.as_chunks::<N>().0;
+        for ((plane, table), place) in out.chunks_exact_mut(self.area()).zip(&self.tables).zip(0..) {
+            let channel = self.channel_at(place);
+            for (value, pixel) in plane[at * width..][..width].iter_mut().zip(pixels) {
                 *value = table[usize::from(pixel[channel])];
             }
         }
@@ -179,22 +227,14 @@ impl Preprocessor {
         }
     }
 
-    /// The covered part at its place in the model's image. Around it is the background of a letterbox, or the
-    /// zeros that the processors pad a crop with.
-    fn placed(&self, data: &[u8], columns: &Span, rows: &Span) -> Vec<u8> {
-        let channels = self.input.channels.count();
-        let around = match self.spec.resize {
+    /// A row of what lies around an image that does not fill the model's: the background of a letterbox, or the zeros
+    /// that the processors pad a crop with.
+    fn around(&self) -> Vec<u8> {
+        let pixel = match self.spec.resize {
             Resize::Letterbox => background(self.input.background, self.input.channels),
-            _ => vec![0; channels],
+            _ => vec![0; self.input.channels.count()],
         };
-        let mut out = around.repeat(self.area());
-        let length = columns.count as usize * channels;
-        let start = columns.place as usize * channels;
-        let lines = out.chunks_exact_mut(self.input.width as usize * channels).skip(rows.place as usize);
-        for (line, covered) in lines.zip(data.chunks_exact(length)) {
-            line[start..start + length].copy_from_slice(covered);
-        }
-        out
+        pixel.repeat(self.input.width as usize)
     }
 }
 

@@ -78,6 +78,24 @@ pub fn resize(
     if from == to.into() && region == Region::all(to) {
         return Cow::Borrowed(data);
     }
+    let mut out = Vec::with_capacity(region.size.width as usize * region.size.height as usize * channels.count());
+    resize_rows(data, from, (to, region), (channels, filter), |row| out.extend_from_slice(row));
+    Cow::Owned(out)
+}
+
+/// [`resize`], which hands each row of the region to `each` as soon as it is there, from the top down: the image at its
+/// new size need not be written where it is only passed on.
+pub fn resize_rows(
+    data: &[u8],
+    from: impl Into<Source>,
+    (to, region): (Size, Region),
+    (channels, filter): (Channels, FilterKind),
+    mut each: impl FnMut(&[u8]),
+) {
+    let from = from.into();
+    if from == to.into() && region == Region::all(to) {
+        return data.chunks_exact(to.width as usize * channels.count()).for_each(each);
+    }
     let columns = Line {
         from: from.size.width,
         start: from.area.left,
@@ -94,10 +112,10 @@ pub fn resize(
         first: region.top,
         count: region.size.height,
     };
-    Cow::Owned(match channels {
-        Channels::Rgb => resample::<3>(data, columns, rows, filter),
-        Channels::Gray => resample::<1>(data, columns, rows, filter),
-    })
+    match channels {
+        Channels::Rgb => resample::<3>(data, (columns, rows), filter, &mut each),
+        Channels::Gray => resample::<1>(data, (columns, rows), filter, &mut each),
+    }
 }
 
 /// The largest size with the aspect ratio of `from` that fits `within`: the side that does not fill it is rounded
@@ -117,26 +135,37 @@ pub fn fit(from: Size, within: Size) -> Size {
     }
 }
 
-fn resample<const N: usize>(data: &[u8], columns: Line, rows: Line, filter: FilterKind) -> Vec<u8> {
-    let Some(kernel) = Kernel::of(filter) else { return nearest::<N>(data, columns, rows) };
+fn resample<const N: usize>(
+    data: &[u8],
+    (columns, rows): (Line, Line),
+    filter: FilterKind,
+    each: &mut impl FnMut(&[u8]),
+) {
+    let Some(kernel) = Kernel::of(filter) else { return nearest::<N>(data, columns, rows, each) };
     let horizontal = Taps::new(columns, &kernel);
     let mut vertical = Taps::new(rows, &kernel);
     let needed = vertical.rebase();
     let stride = columns.from as usize * N;
     let data =
         passes::across::<N>(&data[needed.start * stride..needed.end * stride], columns.from as usize, &horizontal);
-    if rows.is_copy() { data } else { passes::down(&data, columns.count as usize * N, &vertical) }
+    let stride = columns.count as usize * N;
+    if rows.is_copy() {
+        data.chunks_exact(stride).for_each(each);
+    } else {
+        passes::down(&data, stride, &vertical, each);
+    }
 }
 
-fn nearest<const N: usize>(data: &[u8], columns: Line, rows: Line) -> Vec<u8> {
+fn nearest<const N: usize>(data: &[u8], columns: Line, rows: Line, each: &mut impl FnMut(&[u8])) {
     let pixels = data.as_chunks::<N>().0;
     let from_columns = positions(columns);
-    let mut out = Vec::with_capacity(columns.count as usize * rows.count as usize * N);
+    let mut picked = Vec::with_capacity(columns.count as usize * N);
     for y in positions(rows) {
         let row = &pixels[y * columns.from as usize..];
-        out.extend(from_columns.iter().flat_map(|x| row[*x]));
+        picked.clear();
+        picked.extend(from_columns.iter().flat_map(|x| row[*x]));
+        each(&picked);
     }
-    out
 }
 
 /// ⌊(i + ½) · from / to⌋, by adding up steps as Pillow does, so that sums which fall on a whole number round alike.

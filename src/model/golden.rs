@@ -302,7 +302,7 @@ fn position(at: usize, shape: &[usize]) -> Vec<usize> {
     place
 }
 
-/// The image on the way that every image takes: as a file, decoded and preprocessed.
+/// The tensor of an image that goes through the whole pipeline: as a file, decoded and preprocessed.
 fn tensor_of(image: &Array, preprocessor: &Preprocessor) -> Result<Vec<f32>, String> {
     let Values::U8(data) = &image.values else { return Err("is not uint8".to_owned()) };
     let (height, width, channels) = match image.shape[..] {
@@ -315,7 +315,7 @@ fn tensor_of(image: &Array, preprocessor: &Preprocessor) -> Result<Vec<f32>, Str
     let tensor = || -> LatentResult<Vec<f32>> {
         let decoded = image::decode(&image::encode::png_pixels(&pixels)?, u64::MAX)?;
         let mut tensor = vec![0.0; preprocessor.tensor_len()];
-        preprocessor.write_tensor(&preprocessor.pixels(&decoded)?, &mut tensor);
+        preprocessor.tensor(&decoded, &mut tensor)?;
         Ok(tensor)
     };
     tensor().map_err(|error| format!("cannot be preprocessed: {}", error.chain()))

@@ -165,20 +165,20 @@ impl EmbeddingHead {
         }
     }
 
-    /// The vector of one image, from the rows that the encoder gave for it.
+    /// The vector of one image, made of the rows that the encoder gave for it: where nothing is pooled, it is the row.
     ///
     /// # Errors
     /// Those of [`Self::check`], and `internal` when the graph gave another shape than it said, or numbers that are
     /// not finite.
-    pub fn apply(&self, rows: &[Tensor], options: &VectorOptions) -> Result<Vec<f32>> {
+    pub fn apply(&self, rows: Vec<Tensor>, options: &VectorOptions) -> Result<Vec<f32>> {
         self.check(options)?;
-        let row = rows.get(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
+        let row = rows.into_iter().nth(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
         let pooling = options.pooling.unwrap_or(self.spec.pooling);
         let whole = self.dimension_by(options.pooling);
         let mut vector = match self.form {
-            Form::Tokens { .. } => self.pool(row, pooling)?,
-            Form::Map { channels, numbers } if row.data.len() == numbers => pool_map(&row.data, channels, pooling),
-            Form::Map { .. } | Form::Vector => row.data.clone(),
+            Form::Tokens { .. } => self.pool(&row, pooling)?,
+            Form::Map { channels, numbers } if row.data.len() == numbers => pool_map(row.data, channels, pooling),
+            Form::Map { .. } | Form::Vector => row.data,
         };
         if vector.len() != whole {
             let text = format!("the encoder gave {} numbers of shape {:?}", vector.len(), row.shape);
@@ -237,14 +237,14 @@ impl EmbeddingHead {
 }
 
 /// A feature map's numbers, channel after channel, as one vector.
-fn pool_map(map: &[f32], channels: usize, pooling: Pooling) -> Vec<f32> {
+fn pool_map(map: Vec<f32>, channels: usize, pooling: Pooling) -> Vec<f32> {
     let positions = (map.len() / channels.max(1)).max(1);
     let mean = |plane: &[f32], term: &dyn Fn(f64) -> f64| {
         plane.iter().map(|&value| term(f64::from(value))).sum::<f64>() / plane.len() as f64
     };
     let planes = map.chunks_exact(positions);
     match pooling {
-        Pooling::None | Pooling::Cls => map.to_vec(),
+        Pooling::None | Pooling::Cls => map,
         Pooling::Mean => planes.map(|plane| mean(plane, &|value| value) as f32).collect(),
         Pooling::Gem => planes.map(|plane| gem_of(mean(plane, &gem_term))).collect(),
     }

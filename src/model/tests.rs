@@ -188,7 +188,7 @@ async fn an_image_goes_through_the_encoder_to_a_vector_and_through_the_decoder_b
     let inputs = encoder.inputs_from(vec![("image", image(&model, 0.5))]).unwrap();
     let rows = run(encoder, inputs).await;
     let head = model.embedding().unwrap();
-    let vector = head.apply(&rows, &VectorOptions::default()).unwrap();
+    let vector = head.apply(rows.clone(), &VectorOptions::default()).unwrap();
     assert_eq!((vector.len(), head.dimension()), (12, 12));
     assert!(vector.iter().all(|value| (value - 12.0_f32.sqrt().recip()).abs() < 1e-6), "{vector:?}");
 

@@ -24,7 +24,7 @@ const INLINE_BYTES: usize = 64 << 10;
 /// The longer side of a stored thumbnail, in pixels.
 const THUMBNAIL_EDGE: u32 = 128;
 
-/// An image as one model sees it.
+/// An image as one model sees it, for use cases that show or compare it.
 #[derive(Debug)]
 pub(crate) struct PreparedImage {
     /// At the model's size.
@@ -55,10 +55,11 @@ pub(super) struct Extras {
     pub(super) hash: bool,
 }
 
-/// What decoding has made of an image.
+/// An image as a graph takes it, and what else was wanted of it.
 #[derive(Debug)]
 pub(super) struct DecodedImage {
-    pub(super) prepared: PreparedImage,
+    /// The graph's input without its batch axis: `[channels, height, width]`.
+    pub(super) tensor: Tensor,
     pub(super) stored: Option<StoredImage>,
 }
 
@@ -94,19 +95,22 @@ struct OpenImage {
 }
 
 impl OpenImage {
-    fn pixels(&mut self, preprocessor: &Preprocessor) -> Result<Pixels> {
+    fn decode_for(&mut self, preprocessor: &Preprocessor) -> Result<&Decoded> {
         let shrink = preprocessor.shrink(self.file.header()?);
-        preprocessor.pixels(self.decode(shrink, |had| had == shrink)?)
+        self.decode(shrink, |had| had == shrink)
     }
 
-    fn prepare(&mut self, model: &Model) -> Result<PreparedImage> {
-        let preprocessor = model.preprocessor();
-        let pixels = self.pixels(preprocessor)?;
-        // These numbers are written here and run from here: this is the vector that becomes the item of a batch.
-        let mut data = vec![0.0; preprocessor.tensor_len()];
-        preprocessor.write_tensor(&pixels, &mut data);
-        let shape = vec![pixels.channels.count(), pixels.height as usize, pixels.width as usize];
-        Ok(PreparedImage { pixels, tensor: Tensor { shape, data } })
+    fn tensor(&mut self, preprocessor: &Preprocessor) -> Result<Tensor> {
+        let mut tensor = empty_tensor(preprocessor);
+        preprocessor.tensor(self.decode_for(preprocessor)?, &mut tensor.data)?;
+        Ok(tensor)
+    }
+
+    fn prepare(&mut self, preprocessor: &Preprocessor) -> Result<PreparedImage> {
+        let pixels = preprocessor.pixels(self.decode_for(preprocessor)?)?;
+        let mut tensor = empty_tensor(preprocessor);
+        preprocessor.write_tensor(&pixels, &mut tensor.data);
+        Ok(PreparedImage { pixels, tensor })
     }
 
     fn stored(&mut self, form: StoredForm) -> Result<StoredImage> {
@@ -140,9 +144,28 @@ impl OpenImage {
     }
 }
 
+/// Room for the numbers of one image. They are written here and run from here: this is what becomes the item of a batch.
+fn empty_tensor(preprocessor: &Preprocessor) -> Tensor {
+    let input = preprocessor.input();
+    let shape = vec![input.channels.count(), input.height as usize, input.width as usize];
+    Tensor { shape, data: vec![0.0; preprocessor.tensor_len()] }
+}
+
 impl Pipeline {
     /// Decodes an image and prepares it for the model.
     pub(super) async fn prepare(
+        &self,
+        ctx: &Context,
+        admitted: AdmittedImage,
+        model: &Arc<Model>,
+    ) -> Result<PreparedImage> {
+        let target = Target { preprocessor: model.preprocessor(), stored: None };
+        let model = Arc::clone(model);
+        self.open(ctx, admitted, target, move |open| open.prepare(model.preprocessor())).await
+    }
+
+    /// Decodes an image to the tensor that the model takes, and makes what else is wanted of it.
+    pub(super) async fn tensor(
         &self,
         ctx: &Context,
         admitted: AdmittedImage,
@@ -153,12 +176,12 @@ impl Pipeline {
         let target = Target { preprocessor: model.preprocessor(), stored };
         let model = Arc::clone(model);
         let work = move |open: &mut OpenImage| {
-            let prepared = open.prepare(&model)?;
+            let tensor = open.tensor(model.preprocessor())?;
             let stored = stored.map(|form| open.stored(form)).transpose()?;
             if hash {
                 let _ = open.file.hash();
             }
-            Ok(DecodedImage { prepared, stored })
+            Ok(DecodedImage { tensor, stored })
         };
         self.open(ctx, admitted, target, work).await
     }
@@ -175,7 +198,11 @@ impl Pipeline {
         let admitted = admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))?;
         let target = Target { preprocessor: preprocessor(model)?, stored: None };
         let for_model = Arc::clone(model);
-        self.open(ctx, admitted, target, move |open| open.pixels(preprocessor(&for_model)?)).await
+        self.open(ctx, admitted, target, move |open| {
+            let preprocessor = preprocessor(&for_model)?;
+            preprocessor.pixels(open.decode_for(preprocessor)?)
+        })
+        .await
     }
 
     /// Waits for memory to decode an image in and works on it, off the async threads unless image and target are small.

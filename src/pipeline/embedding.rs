@@ -123,9 +123,9 @@ impl Pipeline {
 
 impl ImageRun<'_> {
     async fn embed(self, options: VectorOptions, extras: Extras) -> Result<EmbeddedImage> {
-        let (DecodedImage { prepared, stored }, mut graphs) = self.decode(extras).await?;
+        let (DecodedImage { tensor, stored }, mut graphs) = self.tensor(extras).await?;
+        let outputs = graphs.encode(tensor).await?;
         let head = encoder_of(graphs.model())?;
-        let outputs = graphs.encode(prepared.tensor).await?;
-        Ok(EmbeddedImage { vector: head.apply(&outputs.into_rows(), &options)?, stored })
+        Ok(EmbeddedImage { vector: head.apply(outputs.into_rows(), &options)?, stored })
     }
 }

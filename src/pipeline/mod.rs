@@ -1,8 +1,8 @@
-//! The way of an image through its model: decode → plan → infer → encode.
+//! The pipeline of a model: decode → plan → infer → encode.
 //!
 //! A request names a [`Task`] and its images. [`Pipeline::begin`] admits all of them at once, to the queues of the
-//! graphs and to the decoder, or none; each image then goes its way by itself as an [`ImageRun`] and, once it is
-//! decoded, as a [`GraphRun`]. What a use case makes of the outputs is its own: it stands in
+//! graphs and to the decoder, or none; each image is then an [`ImageRun`] of its own and, once it is decoded, a
+//! [`GraphRun`]. What a use case makes of the outputs is its own: it stands in
 //! [`service`](crate::service).
 //!
 //! | file | idea |
@@ -11,7 +11,7 @@
 //! | `plan` | what a model is asked to do, and which graphs run for it |
 //! | `admission` | how many pixels may wait to be decoded, and how many may be in memory |
 //! | `decode` | an image file → what a model takes, and what is stored of it |
-//! | `run` | one image on its way through the graphs of its plan |
+//! | `run` | the runs of one image through the graphs of its plan |
 //! | `prediction` | what a model makes of an image |
 //! | `embedding` | images → vectors, those of the cache without any work |
 //! | `cache` | vectors of images that come again |
@@ -49,7 +49,7 @@ const INLINE_SIDE: u32 = 128;
 /// Requests with more images than this leave the async threads however small the images are.
 const INLINE_IMAGES: usize = 4;
 
-/// What all images share on their way. One for the process.
+/// What all images share. One for the process.
 pub(crate) struct Pipeline {
     pool: Arc<CpuPool>,
     cache: cache::VectorCache,

@@ -1,4 +1,4 @@
-//! One image on its way through the graphs of its plan.
+//! The runs of one image through the graphs of its plan.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) struct ImageRun<'a> {
     graphs: GraphRun<'a>,
 }
 
-/// The part of an image's way that leads through the graphs of its model.
+/// The runs of one image through the graphs of its model, once it is decoded.
 pub(crate) struct GraphRun<'a> {
     pipeline: &'a Pipeline,
     ctx: &'a Context,
@@ -68,21 +68,14 @@ impl Pipeline {
         Ok(permits.into_iter().map(run).collect())
     }
 
-    /// Decodes images and prepares them for the model; nothing is run.
+    /// Decodes images to the tensors that the model takes; nothing is run.
     ///
     /// # Errors
     /// The first error of an image, or `overloaded`.
-    pub(crate) async fn prepare_all(
-        &self,
-        ctx: &Context,
-        model: &Arc<Model>,
-        images: Vec<Image>,
-    ) -> Result<Vec<PreparedImage>> {
+    pub(crate) async fn tensors(&self, ctx: &Context, model: &Arc<Model>, images: Vec<Image>) -> Result<Vec<Tensor>> {
         let admitted = self.admit_images(images, ctx.deadline)?;
-        let work = admitted.into_iter().map(async |image| {
-            let DecodedImage { prepared, .. } = self.prepare(ctx, image, model, Extras::default()).await?;
-            Ok(prepared)
-        });
+        let work =
+            admitted.into_iter().map(async |image| Ok(self.tensor(ctx, image, model, Extras::default()).await?.tensor));
         try_join_all(work).await
     }
 }
@@ -90,13 +83,20 @@ impl Pipeline {
 impl<'a> ImageRun<'a> {
     /// Decodes the image and prepares it for the model.
     pub(crate) async fn prepare(self) -> Result<(PreparedImage, GraphRun<'a>)> {
-        let (decoded, graphs) = self.decode(Extras::default()).await?;
-        Ok((decoded.prepared, graphs))
+        let Self { image, graphs } = self;
+        let prepared = graphs.pipeline.prepare(graphs.ctx, image, graphs.model).await?;
+        Ok((prepared, graphs))
     }
 
-    pub(super) async fn decode(self, extras: Extras) -> Result<(DecodedImage, GraphRun<'a>)> {
+    /// The encoder's outputs for the image.
+    pub(crate) async fn encode(self) -> Result<Outputs<'a>> {
+        let (decoded, mut graphs) = self.tensor(Extras::default()).await?;
+        graphs.encode(decoded.tensor).await
+    }
+
+    pub(super) async fn tensor(self, extras: Extras) -> Result<(DecodedImage, GraphRun<'a>)> {
         let Self { image, graphs } = self;
-        let decoded = graphs.pipeline.prepare(graphs.ctx, image, graphs.model, extras).await?;
+        let decoded = graphs.pipeline.tensor(graphs.ctx, image, graphs.model, extras).await?;
         Ok((decoded, graphs))
     }
 }

@@ -18,14 +18,13 @@ impl Service {
     pub async fn preprocess(&self, ctx: &Context, model: &ModelName, images: Vec<Image>) -> Result<Preprocessed> {
         let count = images.len();
         let model = self.model_for(ctx, model, count).await?;
-        let mut prepared =
-            self.pipeline.prepare_all(ctx, &model, images).await?.into_iter().map(|image| image.tensor.data);
+        let mut tensors = self.pipeline.tensors(ctx, &model, images).await?.into_iter().map(|tensor| tensor.data);
         let input = model.preprocessor().input();
         let shape = [count, input.channels.count(), input.height as usize, input.width as usize];
         // A single image's tensor is the answer as it is.
-        let mut data = prepared.next().unwrap_or_default();
+        let mut data = tensors.next().unwrap_or_default();
         data.reserve_exact(shape.iter().product::<usize>().saturating_sub(data.len()));
-        prepared.for_each(|tensor| data.extend_from_slice(&tensor));
+        tensors.for_each(|tensor| data.extend_from_slice(&tensor));
         Ok(Preprocessed { model, shape, data })
     }
 }

@@ -23,6 +23,9 @@ struct Pipeline {
 fn tensor(preprocessor: &Preprocessor, decoded: &Decoded) -> Vec<f32> {
     let mut out = vec![f32::NAN; preprocessor.tensor_len()];
     preprocessor.write_tensor(&preprocessor.pixels(decoded).unwrap(), &mut out);
+    let mut at_once = vec![f32::NAN; preprocessor.tensor_len()];
+    preprocessor.tensor(decoded, &mut at_once).unwrap();
+    assert_eq!(at_once, out, "with and without the pixels in between");
     out
 }
 

@@ -43,9 +43,18 @@ fn across_rgb(data: &[u8], width: usize, taps: &Taps) -> Vec<u8> {
     across_plain::<3>(data, width, taps)
 }
 
+/// The vertical pass, over rows of `stride` samples: each row of the result goes to `each` while it is in the cache.
+pub(super) fn down(data: &[u8], stride: usize, taps: &Taps, each: &mut impl FnMut(&[u8])) {
+    let mut out = vec![0; stride];
+    for (first, weights) in taps.iter() {
+        sum_rows(&data[first * stride..][..weights.len() * stride], weights, &mut out);
+        each(&out);
+    }
+}
+
 compiled_for_each_processor! {
-    /// The vertical pass, over rows of `stride` samples.
-    pub(super) fn down(data: &[u8], stride: usize, taps: &Taps) -> Vec<u8> = down_plain;
+    /// One row of the vertical pass: rows as long as `out`, each by its weight.
+    pub(super) fn sum_rows(rows: &[u8], weights: &[i32], out: &mut [u8]) = sum_rows_plain;
 }
 
 pub(super) fn across_plain<const N: usize>(data: &[u8], width: usize, taps: &Taps) -> Vec<u8> {
@@ -67,26 +76,22 @@ pub(super) fn across_plain<const N: usize>(data: &[u8], width: usize, taps: &Tap
 }
 
 #[inline(always)]
-pub(super) fn down_plain(data: &[u8], stride: usize, taps: &Taps) -> Vec<u8> {
-    let mut out = vec![0; stride * taps.windows.len()];
-    for (out, (first, weights)) in out.chunks_exact_mut(stride).zip(taps.iter()) {
-        let rows = &data[first * stride..][..weights.len() * stride];
-        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-        for (at, block) in blocks.iter_mut().enumerate() {
-            let mut sums = [HALF; BLOCK];
-            for (row, weight) in rows.chunks_exact(stride).zip(weights) {
-                let samples = &row.as_chunks::<BLOCK>().0[at];
-                for (sum, sample) in sums.iter_mut().zip(samples) {
-                    *sum += i32::from(*sample) * weight;
-                }
+pub(super) fn sum_rows_plain(rows: &[u8], weights: &[i32], out: &mut [u8]) {
+    let stride = out.len();
+    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+    for (at, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [HALF; BLOCK];
+        for (row, weight) in rows.chunks_exact(stride).zip(weights) {
+            let samples = &row.as_chunks::<BLOCK>().0[at];
+            for (sum, sample) in sums.iter_mut().zip(samples) {
+                *sum += i32::from(*sample) * weight;
             }
-            *block = sums.map(to_sample);
         }
-        let from = stride - rest.len();
-        for (at, sample) in rest.iter_mut().enumerate() {
-            let column = rows.chunks_exact(stride).map(|row| i32::from(row[from + at]));
-            *sample = to_sample(column.zip(weights).fold(HALF, |sum, (sample, weight)| sum + sample * weight));
-        }
+        *block = sums.map(to_sample);
     }
-    out
+    let from = stride - rest.len();
+    for (at, sample) in rest.iter_mut().enumerate() {
+        let column = rows.chunks_exact(stride).map(|row| i32::from(row[from + at]));
+        *sample = to_sample(column.zip(weights).fold(HALF, |sum, (sample, weight)| sum + sample * weight));
+    }
 }

@@ -19,15 +19,15 @@ const TOKENS: [f32; 10] = [100.0, 100.0, 1.0, 2.0, 3.0, 2.0, 5.0, 2.0, 7.0, 2.0]
 fn a_latent_of_rank_four_is_flattened_row_by_row() {
     let head = head(Pooling::None, &[2, 1, 2]);
     assert_eq!(head.dimension(), 4);
-    assert_eq!(head.apply(&row(&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]), &AS_THE_MODEL).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(head.apply(row(&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]), &AS_THE_MODEL).unwrap(), [1.0, 2.0, 3.0, 4.0]);
 }
 
 #[test]
 fn tokens_are_pooled_by_class_token_or_by_the_patches_alone() {
     let rows = row(&[5, 2], &TOKENS);
-    assert_eq!(head(Pooling::Cls, &[5, 2]).apply(&rows, &AS_THE_MODEL).unwrap(), [100.0, 100.0]);
-    assert_eq!(head(Pooling::Mean, &[0, 2]).apply(&rows, &AS_THE_MODEL).unwrap(), [4.0, 2.0]);
-    let gem = head(Pooling::Gem, &[5, 2]).apply(&rows, &AS_THE_MODEL).unwrap();
+    assert_eq!(head(Pooling::Cls, &[5, 2]).apply(rows.clone(), &AS_THE_MODEL).unwrap(), [100.0, 100.0]);
+    assert_eq!(head(Pooling::Mean, &[0, 2]).apply(rows.clone(), &AS_THE_MODEL).unwrap(), [4.0, 2.0]);
+    let gem = head(Pooling::Gem, &[5, 2]).apply(rows.clone(), &AS_THE_MODEL).unwrap();
     let expected = ((1.0_f64 + 27.0 + 125.0 + 343.0) / 4.0).cbrt() as f32;
     assert!((gem[0] - expected).abs() < 1e-5 && (gem[1] - 2.0).abs() < 1e-6, "{gem:?}");
 }
@@ -35,8 +35,8 @@ fn tokens_are_pooled_by_class_token_or_by_the_patches_alone() {
 #[test]
 fn without_a_class_token_all_tokens_are_patches() {
     let rows = row(&[4, 2], &TOKENS[2..]);
-    assert_eq!(head(Pooling::Mean, &[4, 2]).apply(&rows, &AS_THE_MODEL).unwrap(), [4.0, 2.0]);
-    let negative = head(Pooling::Gem, &[4, 1]).apply(&row(&[4, 1], &[-1.0; 4]), &AS_THE_MODEL).unwrap();
+    assert_eq!(head(Pooling::Mean, &[4, 2]).apply(rows.clone(), &AS_THE_MODEL).unwrap(), [4.0, 2.0]);
+    let negative = head(Pooling::Gem, &[4, 1]).apply(row(&[4, 1], &[-1.0; 4]), &AS_THE_MODEL).unwrap();
     assert!((negative[0] - 1e-6).abs() < 1e-9, "{negative:?}");
 }
 
@@ -56,7 +56,7 @@ fn a_class_token_is_seen_for_every_grid_of_the_images_aspect_ratio() {
 fn options_truncate_first_and_scale_then() {
     let head = head(Pooling::None, &[3]);
     let options = VectorOptions { dimensions: Some(2), normalize: Some(true), pooling: None };
-    let vector = head.apply(&row(&[3], &[3.0, 4.0, 12.0]), &options).unwrap();
+    let vector = head.apply(row(&[3], &[3.0, 4.0, 12.0]), &options).unwrap();
     assert!((vector[0] - 0.6).abs() < 1e-6 && (vector[1] - 0.8).abs() < 1e-6 && vector.len() == 2, "{vector:?}");
 }
 
@@ -64,12 +64,12 @@ fn options_truncate_first_and_scale_then() {
 fn numbers_that_are_not_finite_are_our_failure() {
     for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Gem] {
         let rows = row(&[4, 1], &[f32::NAN; 4]);
-        assert_eq!(head(pooling, &[4, 1]).apply(&rows, &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(head(pooling, &[4, 1]).apply(rows.clone(), &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
     }
     let rows = row(&[1], &[f32::INFINITY]);
-    assert_eq!(head(Pooling::None, &[1]).apply(&rows, &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
-    assert_eq!(head(Pooling::None, &[2]).apply(&rows, &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
-    assert_eq!(head(Pooling::None, &[2]).apply(&[], &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(head(Pooling::None, &[1]).apply(rows.clone(), &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(head(Pooling::None, &[2]).apply(rows.clone(), &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(head(Pooling::None, &[2]).apply(Vec::new(), &AS_THE_MODEL).unwrap_err().kind(), ErrorKind::Internal);
 }
 
 #[test]
