@@ -1,4 +1,4 @@
-//! Latents of a variational model: drawn from the prior, drawn around an image, and on the way between two.
+//! Latents of a variational model: drawn from the prior, drawn around an image, and interpolated between two.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -29,7 +29,7 @@ pub fn from_posterior(mean: &[f32], log_variance: &[f32], (seed, draw): (u64, u6
     mean.iter().zip(log_variance).map(drawn).collect()
 }
 
-/// How the way between two latents runs.
+/// The path of an interpolation between two latents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn both_paths_lead_from_one_end_to_the_other() {
+    fn both_paths_lead_from_one_endpoint_to_the_other() {
         let (a, b) = (vec![1.0, 2.0, 0.5], vec![-0.5, 1.0, 3.0]);
-        for way in [Interpolation::Spherical, Interpolation::Linear] {
-            for (t, end) in [(0.0, &a), (1.0, &b)] {
-                let reached = way.between(&a, &b, t);
-                assert!(reached.iter().zip(end).all(|(x, y)| (x - y).abs() < 1e-6), "{way:?} {t}: {reached:?}");
+        for path in [Interpolation::Spherical, Interpolation::Linear] {
+            for (t, endpoint) in [(0.0, &a), (1.0, &b)] {
+                let reached = path.between(&a, &b, t);
+                assert!(reached.iter().zip(endpoint).all(|(x, y)| (x - y).abs() < 1e-6), "{path:?} {t}: {reached:?}");
             }
         }
         assert_eq!(Interpolation::Linear.between(&[0.0, 4.0], &[2.0, 0.0], 0.25), [0.5, 3.0]);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_without_an_angle_between_them_are_joined_by_a_straight_line() {
+    fn endpoints_without_an_angle_between_them_are_joined_by_a_straight_line() {
         let a = vec![1.0, -2.0];
         for b in [vec![2.0, -4.0], vec![-1.0, 2.0], vec![0.0, 0.0], a.clone()] {
             assert_eq!(Interpolation::Spherical.between(&a, &b, 0.25), Interpolation::Linear.between(&a, &b, 0.25));

@@ -13,7 +13,7 @@
 //! | `consistency` | whether a graph gives each image one finite answer of its own |
 //! | `remarks` | what is worth knowing of a model and keeps nothing from serving |
 //! | `masking` | how patches are hidden from a masked autoencoder |
-//! | `latent` | latents of a variational model: drawn, and on the way between two |
+//! | `latent` | latents of a variational model: drawn, and interpolated between two |
 //! | `head` | from the encoder's output to the vector that is served |
 //! | `examine`, `load` | from a folder to a model, or to everything that is wrong with it |
 //! | `graph`, `served` | a loaded graph and a loaded model |

@@ -6,7 +6,7 @@ use super::{Context, Service, models::PATIENCE, to_its_end};
 use crate::{
     domain::{CollectionName, Metric, ModelName, SpaceKey},
     error::{Error, ErrorKind, Result},
-    index::{Collection, CollectionInfo, CollectionSpec, StoreMode},
+    index::{Bounds, Collection, CollectionInfo, CollectionSpec, StoreMode},
     model::Model,
     pipeline::encoder_of,
 };
@@ -147,7 +147,7 @@ impl Service {
         name: &CollectionName,
         space_key: Option<&SpaceKey>,
     ) -> Result<Arc<dyn Collection>> {
-        Ok(self.open_in_space(name, space_key).await?.bounded(ctx.bounds()))
+        Ok(self.open_in_space(name, space_key).await?.bounded(Bounds::until(ctx.deadline)))
     }
 
     /// The model that makes a collection's vectors, checked to be the one that the collection was made with.

@@ -1,4 +1,4 @@
-//! The way between two images through the latents of a variational model.
+//! Interpolation between two images through the latents of a variational model.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use crate::{
     pipeline::{ImageRun, Task},
 };
 
-/// Between what.
-pub enum Ends {
+/// The two endpoints of an interpolation.
+pub enum Endpoints {
     /// Two images: their means or, with a seed, latents drawn around them.
     Images(Vec<Image>, Option<u64>),
     /// Two latents of the model's dimension.
     Latents(Vec<Vec<f32>>),
 }
 
-/// How the way runs.
+/// How many images an interpolation has, and along which path.
 #[derive(Debug, Clone, Copy)]
 pub struct Steps {
-    /// 2 to `limits.images`, both ends included.
+    /// 2 to `limits.images`, both endpoints included.
     pub count: usize,
     pub interpolation: Interpolation,
 }
 
-/// An image on the way.
+/// One image of an interpolation.
 #[derive(Debug)]
 pub struct Step {
-    /// 0 at the first end, 1 at the second.
+    /// 0 at the first endpoint, 1 at the second.
     pub t: f64,
     /// 8-bit PNG at the model's size.
     pub png: Vec<u8>,
@@ -45,27 +45,27 @@ impl Service {
     /// Decodes latents at equal steps between two.
     ///
     /// # Errors
-    /// No such model or capability, ends that are not two or are no latents of the model, an image that cannot be
+    /// No such model or capability, endpoints that are not two or are no latents of the model, an image that cannot be
     /// read, steps out of range, no room in a queue.
     pub async fn interpolate(
         &self,
         ctx: &Context,
         model: &ModelName,
-        ends: Ends,
+        endpoints: Endpoints,
         steps: Steps,
     ) -> Result<(Arc<Model>, Vec<Step>)> {
         self.check_count(steps.count, "steps")?;
-        let given = match &ends {
-            Ends::Images(images, _) => images.len(),
-            Ends::Latents(latents) => latents.len(),
+        let given = match &endpoints {
+            Endpoints::Images(images, _) => images.len(),
+            Endpoints::Latents(latents) => latents.len(),
         };
         if given != 2 || steps.count < 2 {
-            let text = format!("a way leads between 2 ends in 2 steps or more, not {given} in {}", steps.count);
+            let text = format!("an interpolation has 2 endpoints and 2 steps or more, not {given} and {}", steps.count);
             return Err(Error::invalid_request(text));
         }
-        let (model, [from, to]) = match ends {
-            Ends::Images(images, seed) => self.latents_of(ctx, model, images, seed).await?,
-            Ends::Latents(latents) => self.latents_given(ctx, model, latents).await?,
+        let (model, [from, to]) = match endpoints {
+            Endpoints::Images(images, seed) => self.latents_of(ctx, model, images, seed).await?,
+            Endpoints::Latents(latents) => self.latents_given(ctx, model, latents).await?,
         };
         let shape = latent_shape(&model)?;
         let runs = self.pipeline.begin_latents(ctx, &model, steps.count)?;
@@ -74,8 +74,8 @@ impl Service {
             let row = Tensor { shape: shape.to_vec(), data: steps.interpolation.between(&from, &to, t) };
             async move { Ok::<_, Error>(Step { t, png: draw(run, row).await? }) }
         });
-        let made = try_join_all(work).await?;
-        Ok((model, made))
+        let images = try_join_all(work).await?;
+        Ok((model, images))
     }
 
     async fn latents_of(
@@ -88,7 +88,7 @@ impl Service {
         let model = self.model_for(ctx, model, images.len()).await?;
         let mut runs = self.pipeline.begin(ctx, &model, Task::Interpolate, images)?.into_iter();
         let (Some(from), Some(to)) = (runs.next(), runs.next()) else {
-            return Err(Error::internal("a way has fewer than two ends"));
+            return Err(Error::internal("an interpolation has fewer than two endpoints"));
         };
         let (from, to) = try_join(latent_of(from, seed, 0), latent_of(to, seed, 1)).await?;
         Ok((model, [from, to]))
@@ -107,17 +107,16 @@ impl Service {
             let text = format!("a latent has {} numbers; those of {} have {dim}", other.len(), model.name());
             return Err(Error::invalid_request(text));
         }
-        let ends: Result<[Vec<f32>; 2], _> = latents.try_into();
-        Ok((model, ends.map_err(|_| Error::internal("a way has other than two ends"))?))
+        let endpoints: Result<[Vec<f32>; 2], _> = latents.try_into();
+        Ok((model, endpoints.map_err(|_| Error::internal("an interpolation has other than two endpoints"))?))
     }
 }
 
-/// The mean of an image's latent or, with a seed, a latent drawn around it: another one at each of the two ends.
-async fn latent_of(run: ImageRun<'_>, seed: Option<u64>, end: u64) -> Result<Vec<f32>> {
-    let (prepared, mut run) = run.prepare().await?;
-    let mut outputs = run.encode(prepared.tensor).await?;
+/// The mean of an image's latent or, with a seed, a latent drawn around it: another one at each of the two endpoints.
+async fn latent_of(run: ImageRun<'_>, seed: Option<u64>, endpoint: u64) -> Result<Vec<f32>> {
+    let mut outputs = run.encode().await?;
     let mean = outputs.take(&["mean"])?.data;
     let Some(seed) = seed else { return Ok(mean) };
     let log_variance = outputs.take(&["log_variance"])?;
-    Ok(latent::from_posterior(&mean, &log_variance.data, (seed, end)))
+    Ok(latent::from_posterior(&mean, &log_variance.data, (seed, endpoint)))
 }

@@ -33,7 +33,7 @@ pub use embed::Embedded;
 pub use generate::{GenerateRequest, Generated, GeneratedBy};
 pub use health::{Drift, HEALTH_SAMPLE, Health, Nearest};
 pub use inpaint::{HidingRequest, Inpainted};
-pub use interpolate::{Ends, Step, Steps};
+pub use interpolate::{Endpoints, Step, Steps};
 pub use items::{Added, Entry, EntrySource, FacetsRequest, PageRequest, PatchRequest};
 pub use map::{CollectionMap, MapPoint, MapRequest};
 pub use models::ModelSummary;

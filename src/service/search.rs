@@ -8,7 +8,7 @@ use super::{Context, Examples, Image, Service, Stage, collections::in_space};
 use crate::{
     domain::{CollectionName, Embedding, Filter, ItemId, SpaceKey, TopK},
     error::{Error, ErrorKind, Result},
-    index::{Bounds, Collection, CollectionSpec, Hit, Query},
+    index::{Collection, CollectionSpec, Hit, Query},
     model::VectorOptions,
     pipeline::{EmbedRequest, note},
     telemetry::metrics::CollectionLabels,
@@ -45,14 +45,6 @@ pub struct SearchRequest {
 pub struct Found {
     pub spec: CollectionSpec,
     pub hits: Vec<Hit>,
-}
-
-impl Context {
-    /// What bounds the work of an index for this request.
-    #[must_use]
-    pub const fn bounds(&self) -> Bounds {
-        Bounds::until(self.deadline)
-    }
 }
 
 impl Service {

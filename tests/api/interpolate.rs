@@ -34,7 +34,7 @@ async fn the_way_between_two_images_begins_and_ends_with_their_reconstructions()
 }
 
 #[tokio::test]
-async fn both_ways_of_interpolating_share_their_ends() {
+async fn both_methods_of_interpolation_share_their_endpoints() {
     let server = server().await;
     let along = async |method: &str| {
         let latents = json!([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]]);
@@ -72,7 +72,7 @@ async fn ends_and_steps_that_make_no_way_are_refused() {
     let latents = json!([[0, 0, 0, 0], [1, 1, 1, 1]]);
     for (body, part) in [
         (json!({}), "two `images` or two `latents`"),
-        (json!({"images": [uri(1)]}), "2 ends in 2 steps or more, not 1"),
+        (json!({"images": [uri(1)]}), "2 endpoints and 2 steps or more, not 1"),
         (json!({"images": [uri(1), uri(2), uri(3)]}), "not 3"),
         (json!({"images": []}), "not 0"),
         (json!({"images": [uri(1), uri(2)], "latents": latents}), "two `images` or two `latents`"),

@@ -15,7 +15,7 @@ use crate::{
         schema::{FormImages, JsonInterpolate},
     },
     model::Interpolation,
-    service::{Context, Ends, Step, Steps},
+    service::{Context, Endpoints, Step, Steps},
 };
 
 /// The number of images unless a request says otherwise.
@@ -26,7 +26,7 @@ const STEPS: usize = 8;
 pub struct InterpolateOptions {
     #[param(required = false)]
     model: String,
-    /// The number of images, both ends included: 2 to `limits.images`, 8 unless given.
+    /// The number of images, both endpoints included: 2 to `limits.images`, 8 unless given.
     #[schema(minimum = 2)]
     steps: Option<usize>,
     /// `spherical` unless given.
@@ -38,9 +38,9 @@ pub struct InterpolateOptions {
     seed: Option<u64>,
 }
 
-/// The ends to interpolate between and the options, however they were sent.
+/// The endpoints to interpolate between and the options, however they were sent.
 pub struct InterpolateRequest {
-    ends: Ends,
+    endpoints: Endpoints,
     options: InterpolateOptions,
 }
 
@@ -49,18 +49,18 @@ impl FromFields for InterpolateRequest {
 
     fn from_fields(fields: Fields<'_>) -> Result<Self> {
         let (mut content, options): (_, InterpolateOptions) = fields.split()?;
-        let ends = match (content.images()?, content.vectors("latents")?) {
-            (Some(images), None) => Ends::Images(images, options.seed),
+        let endpoints = match (content.images()?, content.vectors("latents")?) {
+            (Some(images), None) => Endpoints::Images(images, options.seed),
             (None, Some(vectors)) => {
                 if options.seed.is_some() {
                     let text = "`seed` draws latents around images; latents that are given need none";
                     return Err(Error::invalid_request(text));
                 }
-                Ends::Latents(vectors.into_iter().collect::<Result<_>>()?)
+                Endpoints::Latents(vectors.into_iter().collect::<Result<_>>()?)
             }
-            _ => return Err(Error::invalid_request("a way needs two `images` or two `latents`")),
+            _ => return Err(Error::invalid_request("an interpolation needs two `images` or two `latents`")),
         };
-        Ok(Self { ends, options })
+        Ok(Self { endpoints, options })
     }
 }
 
@@ -73,7 +73,7 @@ pub struct InterpolatedList {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InterpolatedEntry {
-    /// The position between the ends: 0 at the first, 1 at the second.
+    /// The position between the endpoints: 0 at the first, 1 at the second.
     t: f64,
     /// A PNG at the model's size, as a data URI.
     image: String,
@@ -87,11 +87,11 @@ struct InterpolatedEntry {
 pub(in crate::http) async fn interpolate(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
-    RequestBody(InterpolateRequest { ends, options }): RequestBody<InterpolateRequest>,
+    RequestBody(InterpolateRequest { endpoints, options }): RequestBody<InterpolateRequest>,
 ) -> Result<Json<InterpolatedList>, Failure> {
     let steps = Steps { count: options.steps.unwrap_or(STEPS), interpolation: options.method };
     let model = ModelName::for_lookup(&options.model)?;
-    let (model, steps) = state.service.interpolate(&context, &model, ends, steps).await?;
+    let (model, steps) = state.service.interpolate(&context, &model, endpoints, steps).await?;
     let data = steps.into_iter().map(|Step { t, png }| InterpolatedEntry { t, image: data_uri("image/png", &png) });
     let (name, space_key) = (model.name().to_string(), model.space_key().to_string());
     Ok(Json(InterpolatedList { model: name, space_key, data: data.collect() }))
