@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::{Context, Image, Items, Service, Stage, deletions::Unnamed, to_its_end};
 use crate::{
+    admission::SharedPermit,
     domain::{CollectionName, Embedding, FieldPath, Filter, ItemId, Metadata, Metric, SpaceKey, TopK, check_metadata},
     error::{Error, ErrorKind, Result},
     image::Encoded,
@@ -27,6 +28,8 @@ pub struct Entry {
     pub id: Option<ItemId>,
     pub source: EntrySource,
     pub metadata: Metadata,
+    /// What counts the body that vector and metadata were parsed from: it is counted until they are written.
+    pub(crate) share: Option<SharedPermit>,
 }
 
 #[derive(Debug)]
@@ -70,10 +73,11 @@ pub struct FacetsRequest {
 }
 
 /// An entry with its vector, ready to be written.
-struct Ready {
+struct PreparedItem {
     item: NewItem,
     /// To be put into the store before the row that names it.
     stored: Option<StoredImage>,
+    share: Option<SharedPermit>,
 }
 
 impl Service {
@@ -92,14 +96,14 @@ impl Service {
         let images = entries.iter().flatten().filter(|entry| matches!(entry.source, EntrySource::Image(_))).count();
         self.check_counts(images, entries.len() - images, "items")?;
         let collection = self.open_for(ctx, name, space_key.as_ref()).await?;
-        let ready = self.make_ready(ctx, collection.spec(), entries).await?;
-        let Items { good, errors } = self.sort(ready).settle(strict)?;
-        let (places, ready): (Vec<usize>, Vec<Ready>) = good.into_iter().unzip();
-        let ids: Vec<ItemId> = ready.iter().map(|ready| ready.item.id.clone()).collect();
+        let prepared = self.prepare_items(ctx, collection.spec(), entries).await?;
+        let Items { good, errors } = self.sort(prepared).settle(strict)?;
+        let (places, prepared): (Vec<usize>, Vec<PreparedItem>) = good.into_iter().unzip();
+        let ids: Vec<ItemId> = prepared.iter().map(|prepared| prepared.item.id.clone()).collect();
         let started = Instant::now();
         let (store, unnamed, metrics) = (Arc::clone(&self.store), self.unnamed.clone(), Arc::clone(&self.metrics));
         let written = to_its_end(async move {
-            let written = write(&store, &unnamed, collection.as_ref(), ready).await?;
+            let written = write(&store, &unnamed, collection.as_ref(), prepared).await?;
             count_vectors(&metrics, collection.as_ref()).await;
             Ok(written)
         });
@@ -115,12 +119,12 @@ impl Service {
     }
 
     /// Gives each entry its vector: embeds the images together, checks the vectors.
-    async fn make_ready(
+    async fn prepare_items(
         &self,
         ctx: &Context,
         spec: &CollectionSpec,
         entries: Vec<Result<Entry>>,
-    ) -> Result<Vec<Result<Ready>>> {
+    ) -> Result<Vec<Result<PreparedItem>>> {
         let images: Vec<Image> = entries.iter().flatten().filter_map(image_of).map(Ok).collect();
         let hash = entries.iter().flatten().any(|entry| entry.id.is_none());
         let mut embedded = Vec::new();
@@ -135,16 +139,16 @@ impl Service {
             };
         }
         let mut embedded = embedded.into_iter();
-        let ready = |entry: Result<Entry>| self.ready_entry(spec, entry?, &mut embedded);
-        Ok(entries.into_iter().map(ready).collect())
+        let prepare = |entry: Result<Entry>| self.prepare_item(spec, entry?, &mut embedded);
+        Ok(entries.into_iter().map(prepare).collect())
     }
 
-    fn ready_entry(
+    fn prepare_item(
         &self,
         spec: &CollectionSpec,
         entry: Entry,
         embedded: &mut impl Iterator<Item = Result<EmbeddedImage>>,
-    ) -> Result<Ready> {
+    ) -> Result<PreparedItem> {
         let (id, vector, stored) = match entry.source {
             EntrySource::Image(image) => {
                 let image = image?;
@@ -164,7 +168,8 @@ impl Service {
                 "a vector of zeros has no direction, which a cosine collection compares",
             ));
         }
-        Ok(Ready { item: NewItem { id, vector, metadata: entry.metadata, image: None }, stored })
+        let item = NewItem { id, vector, metadata: entry.metadata, image: None };
+        Ok(PreparedItem { item, stored, share: entry.share })
     }
 
     /// One item, or `item_not_found`.
@@ -329,11 +334,11 @@ async fn write(
     store: &ImageStore,
     unnamed: &Unnamed,
     collection: &dyn Collection,
-    ready: Vec<Ready>,
+    prepared: Vec<PreparedItem>,
 ) -> Result<Vec<Written>> {
     let name = &collection.spec().name;
-    let puts = ready.iter().map(async |ready| match &ready.stored {
-        Some(image) => store.put(name, &ready.item.id, image.bytes.clone(), image.media_type).await.map(Some),
+    let puts = prepared.iter().map(async |prepared| match &prepared.stored {
+        Some(image) => store.put(name, &prepared.item.id, image.bytes.clone(), image.media_type).await.map(Some),
         None => Ok(None),
     });
     let (stored, failed): (Vec<_>, Vec<_>) = join_all(puts).await.into_iter().partition(Result::is_ok);
@@ -342,8 +347,12 @@ async fn write(
         unnamed.never_named(stored.into_iter().flatten().collect()).await;
         return Err(error);
     }
-    let named = ready.into_iter().zip(&stored);
-    let items = named.map(|(ready, image)| NewItem { image: image.clone(), ..ready.item }).collect();
+    // The images are in the store and their bytes go here; the shares stay until the rows are written.
+    let (items, _shares): (Vec<_>, Vec<_>) = prepared
+        .into_iter()
+        .zip(&stored)
+        .map(|(PreparedItem { item, share, .. }, image)| (NewItem { image: image.clone(), ..item }, share))
+        .unzip();
     match collection.upsert(items).await {
         Ok(written) => {
             unnamed.let_go(written.iter().filter_map(|written| written.orphan.clone()).collect()).await;

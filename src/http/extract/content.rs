@@ -24,6 +24,8 @@ pub(in crate::http) struct Content<'a> {
     pub(super) json: Vec<(String, &'a RawValue)>,
     pub(super) images: Option<Vec<Image>>,
     pub(super) mask: Option<Image>,
+    /// The vector of an object of a list, which was read with the list.
+    pub(super) vector: Option<Vec<f32>>,
     pub(super) share: Option<SharedPermit>,
 }
 
@@ -84,8 +86,8 @@ impl<'a> Content<'a> {
         Ok(list.into_iter().map(|element| self.counted(image::of_input(element.get()))).collect())
     }
 
-    pub(in crate::http) fn vector(&self) -> Option<Result<Vec<f32>>> {
-        self.json_of("vector").map(vector)
+    pub(in crate::http) fn vector(&mut self) -> Option<Result<Vec<f32>>> {
+        self.vector.take().map(Ok).or_else(|| self.json_of("vector").map(vector))
     }
 
     pub(in crate::http) fn vectors(&self, name: &str) -> Result<Option<Vec<Result<Vec<f32>>>>> {
@@ -99,12 +101,15 @@ impl<'a> Content<'a> {
         name: &str,
         content: &'static [&'static str],
     ) -> Result<Option<Vec<Result<Fields<'a>>>>> {
+        let counted = |mut fields: Fields<'a>| {
+            fields.share.clone_from(&self.share);
+            Ok(fields)
+        };
+        if let Some(objects) = self.json_of(name).and_then(|json| Fields::list_of_json(json, content)) {
+            return Ok(Some(objects.into_iter().map(counted).collect()));
+        }
         let object = |one: &'a RawValue| match one.get() {
-            json if json.starts_with('{') => {
-                let mut fields = Fields::of_json(json.as_bytes(), content);
-                fields.share.clone_from(&self.share);
-                Ok(fields)
-            }
+            json if json.starts_with('{') => counted(Fields::of_json(json.as_bytes(), content)),
             _ => Err(Error::invalid_request("not an object")),
         };
         Ok(self.list(name, "objects")?.map(|list| list.into_iter().map(object).collect()))

@@ -66,6 +66,7 @@ impl OfEachImage {
                 id: self.ids.get(at).map(|text: &String| text.parse()).transpose()?,
                 source: EntrySource::Image(image),
                 metadata: metadata.map(|text| metadata_of(text)).transpose()?.unwrap_or_default(),
+                share: None,
             })
         };
         Ok(images.into_iter().enumerate().map(entry).collect())
@@ -96,13 +97,17 @@ fn entry(fields: Fields<'_>) -> Result<Entry> {
         (None, Some(vector)) => EntrySource::Vector(vector?),
         _ => return Err(Error::invalid_request("an item has either an `image` or a `vector`")),
     };
-    Ok(Entry { id, source, metadata: metadata.unwrap_or_default() })
+    Ok(Entry { id, source, metadata: metadata.unwrap_or_default(), share: content.share })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::extract::image::of_bytes;
+    use crate::{
+        admission::{Budget, BudgetOptions},
+        error::ErrorKind,
+        http::extract::image::of_bytes,
+    };
 
     fn of_each(ids: &[&str], metadata: &[&str]) -> OfEachImage {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -127,6 +132,32 @@ mod tests {
         assert!(entries.iter().all(|entry| entry.as_ref().unwrap().metadata["n"] == 1));
         assert!(of_each(&["a"], &[]).pair(images(2)).is_err());
         assert!(of_each(&[], &["{}", "{}"]).pair(images(3)).is_err());
+    }
+
+    #[test]
+    fn a_vector_out_of_json_keeps_its_body_counted_for_as_long_as_it_is_there() {
+        let budget = Budget::new(BudgetOptions {
+            noun: "request bodies",
+            key: "limits.bodies_in_flight_bytes",
+            limit: 100,
+            too_large: ErrorKind::PayloadTooLarge,
+            held: prometheus_client::metrics::gauge::Gauge::default(),
+        });
+        let json = br#"{"items": [{"id": "a", "vector": [1]}]}"#;
+        let mut permit = budget.empty();
+        permit.grow_to(json.len() as u64).unwrap();
+        let mut fields = Fields::of_json(json, &["items"]);
+        fields.share = Some(permit.shared());
+        #[derive(Deserialize)]
+        struct NoOptions {}
+        let (content, NoOptions {}) = fields.split().unwrap();
+        let objects = content.objects("items", ITEM).unwrap().unwrap();
+        drop(content);
+        let mut entries: Vec<Entry> = objects.into_iter().map(|object| entry(object.unwrap()).unwrap()).collect();
+        let kept = entries.pop();
+        assert!(budget.check(100).is_err(), "the parsed vector is counted");
+        drop(kept);
+        assert!(budget.check(100).is_ok());
     }
 
     #[test]

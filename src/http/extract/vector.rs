@@ -1,5 +1,11 @@
 //! A vector inside JSON.
 
+use std::fmt;
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error as _, SeqAccess, Visitor},
+};
 use serde_path_to_error::Segment;
 
 use crate::error::{Error, Result};
@@ -10,6 +16,45 @@ pub(super) fn vector(json: &str) -> Result<Vec<f32>> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
         Some(at) => Err(element(at, "beyond 32-bit floats")),
+    }
+}
+
+/// Reads the numbers of a list, or a null, where they stand in a larger document. What is no vector fails the document,
+/// which is read again by [`vector`] then, for the error of this one.
+#[derive(Clone, Copy)]
+pub(super) struct VectorSeed {
+    /// Numbers that are expected: as many as the vector before had.
+    pub(super) expected: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for VectorSeed {
+    type Value = Option<Vec<f32>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for VectorSeed {
+    type Value = Option<Vec<f32>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of numbers")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::with_capacity(self.expected);
+        while let Some(value) = list.next_element::<f32>()? {
+            if !value.is_finite() {
+                return Err(A::Error::custom("beyond 32-bit floats"));
+            }
+            values.push(value);
+        }
+        Ok(Some(values))
     }
 }
 
