@@ -168,13 +168,13 @@ async fn failed_to_open(opened: Option<oneshot::Receiver<Result<()>>>, addr: Soc
 /// find it.
 async fn open_behind(config: Config, metrics: Arc<Metrics>, index: &OpeningEngine, service: &Service) -> Result<()> {
     let (tell, opened) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
+    let (runtime, pool) = (tokio::runtime::Handle::current(), service.pool());
     std::thread::Builder::new()
         .name("index-opener".to_owned())
         .spawn(move || {
             let _runtime = runtime.enter();
             // whoever waits for it may have stopped
-            let _ = tell.send(open_index(&config, metrics));
+            let _ = tell.send(open_index(&config, metrics, pool));
         })
         .map_err(|error| Error::internal("cannot start the thread that opens the index").with_source(error))?;
     index.opened(opened.await.unwrap_or_else(|_| Err(Error::internal("opening the index ended early")))?);
@@ -280,11 +280,11 @@ fn open_data(config: &Config) -> Result<(Arc<dyn IndexEngine>, ImageStore)> {
     Ok((engine, open_store(config)?))
 }
 
-/// The index that the server works on.
-fn open_index(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<dyn IndexEngine>> {
+/// The index that the server works on; what is written to an embedded one is encoded on the pool.
+fn open_index(config: &Config, metrics: Arc<Metrics>, pool: Arc<CpuPool>) -> Result<Arc<dyn IndexEngine>> {
     Ok(match config.index.engine {
         config::IndexEngine::Embedded => {
-            let options = embedded_options(config, metrics);
+            let options = EmbeddedOptions { pool: Some(pool), ..embedded_options(config, metrics) };
             Arc::new(EmbeddedEngine::open(&index_folder(config), options)?)
         }
         config::IndexEngine::Qdrant => Arc::new(QdrantEngine::connect(qdrant_options(config, metrics))?),
@@ -416,6 +416,7 @@ fn embedded_options(config: &Config, metrics: Arc<Metrics>) -> EmbeddedOptions {
             rebuild_percent: index.graph_rebuild_percent,
             ..GraphOptions::default()
         },
+        pool: None,
         metrics,
     }
 }

@@ -56,7 +56,7 @@ use super::{
     rules::{check_dimension, not_found, taken},
 };
 use crate::{
-    compute::{Cancelled, Priority},
+    compute::{Cancelled, CpuPool, Priority},
     config::Limits,
     domain::{CollectionName, FieldPath, Filter, ItemId, Metadata, TopK},
     error::Result,
@@ -75,6 +75,9 @@ pub struct EmbeddedOptions {
     /// Writes admitted and not yet finished, at most.
     pub max_writes: u64,
     pub graph: GraphOptions,
+    /// Where vectors and metadata are encoded before they are written; none: on the thread that asks, which is good
+    /// enough where no request waits for that thread.
+    pub pool: Option<Arc<CpuPool>>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -89,6 +92,7 @@ impl Default for EmbeddedOptions {
             max_reads: limits.index_reads as u64,
             max_writes: limits.index_writes as u64,
             graph: GraphOptions::default(),
+            pool: None,
             metrics: Arc::default(),
         }
     }
@@ -154,12 +158,6 @@ impl EmbeddedEngine {
         }
         shared.deletions.show(&shared.database.snapshot()?);
         Ok(Self { _writing: writing, maintenance: None, shared, collections: Arc::new(collections) })
-    }
-
-    /// The database file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.shared.database.path()
     }
 }
 
@@ -343,7 +341,12 @@ impl CollectionRead for EmbeddedCollection {
 #[async_trait]
 impl CollectionWrite for EmbeddedCollection {
     async fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
-        self.write(move |core| core.upsert(items)).await
+        let (core, encoder) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        let encoded = async move {
+            let shared = Arc::clone(&encoder.shared);
+            shared.encode(items.len() * encoder.spec.dimension, move || encoder.encode(items)).await
+        };
+        self.core.shared.write_prepared(self.bounds, encoded, move |items| core.upsert(items)).await
     }
 
     async fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {

@@ -1,6 +1,7 @@
 //! From async callers to blocking work and back.
 
 use std::{
+    future::ready,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) readiness: Readiness,
     pub(super) graph: GraphOptions,
     pub(super) metrics: Arc<Metrics>,
+    /// Where what is written is encoded.
+    encoding: Option<Arc<CpuPool>>,
     pub(super) deletions: Arc<Deletions>,
     /// Tells maintenance of the graphs that something was written.
     pub(super) signal: Arc<Signal>,
@@ -60,6 +63,9 @@ enum Order {
     Write(Job),
     End,
 }
+
+/// Numbers of vectors that are encoded in about the time that a change of thread takes.
+const QUICKLY_ENCODED: usize = 4096;
 
 /// How long a closing index waits for the writes that have begun.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -128,6 +134,7 @@ impl Shared {
             read_threads: read_threads + BACKGROUND_READS,
             readiness: Readiness::default(),
             graph: options.graph,
+            encoding: options.pool,
             deletions: Arc::new(Deletions::new(Arc::clone(&options.metrics))),
             metrics: options.metrics,
             signal: Arc::default(),
@@ -166,6 +173,18 @@ impl Shared {
         bounds.limit(async { self.reads.run_with(bounds.priority, run).await? }).await
     }
 
+    /// Encodes so many numbers that are to be written: where they are many, on the pool of the requests.
+    pub(super) async fn encode<T: Send + 'static>(
+        &self,
+        numbers: usize,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self.encoding.as_ref().filter(|_| numbers > QUICKLY_ENCODED) {
+            Some(pool) => pool.run(work).await?,
+            None => work(),
+        }
+    }
+
     /// Whether a write has a place in the queue, which its permit then holds.
     fn admit_write(&self, bounds: Bounds) -> Result<Permit> {
         self.write_limiter.admit(1, bounds.latest())
@@ -177,15 +196,26 @@ impl Shared {
         bounds: Bounds,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_prepared(bounds, ready(Ok(())), |()| work()).await
+    }
+
+    /// [`write`](Self::write), of what is prepared first: beside the writes that have the turn before it.
+    pub(super) async fn write_prepared<P: Send + 'static, T: Send + 'static>(
+        self: &Arc<Self>,
+        bounds: Bounds,
+        prepare: impl Future<Output = Result<P>> + Send + 'static,
+        work: impl FnOnce(P) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let permit = self.admit_write(bounds)?;
         let (turn, writes, shared) = (Arc::clone(&self.turn), self.writes.clone(), Arc::clone(self));
         let task = async move {
+            let prepared = prepare.await?;
             let turn = turn.lock_owned().await;
             let span = Span::current();
             let (answer, answered) = oneshot::channel();
             let run = move || {
                 let started = Instant::now();
-                let outcome = span.in_scope(work);
+                let outcome = span.in_scope(|| work(prepared));
                 shared.note(&outcome);
                 // Before the answer too: whoever has it may drop the engine, and is to find the database closed then.
                 drop(shared);

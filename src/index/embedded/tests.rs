@@ -104,10 +104,9 @@ async fn metadata_beyond_what_is_indexed_are_no_reason_not_to_start() {
     engine.create(spec("c")).await.unwrap();
     let metadata = json!({"k".repeat(300): 1, "n": (0..2000).collect::<Vec<_>>()}).as_object().cloned().unwrap();
     let record = rows::Record { id: "a".parse().unwrap(), metadata, image: None };
+    let row = rows::EncodedRow::new(record.clone(), Some(&[1.0])).unwrap();
     let tables = engine.collections.find(&spec("c").name).unwrap().tables.clone();
-    let write = |transaction: &_| {
-        rows::Writer::open(transaction, &tables, 1)?.put(1, &record, Some(&[1.0])).map(Outcome::Commit)
-    };
+    let write = |transaction: &_| rows::Writer::open(transaction, &tables, 1)?.put(1, &row).map(Outcome::Commit);
     engine.shared.database.write(write).map(drop).unwrap();
     drop(engine);
     let engine = EmbeddedEngine::open(&folder.path(), options()).unwrap();

@@ -10,30 +10,34 @@ use super::{
         database::Outcome,
         deletions,
         log::{self, Operation},
-        rows::{Record, Writer},
+        rows::{EncodedRow, Record, Writer},
     },
 };
 use crate::{
-    domain::{Embedding, Filter, ItemId, Metadata},
+    domain::{Filter, ItemId, Metadata},
     error::Result,
     index::{
         Deleted, ImageRef, NewItem, Written,
         rules::{admit_item, item_not_found, patched},
-        terms::terms,
+        terms::{Term, terms},
     },
     threads::yield_to_others,
 };
 
 impl Core {
-    pub(super) fn upsert(&self, items: Vec<NewItem>) -> Result<Vec<Written>> {
-        let items: Vec<_> = items.into_iter().map(|item| self.prepare(item)).collect::<Result<_>>()?;
+    /// Encodes items for [`upsert`](Self::upsert): all of the write that needs no transaction, and so no turn.
+    pub(super) fn encode(&self, items: Vec<NewItem>) -> Result<Vec<EncodedItem>> {
+        items.into_iter().map(|item| self.encode_item(item)).collect()
+    }
+
+    pub(super) fn upsert(&self, items: Vec<EncodedItem>) -> Result<Vec<Written>> {
         self.change(|writer, effects| {
             let mut keys = Vec::with_capacity(items.len());
             let mut answers = Vec::with_capacity(items.len());
             let mut images: HashMap<u64, Option<ImageRef>> = HashMap::new();
-            for (record, vector, encoded) in items {
-                let (key, answer) = put(writer, effects, &record, &vector, encoded)?;
-                images.insert(key, record.image);
+            for EncodedItem { row, codes, terms } in items {
+                let (key, answer) = put(writer, effects, &row, (codes, terms))?;
+                images.insert(key, row.record.image);
                 keys.push(key);
                 answers.push(answer);
             }
@@ -47,11 +51,12 @@ impl Core {
         })
     }
 
-    fn prepare(&self, item: NewItem) -> Result<(Record, Embedding, Encoded)> {
+    fn encode_item(&self, item: NewItem) -> Result<EncodedItem> {
         yield_to_others();
         let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
-        let encoded = Encoded::new(vector.as_slice());
-        Ok((Record { id: item.id, metadata: item.metadata, image: item.image }, vector, encoded))
+        let (codes, terms) = (Encoded::new(vector.as_slice()), terms(&item.metadata));
+        let record = Record { id: item.id, metadata: item.metadata, image: item.image };
+        Ok(EncodedItem { row: EncodedRow::new(record, Some(vector.as_slice()))?, codes, terms })
     }
 
     pub(super) fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
@@ -59,9 +64,11 @@ impl Core {
             let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
             let old = terms(&record.metadata);
             record.metadata = patched(record.metadata, patch, max_bytes)?;
-            writer.put(key, &record, None)?;
-            effects.changes.push(Change::Replace { key, vector: None, old, new: terms(&record.metadata) });
-            Ok(record.metadata)
+            let new = terms(&record.metadata);
+            let row = EncodedRow::new(record, None)?;
+            writer.put(key, &row)?;
+            effects.changes.push(Change::Replace { key, vector: None, old, new });
+            Ok(row.record.metadata)
         })
     }
 
@@ -134,6 +141,13 @@ impl Core {
     }
 }
 
+/// An item as database and memory take it.
+pub(super) struct EncodedItem {
+    row: EncodedRow,
+    codes: Encoded,
+    terms: Vec<Term>,
+}
+
 /// What a write does beyond its own tables.
 #[derive(Debug, Default)]
 struct Effects {
@@ -158,12 +172,11 @@ fn operation(change: &Change) -> Option<Operation> {
 fn put(
     writer: &mut Writer<'_>,
     effects: &mut Effects,
-    record: &Record,
-    vector: &Embedding,
-    encoded: Encoded,
+    row: &EncodedRow,
+    (encoded, new): (Encoded, Vec<Term>),
 ) -> Result<(u64, Written)> {
     yield_to_others();
-    let new = terms(&record.metadata);
+    let record = &row.record;
     let (key, change, answer) = match writer.find(&record.id)? {
         Some((key, old)) => {
             let change = Change::Replace { key, vector: Some(encoded), old: terms(&old.metadata), new };
@@ -176,7 +189,7 @@ fn put(
             (key, Change::Add { key, vector: encoded, terms: new }, Written { created: true, orphan: None })
         }
     };
-    writer.put(key, record, Some(vector.as_slice()))?;
+    writer.put(key, row)?;
     effects.changes.push(change);
     Ok((key, answer))
 }

@@ -57,6 +57,20 @@ impl Record {
     }
 }
 
+/// An item with the bytes of its rows, which are made before the transaction that writes them.
+pub(crate) struct EncodedRow {
+    pub(crate) record: Record,
+    record_bytes: Vec<u8>,
+    /// None: the vector of the key stays what it is.
+    vector_bytes: Option<Vec<u8>>,
+}
+
+impl EncodedRow {
+    pub(crate) fn new(record: Record, vector: Option<&[f32]>) -> Result<Self> {
+        Ok(Self { record_bytes: record.to_bytes()?, vector_bytes: vector.map(vector_bytes), record })
+    }
+}
+
 /// Reads only the id of a record.
 #[derive(Deserialize)]
 struct RecordId {
@@ -309,17 +323,16 @@ impl<'txn> Writer<'txn> {
     }
 
     /// Writes a record, and a vector if there is a new one; the id of a key never changes.
-    pub(crate) fn put(&mut self, key: u64, record: &Record, vector: Option<&[f32]>) -> Result<()> {
-        let bytes = record.to_bytes()?;
-        let size = |record_bytes| item_bytes(self.dimension, &record.id, record_bytes) as i64;
-        let grown = size(bytes.len());
-        let before = self.items.insert(key, bytes.as_slice()).map_err(failure)?.map(|old| old.value().len());
-        self.grown_bytes += grown - before.map_or(0, |old| item_bytes(self.dimension, &record.id, old) as i64);
+    pub(crate) fn put(&mut self, key: u64, row: &EncodedRow) -> Result<()> {
+        let EncodedRow { record: Record { id, .. }, record_bytes, vector_bytes } = row;
+        let size = |record_bytes| item_bytes(self.dimension, id, record_bytes) as i64;
+        let before = self.items.insert(key, record_bytes.as_slice()).map_err(failure)?.map(|old| old.value().len());
+        self.grown_bytes += size(record_bytes.len()) - before.map_or(0, size);
         if before.is_none() {
-            self.ids.insert(record.id.as_str(), key).map_err(failure)?;
+            self.ids.insert(id.as_str(), key).map_err(failure)?;
         }
-        if let Some(vector) = vector {
-            self.vectors.insert(key, vector_bytes(vector).as_slice()).map_err(failure)?;
+        if let Some(vector) = vector_bytes {
+            self.vectors.insert(key, vector.as_slice()).map_err(failure)?;
         }
         Ok(())
     }
