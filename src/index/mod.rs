@@ -14,6 +14,8 @@ mod transfer;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod fixtures;
 
 use std::sync::Arc;
 

@@ -172,9 +172,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        domain::{Embedding, Metric},
-        index::{CollectionSpec, EmbeddedEngine, EmbeddedOptions, NewItem, StoreMode},
+    use crate::index::{
+        EmbeddedEngine,
+        fixtures::{item, open, spec},
     };
 
     /// An index and a store, with a collection of items that have images.
@@ -187,27 +187,17 @@ mod tests {
     impl Home {
         async fn with_images(count: usize) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-            let engine =
-                Arc::new(EmbeddedEngine::open_without_maintenance(&folder.path().join("index"), options).unwrap());
+            let engine = Arc::new(open(&folder.path().join("index")));
             let store = Arc::new(ImageStore::open(&folder.path().join("store")).unwrap());
-            let spec = CollectionSpec {
-                name: "c".parse().unwrap(),
-                model: None,
-                space_key: None,
-                dimension: 1,
-                metric: Metric::Dot,
-                store: StoreMode::Original,
-            };
-            engine.create(spec.clone()).await.unwrap();
+            let name = spec().name;
+            engine.create(spec()).await.unwrap();
             let mut items = Vec::new();
             for at in 0..count {
-                let id = at.to_string().parse().unwrap();
-                let image = store.put(&spec.name, &id, Bytes::from_static(b"png"), "image/png").await.unwrap();
-                let vector = Embedding::new(vec![1.0]).unwrap();
-                items.push(NewItem { id, vector, metadata: Default::default(), image: Some(image) });
+                let mut item = item(&at.to_string(), None);
+                item.image = Some(store.put(&name, &item.id, Bytes::from_static(b"png"), "image/png").await.unwrap());
+                items.push(item);
             }
-            engine.open(&spec.name).await.unwrap().upsert(items).await.unwrap();
+            engine.open(&name).await.unwrap().upsert(items).await.unwrap();
             Self { folder, engine, store }
         }
 

@@ -104,41 +104,15 @@ impl DeletionQueue for EmbeddedQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        domain::{Embedding, Metric},
-        index::{CollectionSpec, EmbeddedEngine, EmbeddedOptions, IndexEngine as _, NewItem, StoreMode},
+    use crate::index::{
+        EmbeddedEngine, IndexEngine as _,
+        fixtures::{image, item, open, spec},
     };
-
-    fn open(folder: &tempfile::TempDir) -> EmbeddedEngine {
-        let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-        EmbeddedEngine::open_without_maintenance(folder.path(), options).unwrap()
-    }
-
-    fn spec() -> CollectionSpec {
-        CollectionSpec {
-            name: "c".parse().unwrap(),
-            model: None,
-            space_key: None,
-            dimension: 1,
-            metric: Metric::Dot,
-            store: StoreMode::Original,
-        }
-    }
-
-    fn image(key: &str) -> ImageRef {
-        ImageRef { key: format!("images/{key}"), media_type: "image/png".to_owned() }
-    }
 
     /// Fills a new collection; every item but each third names an image.
     async fn fill(engine: &EmbeddedEngine, count: usize) {
         engine.create(spec()).await.unwrap();
-        let item = |at: usize| NewItem {
-            id: at.to_string().parse().unwrap(),
-            vector: Embedding::new(vec![1.0]).unwrap(),
-            metadata: Default::default(),
-            image: (at % 3 != 2).then(|| image(&at.to_string())),
-        };
+        let item = |at: usize| item(&at.to_string(), (at % 3 != 2).then(|| image(&at.to_string())));
         engine.open(&spec().name).await.unwrap().upsert((0..count).map(item).collect()).await.unwrap();
     }
 
@@ -151,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_collection_hands_over_its_images_in_batches_across_restarts() {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(&folder);
+        let engine = open(folder.path());
         fill(&engine, 2400).await;
         engine.drop_collection(&spec().name).await.unwrap();
         assert_eq!(pending(&engine), "2400");
@@ -161,7 +135,7 @@ mod tests {
         queue.finish(first, vec!["images/7".to_owned()]).await.unwrap();
         drop((queue, engine));
 
-        let engine = open(&folder);
+        let engine = open(folder.path());
         assert_eq!(pending(&engine), "902");
         let queue = engine.deletion_queue().unwrap();
         let mut keys = Vec::new();
@@ -181,17 +155,11 @@ mod tests {
     #[tokio::test]
     async fn what_items_named_is_queued_with_the_write_that_lets_it_go() {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(&folder);
+        let engine = open(folder.path());
         fill(&engine, 3).await;
         let items = engine.open(&spec().name).await.unwrap();
         items.delete(vec!["1".parse().unwrap(), "2".parse().unwrap()]).await.unwrap();
-        let again = |name: &str| NewItem {
-            id: "0".parse().unwrap(),
-            vector: Embedding::new(vec![2.0]).unwrap(),
-            metadata: Default::default(),
-            image: Some(image(name)),
-        };
-        items.upsert(vec![again("4"), again("0")]).await.unwrap();
+        items.upsert(vec![item("0", Some(image("4"))), item("0", Some(image("0")))]).await.unwrap();
         let queue = engine.deletion_queue().unwrap();
         queue.added().await;
         let batch = queue.next().await.unwrap().unwrap();

@@ -95,44 +95,23 @@ pub(super) fn remove_unfinished(shared: &Shared, entry: &Entry) -> Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Embedding, Metric},
         error::ErrorKind,
-        index::{EmbeddedOptions, IndexEngine as _, NewItem, StoreMode},
+        index::{
+            IndexEngine as _,
+            fixtures::{image, item, open, spec},
+        },
     };
-
-    fn open(folder: &tempfile::TempDir) -> EmbeddedEngine {
-        let options = EmbeddedOptions { cache_bytes: 1 << 20, read_threads: 1, ..EmbeddedOptions::default() };
-        EmbeddedEngine::open_without_maintenance(folder.path(), options).unwrap()
-    }
-
-    fn spec() -> CollectionSpec {
-        CollectionSpec {
-            name: "c".parse().unwrap(),
-            model: None,
-            space_key: None,
-            dimension: 1,
-            metric: Metric::Dot,
-            store: StoreMode::None,
-        }
-    }
 
     async fn begin(engine: &EmbeddedEngine) -> Box<dyn Import> {
         let import = engine.begin_import(spec()).await.unwrap();
-        let image = ImageRef { key: "images/p".to_owned(), media_type: "image/png".to_owned() };
-        let item = NewItem {
-            id: "a".parse().unwrap(),
-            vector: Embedding::new(vec![1.0]).unwrap(),
-            metadata: Default::default(),
-            image: Some(image),
-        };
-        import.collection().upsert(vec![item]).await.unwrap();
+        import.collection().upsert(vec![item("a", Some(image("p")))]).await.unwrap();
         import
     }
 
     #[tokio::test]
     async fn an_import_is_seen_once_it_is_finished() {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(&folder);
+        let engine = open(folder.path());
         let import = begin(&engine).await;
         assert!(engine.list().await.unwrap().is_empty());
         assert_eq!(engine.open(&spec().name).await.err().unwrap().kind(), ErrorKind::CollectionNotFound);
@@ -140,16 +119,16 @@ mod tests {
         assert_eq!(engine.open(&spec().name).await.unwrap().count(None).await.unwrap(), 1);
         assert_eq!(engine.begin_import(spec()).await.err().unwrap().kind(), ErrorKind::AlreadyExists);
         drop(engine);
-        assert_eq!(open(&folder).list().await.unwrap()[0].count, 1);
+        assert_eq!(open(folder.path()).list().await.unwrap()[0].count, 1);
     }
 
     #[tokio::test]
     async fn an_interrupted_import_leaves_nothing_and_hands_its_images_on() {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(&folder);
+        let engine = open(folder.path());
         drop(begin(&engine).await);
         drop(engine);
-        let engine = open(&folder);
+        let engine = open(folder.path());
         assert!(engine.list().await.unwrap().is_empty());
         let queue = engine.deletion_queue().unwrap();
         assert_eq!(queue.next().await.unwrap().unwrap().keys, ["images/p"]);
@@ -159,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn an_abandoned_import_hands_its_images_on() {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(&folder);
+        let engine = open(folder.path());
         assert!(begin(&engine).await.abandon().await.unwrap().is_empty());
         let queue = engine.deletion_queue().unwrap();
         assert_eq!(queue.next().await.unwrap().unwrap().keys, ["images/p"]);
