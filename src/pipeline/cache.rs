@@ -2,6 +2,9 @@
 //!
 //! A vector is known by the BLAKE3 hash of the image's bytes and by the space key, which names everything that makes
 //! it: the graph, the preprocessing and the options of the request. So nothing kept here can be out of date.
+//!
+//! The sum of bytes around the crate `lru` is our own: `moka` and `quick_cache` weigh entries too, but the one evicts on
+//! its own time and the other by shards, so that neither keeps just the vectors used last within just the limit.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
