@@ -27,7 +27,7 @@ mod pipeline;
 pub mod runtime;
 pub mod service;
 mod simd;
-pub mod statistics;
+mod statistics;
 pub mod store;
 pub mod telemetry;
 pub mod threads;
