@@ -12,10 +12,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::body_buffer::BodyBuffer;
 use crate::{
     admission::{Budget, BudgetOptions, BytesPermit, SharedPermit},
     error::{Error, ErrorKind, Result},
@@ -28,10 +29,6 @@ const DISCARD_BODIES: u64 = 4;
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// And no longer than this once the server is to stop.
 const DISCARD_TIME_DRAINING: Duration = Duration::from_millis(500);
-
-/// The most that is allocated for a body by its announced length alone. For all of it, memory is taken once so many bytes
-/// have come: whoever has sent them means to send the rest.
-const RESERVED: usize = 1 << 20;
 
 /// The budget of all bodies that are held at a time.
 pub(in crate::http) fn body_budget(limit: u64, held: Gauge<i64, AtomicI64>) -> Arc<Budget> {
@@ -127,13 +124,12 @@ impl Reading<'_> {
         }
         let Some(first) = self.chunk(chunks, 0).await? else { return Ok(Bytes::new()) };
         let Some(second) = self.chunk(chunks, first.len()).await? else { return Ok(first) };
-        let announced = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
-        let mut whole = BytesMut::with_capacity(announced.min(RESERVED).max(first.len() + second.len()));
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&second);
+        let mut whole = BodyBuffer::new(usize::try_from(declared.unwrap_or(0)).unwrap_or(0));
+        whole.push(&first)?;
+        whole.push(&second)?;
         drop((first, second));
         while let Some(chunk) = self.chunk(chunks, whole.len()).await? {
-            append(&mut whole, &chunk, announced);
+            whole.push(&chunk)?;
         }
         Ok(whole.freeze())
     }
@@ -168,18 +164,6 @@ impl Reading<'_> {
         }
         Ok(())
     }
-}
-
-/// Appends a chunk to a body of this announced length. Memory that is too small is replaced by as much as the whole body
-/// takes: growing by doubling would leave as much again behind, which the allocator keeps for a while.
-fn append(whole: &mut BytesMut, chunk: &[u8], announced: usize) {
-    let needed = whole.len() + chunk.len();
-    if needed > whole.capacity() && needed <= announced {
-        let mut larger = BytesMut::with_capacity(announced);
-        larger.extend_from_slice(whole);
-        *whole = larger;
-    }
-    whole.extend_from_slice(chunk);
 }
 
 fn refuse_encoding(headers: &HeaderMap) -> Result<()> {
@@ -248,22 +232,6 @@ mod tests {
         assert_eq!(held.get(), 8);
         drop(other);
         assert!(read(&budget, 10, Some(3), &["abc"]).await.is_ok());
-    }
-
-    #[test]
-    fn a_body_whose_length_is_announced_moves_once_to_memory_of_just_that_length() {
-        let (chunk, announced) = (vec![7; RESERVED / 4], 9 * RESERVED / 4);
-        let mut whole = BytesMut::with_capacity(RESERVED);
-        let mut capacities = vec![whole.capacity()];
-        for _ in 0..9 {
-            append(&mut whole, &chunk, announced);
-            capacities.push(whole.capacity());
-        }
-        capacities.dedup();
-        assert_eq!(capacities, [RESERVED, announced]);
-        assert!(whole.len() == announced && whole.iter().all(|byte| *byte == 7));
-        append(&mut whole, b"more than announced", announced);
-        assert_eq!(whole.len(), announced + 19);
     }
 
     #[test]
