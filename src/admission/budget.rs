@@ -48,6 +48,8 @@ pub(crate) struct Budget {
 pub(crate) struct BytesPermit {
     budget: Arc<Budget>,
     permit: Option<OwnedSemaphorePermit>,
+    /// A permit that this one adds to.
+    beside: Option<SharedPermit>,
     since: Instant,
 }
 
@@ -60,7 +62,7 @@ impl Budget {
 
     /// A permit of no bytes yet, which [`BytesPermit::grow_to`] fills as bytes come.
     pub(crate) fn empty(self: &Arc<Self>) -> BytesPermit {
-        BytesPermit { budget: Arc::clone(self), permit: None, since: Instant::now() }
+        BytesPermit { budget: Arc::clone(self), permit: None, beside: None, since: Instant::now() }
     }
 
     /// A permit for so many bytes, waited for in the order of asking, but not beyond the deadline.
@@ -139,17 +141,42 @@ impl BytesPermit {
 
     /// The permit in a form that several pieces of what it counts can hold.
     pub(crate) fn shared(self) -> SharedPermit {
-        SharedPermit { _permit: Arc::new(self) }
+        SharedPermit { permit: Arc::new(self) }
     }
 }
 
 /// A permit that several pieces of what it counts hold together: it ends with the last of them.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedPermit {
-    _permit: Arc<BytesPermit>,
+    permit: Arc<BytesPermit>,
 }
 
 impl SharedPermit {
+    /// The bytes that it counts.
+    pub(crate) fn bytes(&self) -> u64 {
+        let BytesPermit { budget, permit, beside, .. } = &*self.permit;
+        let own = permit.as_ref().map_or(0, |permit| permit.num_permits() as u64 * budget.unit);
+        own + beside.as_ref().map_or(0, Self::bytes)
+    }
+
+    /// A permit for at least so many bytes: this one, and one for what is missing.
+    ///
+    /// # Errors
+    /// As [`BytesPermit::grow_to`].
+    pub(crate) fn grown_to(&self, bytes: u64) -> Result<Self> {
+        let missing = bytes.saturating_sub(self.bytes());
+        if missing == 0 {
+            return Ok(self.clone());
+        }
+        let budget = &self.permit.budget;
+        // What is more than the limit as a whole will never be free.
+        budget.units(bytes)?;
+        let mut more = budget.empty();
+        more.grow_to(missing)?;
+        more.beside = Some(self.clone());
+        Ok(more.shared())
+    }
+
     /// The bytes, which from now on hold this permit: it lives at least as long as any handle to any part of them.
     pub(crate) fn attach(&self, bytes: Bytes) -> Bytes {
         if bytes.is_empty() {
@@ -223,6 +250,25 @@ mod tests {
         drop((shared, one));
         assert_eq!(budget.options.held.get(), 8);
         drop(other);
+        assert_eq!(budget.options.held.get(), 0);
+    }
+
+    #[test]
+    fn what_becomes_larger_than_its_bytes_were_takes_the_difference_and_gives_all_back_at_its_end() {
+        let budget = budget(10);
+        let mut permit = budget.empty();
+        permit.grow_to(4).unwrap();
+        let shared = permit.shared();
+        let larger = shared.grown_to(9).unwrap();
+        assert_eq!((shared.bytes(), larger.bytes(), budget.options.held.get()), (4, 9, 9));
+        assert_eq!(larger.grown_to(11).unwrap_err().kind(), ErrorKind::PayloadTooLarge);
+        let mut other = budget.empty();
+        other.grow_to(1).unwrap();
+        assert_eq!(larger.grown_to(10).unwrap_err().kind(), ErrorKind::Overloaded);
+        drop(other);
+        drop(shared);
+        assert_eq!(larger.grown_to(3).unwrap().bytes(), 9);
+        drop(larger);
         assert_eq!(budget.options.held.get(), 0);
     }
 

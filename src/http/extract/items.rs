@@ -29,7 +29,7 @@ impl<O: DeserializeOwned + Send + 'static> FromFields for ItemsRequest<O> {
     fn from_fields(mut fields: Fields<'_>) -> Result<Self> {
         let each = OfEachImage { ids: fields.take_texts("id"), metadata: fields.take_texts("metadata") };
         let (mut content, options) = fields.split()?;
-        let entries = match (content.images()?, content.objects("items", ITEM)?) {
+        let mut entries: Vec<Result<Entry>> = match (content.images()?, content.objects("items", ITEM)?) {
             (Some(images), _) => each.pair(images)?,
             (None, Some(items)) if each.ids.is_empty() && each.metadata.is_empty() => {
                 items.into_iter().map(|item| entry(item?)).collect()
@@ -39,8 +39,24 @@ impl<O: DeserializeOwned + Send + 'static> FromFields for ItemsRequest<O> {
             }
             (None, None) => return Err(Error::invalid_request("`items` is missing")),
         };
+        count_vectors(&mut entries)?;
         Ok(Self { entries, options })
     }
+}
+
+/// Counts vectors that take more memory than the body that they were parsed from: a number of one digit is two bytes in
+/// JSON, and four in a vector.
+fn count_vectors(entries: &mut [Result<Entry>]) -> Result<()> {
+    let bytes_of = |entry: &Entry| match &entry.source {
+        EntrySource::Vector(vector) => size_of_val(&vector[..]) as u64,
+        EntrySource::Image(_) => 0,
+    };
+    let bytes = entries.iter().flatten().map(bytes_of).sum();
+    let shares: Vec<_> = entries.iter_mut().flatten().filter_map(|entry| entry.share.as_mut()).collect();
+    let Some(share) = shares.first() else { return Ok(()) };
+    let share = share.grown_to(bytes)?;
+    shares.into_iter().for_each(|held| held.clone_from(&share));
+    Ok(())
 }
 
 /// The ids and the metadata of the images of a raw body or a form, in their order.
@@ -102,6 +118,10 @@ fn entry(fields: Fields<'_>) -> Result<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::*;
     use crate::{
         admission::{Budget, BudgetOptions},
@@ -136,29 +156,47 @@ mod tests {
 
     #[test]
     fn a_vector_out_of_json_keeps_its_body_counted_for_as_long_as_it_is_there() {
-        let budget = Budget::new(BudgetOptions {
-            noun: "request bodies",
-            key: "limits.bodies_in_flight_bytes",
-            limit: 100,
-            too_large: ErrorKind::PayloadTooLarge,
-            held: prometheus_client::metrics::gauge::Gauge::default(),
-        });
-        let json = br#"{"items": [{"id": "a", "vector": [1]}]}"#;
-        let mut permit = budget.empty();
-        permit.grow_to(json.len() as u64).unwrap();
-        let mut fields = Fields::of_json(json, &["items"]);
-        fields.share = Some(permit.shared());
-        #[derive(Deserialize)]
-        struct NoOptions {}
-        let (content, NoOptions {}) = fields.split().unwrap();
-        let objects = content.objects("items", ITEM).unwrap().unwrap();
-        drop(content);
-        let mut entries: Vec<Entry> = objects.into_iter().map(|object| entry(object.unwrap()).unwrap()).collect();
-        let kept = entries.pop();
+        let budget = budget();
+        let mut request = request(&budget, r#"{"items": [{"id": "a", "vector": [1]}]}"#).unwrap();
+        let kept = request.entries.pop();
+        drop(request);
         assert!(budget.check(100).is_err(), "the parsed vector is counted");
         drop(kept);
         assert!(budget.check(100).is_ok());
     }
+
+    #[test]
+    fn vectors_that_are_larger_than_their_json_are_counted_as_they_are() {
+        let budget = budget();
+        let items = |numbers: usize| format!(r#"{{"items":[{{"id":"a","vector":[{}1]}}]}}"#, "1,".repeat(numbers - 1));
+        assert!(items(24).len() < 100);
+        let held = request(&budget, &items(24)).unwrap();
+        assert!(budget.check(4).is_ok() && budget.check(5).is_err(), "24 numbers of 4 bytes");
+        drop(held);
+        assert_eq!(request(&budget, &items(26)).unwrap_err().kind(), ErrorKind::PayloadTooLarge);
+    }
+
+    fn budget() -> Arc<Budget> {
+        Budget::new(BudgetOptions {
+            noun: "request bodies",
+            key: "limits.bodies_in_flight_bytes",
+            limit: 100,
+            too_large: ErrorKind::PayloadTooLarge,
+            held: Gauge::default(),
+        })
+    }
+
+    /// The items of a body that is counted by the budget.
+    fn request(budget: &Arc<Budget>, json: &str) -> Result<ItemsRequest<NoOptions>> {
+        let mut permit = budget.empty();
+        permit.grow_to(json.len() as u64)?;
+        let mut fields = Fields::of_json(json.as_bytes(), ItemsRequest::<NoOptions>::RULES.json);
+        fields.share = Some(permit.shared());
+        ItemsRequest::from_fields(fields)
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct NoOptions {}
 
     #[test]
     fn what_is_wrong_with_one_item_is_its_own_error() {
