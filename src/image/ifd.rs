@@ -117,6 +117,8 @@ impl<'a> Directory<'a> {
 
     fn values(&self, at: usize) -> Option<Entry<'a>> {
         let (order, bytes) = (self.order, self.bytes);
+        // An entry that is cut off holds nothing, even where its value is still there.
+        bytes.get(at..at.checked_add(if order.big { 20 } else { 12 })?)?;
         let kind = order.u16(bytes, at.checked_add(2)?)?;
         let count = order.offset(bytes, at.checked_add(4)?)?;
         let (field, room) = if order.big { (at.checked_add(12)?, 8) } else { (at.checked_add(8)?, 4) };

@@ -2,7 +2,8 @@
 //!
 //! The crate `tiff` takes strips, tiles, compression, prediction and byte order apart; JPEG in TIFF goes to libjpeg-turbo
 //! (`strips`). What the samples mean is decided by `colours`, as Pillow does. So the crate is shown a file whose samples
-//! are levels of grey, by one number changed as it reads: it would refuse palettes and change some colours by itself.
+//! are levels of grey, by a number changed as it reads: it would refuse palettes and change some colours by itself. By
+//! another one, samples that libtiff never predicts are none that are predicted.
 
 mod colours;
 mod strips;
@@ -37,6 +38,7 @@ mod tag {
     pub(super) const ROWS_PER_STRIP: u16 = 278;
     pub(super) const STRIP_LENGTHS: u16 = 279;
     pub(super) const PLANAR: u16 = 284;
+    pub(super) const PREDICTOR: u16 = 317;
     pub(super) const PALETTE: u16 = 320;
     pub(super) const TILE_WIDTH: u16 = 322;
     pub(super) const TILE_HEIGHT: u16 = 323;
@@ -109,6 +111,9 @@ impl Layout {
             return Err(broken(Format::Tiff));
         }
         let jpeg = compression(number(tag::COMPRESSION, 1))?;
+        if !directory.names(tag::PHOTOMETRIC) {
+            return unsupported("no photometric interpretation");
+        }
         let photometric = directory.number(tag::PHOTOMETRIC).ok_or_else(|| broken(Format::Tiff))?;
         let samples = number(tag::SAMPLES, 1);
         let planar = number(tag::PLANAR, 1) == 2;
@@ -153,6 +158,10 @@ impl Layout {
         }
         if self.jpeg && self.samples != self.colours.samples() {
             return unsupported("JPEG compression of alpha");
+        }
+        let tile_height = directory.number(tag::TILE_HEIGHT).filter(|height| *height > 0);
+        if self.planar && tile_height.is_some_and(|height| !self.image.height.is_multiple_of(height)) {
+            return unsupported("separate planes in tiles that reach beyond the image");
         }
         if self.colours == Colours::YCbCr && !self.jpeg {
             let whole = directory.entry(tag::SUBSAMPLING).is_some_and(|entry| entry.numbers().eq([1, 1]));
@@ -314,21 +323,27 @@ fn explain(error: TiffError) -> Error {
     }
 }
 
-/// A TIFF that says its samples are levels of grey, whatever they are.
+/// A TIFF that says its samples are levels of grey, whatever they are, and not predicted where libtiff takes them as
+/// they are.
 struct AsGrey<'a> {
     file: Cursor<&'a [u8]>,
-    /// Where its photometric interpretation stands, and what is read there instead.
-    place: usize,
-    instead: [u8; 2],
+    /// Where numbers stand that are read as others: the photometric interpretation, and perhaps the predictor.
+    instead: Vec<(usize, [u8; 2])>,
 }
 
 impl<'a> AsGrey<'a> {
     fn new(bytes: &'a [u8]) -> Option<Self> {
         const BLACK_IS_ZERO: u16 = 1;
+        const UNPREDICTED: u16 = 1;
         let directory = Directory::first(bytes)?;
-        let place = directory.place_of_short(tag::PHOTOMETRIC)?;
-        let instead = if directory.little() { BLACK_IS_ZERO.to_le_bytes() } else { BLACK_IS_ZERO.to_be_bytes() };
-        Some(Self { file: Cursor::new(bytes), place, instead })
+        let number = |number: u16| if directory.little() { number.to_le_bytes() } else { number.to_be_bytes() };
+        let mut instead = vec![(directory.place_of_short(tag::PHOTOMETRIC)?, number(BLACK_IS_ZERO))];
+        // LZW and deflate alone are predicted.
+        let predicted = matches!(directory.number(tag::COMPRESSION), Some(5 | 8 | 32_946));
+        if let Some(place) = directory.place_of_short(tag::PREDICTOR).filter(|_| !predicted) {
+            instead.push((place, number(UNPREDICTED)));
+        }
+        Some(Self { file: Cursor::new(bytes), instead })
     }
 }
 
@@ -336,7 +351,8 @@ impl Read for AsGrey<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let start = self.file.position();
         let count = self.file.read(buffer)?;
-        for (place, byte) in (self.place as u64..).zip(self.instead) {
+        let changed = self.instead.iter().flat_map(|(place, bytes)| (*place as u64..).zip(*bytes));
+        for (place, byte) in changed {
             let at = place.checked_sub(start).and_then(|at| usize::try_from(at).ok());
             if let Some(target) = at.and_then(|at| buffer[..count].get_mut(at)) {
                 *target = byte;

@@ -35,6 +35,8 @@ pub(in crate::http) struct Fields<'a> {
     content: &'static [&'static str],
     /// The images of a raw body or of a form.
     pub(super) images: Option<Vec<Image>>,
+    /// The names that a form gives the files of its images, in their order.
+    pub(super) file_names: Vec<Option<String>>,
     /// The mask of a form.
     pub(super) mask: Option<Image>,
     /// What counts the bytes of the body: what is copied out of it is counted with it.
@@ -146,7 +148,7 @@ impl<'a> Fields<'a> {
     /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
     /// request so far. Every unknown option is named, with the names that are known.
     pub(in crate::http) fn split<O: DeserializeOwned>(self) -> Result<(Content<'a>, O)> {
-        let Self { entries, content, images, mask, share, fault, single: _ } = self;
+        let Self { entries, content, images, mask, share, fault, file_names: _, single: _ } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }
