@@ -175,6 +175,7 @@ impl Database {
         }
         if self.is_full.load(Ordering::Relaxed) {
             self.reclaim();
+            self.reserve.back_database();
         }
         self.reserve.put_back()
     }

@@ -3,7 +3,9 @@
 //! redb never writes over a page that somebody may still read, so a transaction that deletes needs pages too. There are
 //! two ways for it to find none, and a remedy for each:
 //!
-//! - The disk is full. A file of bytes beside the database is removed then, and the transaction takes what it held.
+//! - The disk is full. A file of bytes beside the database is removed then, and the transaction takes what it held. For
+//!   the same reason a full disk gives the database the blocks that its file has not taken yet, as far as they go: redb
+//!   would write to them before it writes to pages that are free and have their blocks.
 //! - The database file may not grow any further, by a limit on the size of files. Every transaction that adds therefore
 //!   makes sure that free blocks of pages are left in the file.
 
@@ -96,6 +98,18 @@ impl Reserve {
         }
     }
 
+    /// Gives the database file the blocks that it has not taken yet out of this space, and keeps the rest.
+    pub(super) fn back_database(&self) {
+        let Ok(database) = fs::OpenOptions::new().write(true).open(&self.database) else { return };
+        if !has_holes(&database) {
+            return;
+        }
+        self.release();
+        if let Err(error) = fill_holes(&database) {
+            tracing::debug!(%error, "the file of the index keeps its holes");
+        }
+    }
+
     /// Removes the file, so that its space is free; whether there was one.
     pub(super) fn release(&self) -> bool {
         if !self.is_there.swap(false, Ordering::AcqRel) {
@@ -113,6 +127,38 @@ impl Reserve {
             }
         }
     }
+}
+
+/// Whether a file has fewer blocks than bytes.
+#[cfg(target_os = "linux")]
+fn has_holes(file: &fs::File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // `stat` counts in this unit whatever the file system.
+    const UNIT: u64 = 512;
+    file.metadata().is_ok_and(|file| file.blocks() * UNIT < file.len())
+}
+
+/// Gives a file all its blocks; what is in it stays as it is.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the call has no safe form; it takes a descriptor and numbers")]
+fn fill_holes(file: &fs::File) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
+    // SAFETY: the descriptor is open as long as the file is borrowed, and no memory is handed over.
+    match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn has_holes(_: &fs::File) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill_holes(_: &fs::File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Writes bytes that no file system compresses away; returns how many of those wanted there was space for.
@@ -150,6 +196,22 @@ mod tests {
         assert!(!reserve.release(), "there is nothing left to release");
         reserve.put_back().unwrap();
         assert_eq!(size(), Some(BYTES));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holes_of_the_database_are_filled_and_its_bytes_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("database");
+        fs::write(&path, "bytes").unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+        let reserve = Reserve::open(folder.path(), &path);
+        assert!(has_holes(&fs::File::open(&path).unwrap()));
+        reserve.back_database();
+        assert!(!has_holes(&fs::File::open(&path).unwrap()));
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 1 << 20 && bytes.starts_with(b"bytes\0") && bytes[5..].iter().all(|byte| *byte == 0));
+        reserve.put_back().unwrap();
     }
 
     #[test]
