@@ -39,17 +39,34 @@ def tiffs(tiff, described):
         strips = [packed(plane[first : first + 7]) for plane in planes for first in range(0, height, 7)]
         yield f"planes-strips-{name}", tiff(strips, size, planar | {278: [7]}, order)
         parts = [packed(tile[..., plane]) for plane in range(count) for tile in tiles]
-        kind = "refused-planes-tiles" if height % 16 else "planes-tiles"
-        yield f"{kind}-{name}", tiff(parts, size, tags | {284: [2]}, order, big_parts=(16, 16))
+        yield f"planes-tiles-{name}", tiff(parts, size, tags | {284: [2]}, order, big_parts=(16, 16))
     yield from tags_of_their_own(tiff)
     for mode, compression in itertools.product(("L", "RGB", "RGBA", "P", "CMYK", "LA"), ("packbits", "tiff_lzw", "tiff_adobe_deflate")):
         image = draw(31, 18, 3)
         image = image.quantize(20) if mode == "P" else image.convert(mode)
         yield f"pillow-predictor-{mode}-{compression}", encoded(image, "TIFF", compression=compression, tiffinfo={317: 2})
         yield f"pillow-big-{mode}-{compression}", encoded(image, "TIFF", compression=compression, big_tiff=True)
+    yield from tiles_by_lzw(tiff)
     for number, order in itertools.product(range(11), "<>"):
         tags = {258: [8] * 3, 259: [1], 262: [2], 277: [3], 278: [18], 274: [number]}
         yield f"orientation-{number}-{order}", tiff([samples_of(8, 18, 31, 3).astype("u1").tobytes()], (31, 18), tags, order)
+
+
+def lzw(data):
+    """The codes of LZW in a TIFF, the table cleared before its codes grow to 10 bits."""
+    codes = [code for first in range(0, len(data), 200) for code in (256, *data[first : first + 200])] + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+def tiles_by_lzw(tiff):
+    """Tiles whose last column or row reaches beyond the image, by one pixel or by nearly all."""
+    for (width, height), count in itertools.product([(31, 27), (17, 17), (16, 31), (3, 2)], (1, 3)):
+        samples = samples_of(8, height, width, count).astype("u1")
+        padded = np.pad(samples, ((0, -height % 16), (0, -width % 16), (0, 0)))
+        parts = [lzw(padded[y : y + 16, x : x + 16].tobytes()) for y in range(0, height, 16) for x in range(0, width, 16)]
+        tags = {258: [8] * count, 259: [5], 262: [{1: 1, 3: 2}[count]], 277: [count]}
+        yield f"tiles-lzw-{count}-{width}x{height}", tiff(parts, (width, height), tags, big_parts=(16, 16))
 
 
 def tags_of_their_own(tiff):
