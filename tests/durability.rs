@@ -233,47 +233,129 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// Room for a few megabytes, by the limit on the size of a file: the shell keeps its signal from ending the server.
+/// Room for a few megabytes, by the limit on the size of a file.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_without_room_refuses_writes_and_keeps_what_it_has() {
-    const WIDE: usize = 2048;
-    let wide = |seed: usize| -> Vec<f32> { (0..WIDE).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect() };
     let home = home_with_one_model();
     let client = client();
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 12288; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latentd")]);
-    let server = Server::start_by(command, home.path(), &WITH_GRAPH);
+    let server = Server::start_by(with_limited_files(), home.path(), &WITH_GRAPH);
     server.ready().await;
     make_collection(&client, &server.base, WIDE).await;
-    let url = format!("{}/v1/collections/c/items", server.base);
-    let mut acknowledged = BTreeSet::new();
-    let refused = loop {
-        let ids: Vec<String> = (acknowledged.len()..acknowledged.len() + 16).map(|at| at.to_string()).collect();
-        let item = |id: &String| json!({"id": id, "vector": wide(id.parse().unwrap())});
-        let body = json!({"items": ids.iter().map(item).collect::<Vec<_>>()});
-        let answer = client.post(&url).json(&body).send().await.unwrap();
-        if answer.status() != 200 {
-            break answer;
-        }
-        acknowledged.extend(ids);
-        assert!(acknowledged.len() < 5000, "the disk never became full");
-    };
-    assert_eq!(refused.status(), 507);
-    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "storage_full");
+    let acknowledged = fill_up(&client, &server.base, 0).await;
     assert!(acknowledged.len() > 16);
     for exact in [false, true] {
         assert_eq!(find_all(&client, &server.base, &wide(3), exact).await, acknowledged);
     }
-    assert_eq!(client.get(format!("{url}/0")).send().await.unwrap().status(), 200);
+    let url = format!("{}/v1/collections/c/items/0", server.base);
+    assert_eq!(client.get(url).send().await.unwrap().status(), 200);
     server.kill();
     let server = Server::start(home.path(), &WITH_GRAPH);
     server.ready().await;
     assert_eq!(find_all(&client, &server.base, &wide(3), false).await, acknowledged);
-    let url = format!("{}/v1/collections/c/items", server.base);
-    let body = json!({"items": [{"id": "more", "vector": wide(1)}]});
-    assert_eq!(client.post(&url).json(&body).send().await.unwrap().status(), 200, "with room again, writes go on");
+    let more = add(&client, &server.base, 9_999..10_000).await;
+    assert_eq!(more.status(), 200, "with room again, writes go on");
     server.kill();
+}
+
+/// A command that starts a server whose files have 6 or 12 MiB at most, as the shell counts.
+#[cfg(unix)]
+fn with_limited_files() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 12288; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latentd")]);
+    command
+}
+
+/// A command that starts a server whose data folder is a small file system of its own.
+#[cfg(target_os = "linux")]
+fn on_a_small_disk(home: &Path) -> Command {
+    let data = home.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let script = "mount -t tmpfs -o size=16m none \"$DATA\" && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_latentd")]).env("DATA", data);
+    command
+}
+
+const WIDE: usize = 2048;
+
+fn wide(seed: usize) -> Vec<f32> {
+    (0..WIDE).map(|at| ((seed * 31 + at * 7) % 97) as f32 + 1.0).collect()
+}
+
+async fn add(client: &reqwest::Client, base: &str, seeds: std::ops::Range<usize>) -> reqwest::Response {
+    let item = |seed: usize| json!({"id": seed.to_string(), "vector": wide(seed)});
+    let body = json!({"items": seeds.map(item).collect::<Vec<_>>()});
+    client.post(format!("{base}/v1/collections/c/items")).json(&body).send().await.unwrap()
+}
+
+/// Adds items of these numbers on, sixteen by one request and at the end one by one, until not even one has space.
+async fn fill_up(client: &reqwest::Client, base: &str, mut next: usize) -> BTreeSet<String> {
+    let mut added = BTreeSet::new();
+    for together in [16, 1] {
+        let refused = loop {
+            let answer = add(client, base, next..next + together).await;
+            if answer.status() != 200 {
+                break answer;
+            }
+            added.extend((next..next + together).map(|seed| seed.to_string()));
+            next += together;
+            assert!(added.len() < 5000, "the disk never became full");
+        };
+        assert_eq!(refused.status(), 507);
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "storage_full");
+    }
+    added
+}
+
+/// Fills the disk; deletes by path, by ids and by a filter; fills it again, and drops the collection.
+async fn fill_delete_and_drop(command: Command, home: &Path) {
+    let client = client();
+    let server = Server::start_by(command, home, &[]);
+    server.ready().await;
+    let base = server.base.clone();
+    make_collection(&client, &base, WIDE).await;
+    let url = format!("{base}/v1/collections/c");
+    let mut there = fill_up(&client, &base, 0).await;
+    assert!(there.len() > 64, "{} items fit", there.len());
+    for round in 0..3 {
+        let mut going: Vec<String> = there.iter().step_by(2).cloned().collect();
+        let one = going.pop().unwrap();
+        let answer = client.delete(format!("{url}/items/{one}")).send().await.unwrap();
+        assert_eq!(answer.status(), 204, "round {round}: {}", answer.text().await.unwrap());
+        let rest = going.split_off(going.len() / 2);
+        let (by_ids, by_filter) = (json!({ "ids": going }), json!({"filter": {"must": [{"has_id": rest}]}}));
+        for (body, count) in [(by_ids, going.len()), (by_filter, rest.len())] {
+            let answer = client.post(format!("{url}/items/delete")).json(&body).send().await.unwrap();
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            assert_eq!(status, 200, "round {round}: {text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["deleted"], count, "{text}");
+        }
+        there = there.into_iter().skip(1).step_by(2).collect();
+        assert_eq!(find_all(&client, &base, &wide(3), true).await, there, "round {round}");
+        let again = fill_up(&client, &base, 10_000 * (round + 1)).await;
+        assert!(!again.is_empty(), "round {round}: what was deleted made no space");
+        there.extend(again);
+    }
+    assert_eq!(client.delete(&url).send().await.unwrap().status(), 204);
+    make_collection(&client, &base, WIDE).await;
+    assert!(fill_up(&client, &base, 0).await.len() > 64, "what was dropped made space");
+    server.kill();
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_and_dropping_work_when_the_database_may_not_grow() {
+    let home = home_with_one_model();
+    fill_delete_and_drop(with_limited_files(), home.path()).await;
+}
+
+#[cfg(target_os = "linux")]
+#[ignore = "mounts a small file system: needs unshare and the right to use it"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_and_dropping_work_on_a_full_disk() {
+    let home = home_with_one_model();
+    fill_delete_and_drop(on_a_small_disk(home.path()), home.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,12 @@
-//! `latentd ingest`: fills a collection of a running server from folders, tar files and lists.
+//! `latentd ingest`: fills a collection of a running server from folders, tar files, lists and `.npy` files.
 
 mod client;
 mod deliver;
 mod exclude;
 mod list;
+mod npy;
 mod pace;
+mod proxy;
 mod read;
 mod send;
 mod source;
@@ -22,10 +24,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use self::{
-    client::{Api, ServerLimits, Trouble},
+    client::{Api, ServerLimits, Trouble, VectorSpace},
     deliver::Delivery,
     exclude::Exclude,
     pace::Pace,
+    send::BatchSizes,
     source::{Reading, Source},
     tally::{BETWEEN_LINES, Tally},
 };
@@ -35,8 +38,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// Images of one request, unless the server takes fewer or they are large.
+/// Images, or vectors, of one request, unless the server takes fewer or they are large.
 const BATCH: usize = 16;
+const VECTOR_BATCH: usize = 256;
 /// Batches read ahead.
 const AHEAD: usize = 2;
 /// What of a body is left for the form around an image: its metadata, its id and the lines between.
@@ -58,6 +62,9 @@ pub(super) struct Options {
     /// Make the collection with this model if there is none
     #[arg(long, value_name = "NAME")]
     model: Option<ModelName>,
+    /// Make the collection for vectors without a model if there is none, to be compared by this metric
+    #[arg(long, value_name = "METRIC", conflicts_with = "model", value_parser = ["cosine", "dot", "euclid"])]
+    metric: Option<String>,
     /// What the collection keeps of the images, if it is made
     #[arg(long, value_name = "MODE", requires = "model", value_parser = ["none", "thumbnail", "original"])]
     store: Option<String>,
@@ -74,7 +81,14 @@ pub(super) struct Options {
     /// The column or field of a list that may hold an id
     #[arg(long, value_name = "NAME", default_value = "id")]
     id_field: String,
-    /// Send images that are there already, too
+    /// The field of an NDJSON list that may hold a vector in place of an image
+    #[arg(long, value_name = "NAME", default_value = "vector")]
+    vector_field: String,
+    /// A list, .csv or .ndjson, with a row for each vector of a .npy file, in its order: the id, and all else as
+    /// metadata [default: the ids are the numbers of the rows, from 0]
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+    /// Send items that are there already, too
     #[arg(long)]
     replace: bool,
     /// Requests side by side, at most; fewer while the server is busy
@@ -86,7 +100,7 @@ pub(super) struct Options {
     /// Write what failed and why, one JSON object a line
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Folders, .tar files, or lists: .csv, .ndjson, .jsonl
+    /// Folders and .tar files of images, lists (.csv, .ndjson, .jsonl), or vectors: .npy
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
@@ -102,8 +116,11 @@ pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
         }
     };
     let key = std::env::var("LATENTD_API_KEY").ok().filter(|key| !key.is_empty());
-    let api = Api::new(&url, key.as_deref(), options.collection.clone())?;
+    let (api, notice) = Api::new(&url, key.as_deref(), options.collection.clone())?;
     let tally = Arc::new(Tally::new(options.report.as_deref())?);
+    if let Some(notice) = notice {
+        tally.say(&notice);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("latentd-ingest")
@@ -123,14 +140,17 @@ pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
 
 /// A break is an interruption.
 async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tally>) -> Result<ControlFlow<()>> {
-    let limits = prepare(&api, &options).await?;
-    let reading = Reading {
+    let mut reading = Reading {
         labels_from_folders: options.labels_from_folders,
-        exclude: options.exclude,
-        path_field: options.path_field,
-        id_field: options.id_field,
-        max_bytes: limits.body_bytes.saturating_sub(FORM_BYTES),
+        exclude: options.exclude.clone(),
+        path_field: options.path_field.clone(),
+        id_field: options.id_field.clone(),
+        vector_field: options.vector_field.clone(),
+        metadata: options.metadata.clone(),
+        max_bytes: u64::MAX,
     };
+    let limits = Preparation { api: &api, options: &options, sources: &sources, reading: &reading }.limits().await?;
+    reading.max_bytes = limits.body_bytes.saturating_sub(FORM_BYTES);
     let delivery = Arc::new(Delivery {
         api,
         pace: Pace::new(options.concurrency),
@@ -140,8 +160,11 @@ async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tal
         patience: Duration::from_secs(options.patience),
         heard: Mutex::new(Instant::now()),
     });
-    let batch = BATCH.min(limits.images).max(1);
-    let (sender, receiver) = mpsc::channel(batch * AHEAD);
+    let sizes = BatchSizes {
+        images: BATCH.min(limits.images).max(1),
+        vectors: VECTOR_BATCH.min(limits.vectors.unwrap_or(limits.images)).max(1),
+    };
+    let (sender, receiver) = mpsc::channel(sizes.images * AHEAD);
     let counting = (sources.clone(), reading.clone(), Arc::clone(&tally));
     // nobody waits for it: it ends with the process, if not before
     std::thread::spawn(move || read::count(&counting.0, &counting.1, &counting.2));
@@ -155,7 +178,7 @@ async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tal
             tally.line();
         }
     });
-    let flow = send::send_all(&delivery, receiver, batch).await;
+    let flow = send::send_all(&delivery, receiver, sizes).await;
     lines.abort();
     if flow.as_ref().is_ok_and(ControlFlow::is_continue) {
         reader.await.map_err(|error| Error::internal("reading ended early").with_source(error))??;
@@ -163,44 +186,76 @@ async fn ingest(api: Api, options: Options, sources: Vec<Source>, tally: Arc<Tal
     flow
 }
 
-/// Makes sure that the collection is there, and asks what the server takes.
-async fn prepare(api: &Api, options: &Options) -> Result<ServerLimits> {
-    let name = &options.collection;
-    let said = |trouble| match trouble {
+/// What is done before anything is read to be sent.
+struct Preparation<'a> {
+    api: &'a Api,
+    options: &'a Options,
+    sources: &'a [Source],
+    reading: &'a Reading,
+}
+
+impl Preparation<'_> {
+    /// Makes sure that the collection is there and takes what the sources hold, and asks what the server takes.
+    async fn limits(&self) -> Result<ServerLimits> {
+        let name = &self.options.collection;
+        let collection = match self.api.describe().await.map_err(said)? {
+            Some(collection) => collection,
+            None => self.create().await?,
+        };
+        let Some(model) = collection.get("model").and_then(Value::as_str) else {
+            if self.options.model.is_some() || self.sources.iter().any(Source::is_of_images) {
+                return Err(Error::invalid_request(format!(
+                    "the collection {name} was made without a model: it takes vectors (.npy, or NDJSON with them), and no images"
+                )));
+            }
+            return self.api.limits().await.map_err(said);
+        };
+        let wanted = self.options.model.as_ref().map(ModelName::as_str);
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {
+            return Err(Error::invalid_request(format!("the collection {name} is of the model {model}, not {wanted}")));
+        }
+        let described = self.api.model(model).await.map_err(said)?;
+        // Before any id is looked up: items that are there already would hide that the model has changed.
+        let space = collection.get("space_key").and_then(Value::as_str);
+        if let Some((space, now)) = space.zip(described.space_key.as_deref()).filter(|(space, now)| space != now) {
+            return Err(Error::new(
+                ErrorKind::SpaceMismatch,
+                format!(
+                    "the collection {name} is of the space {space}, and the model {model} now gives {now}: fill a new collection"
+                ),
+            ));
+        }
+        Ok(described.limits)
+    }
+
+    /// Makes the collection, with a model or for vectors of the dimension that the sources have.
+    async fn create(&self) -> Result<Value> {
+        let Options { collection: name, model, metric, store, .. } = self.options;
+        match (model, metric) {
+            (Some(model), _) => self.api.create(model.as_str(), store.as_deref()).await.map_err(said),
+            (None, Some(metric)) => {
+                let (sources, reading) = (self.sources.to_vec(), self.reading.clone());
+                let find = move || sources.iter().find_map(|source| source.dimension(&reading).transpose()).transpose();
+                let found = tokio::task::spawn_blocking(find).await;
+                let dimension = found
+                    .map_err(|error| Error::internal("reading ended early").with_source(error))??
+                    .ok_or_else(|| Error::invalid_request("--metric makes a collection for vectors: there are none"))?;
+                self.api.create_for_vectors(VectorSpace { dimension, metric }).await.map_err(said)
+            }
+            (None, None) => Err(Error::invalid_request(format!(
+                "there is no collection {name}; --model NAME makes it, or for vectors of no model --metric cosine"
+            ))),
+        }
+    }
+}
+
+fn said(trouble: Trouble) -> Error {
+    match trouble {
         Trouble::Fatal(error) => error,
         Trouble::Busy(_) => Error::unavailable("the server is too busy to begin with"),
         Trouble::Passing(refusal) => {
             Error::unavailable(format!("the server does not serve: {}: {}", refusal.code, refusal.message))
         }
         Trouble::Refused(refusal) => Error::invalid_request(format!("{}: {}", refusal.code, refusal.message)),
-    };
-    let there = api.describe().await.map_err(said)?;
-    let wanted = options.model.as_ref().map(ModelName::as_str);
-    let collection = match (there, wanted) {
-        (Some(collection), _) => collection,
-        (None, Some(model)) => api.create(model, options.store.as_deref()).await.map_err(said)?,
-        (None, None) => {
-            return Err(Error::invalid_request(format!("there is no collection {name}; --model NAME makes it")));
-        }
-    };
-    let Some(model) = collection.get("model").and_then(Value::as_str) else {
-        return Err(Error::invalid_request(format!(
-            "the collection {name} was made without a model: it takes no images"
-        )));
-    };
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {
-        return Err(Error::invalid_request(format!("the collection {name} is of the model {model}, not {wanted}")));
     }
-    let described = api.model(model).await.map_err(said)?;
-    // Before any id is looked up: items that are there already would hide that the model has changed.
-    let space = collection.get("space_key").and_then(Value::as_str);
-    if let Some((space, now)) = space.zip(described.space_key.as_deref()).filter(|(space, now)| space != now) {
-        return Err(Error::new(
-            ErrorKind::SpaceMismatch,
-            format!(
-                "the collection {name} is of the space {space}, and the model {model} now gives {now}: fill a new collection"
-            ),
-        ));
-    }
-    Ok(described.limits)
 }

@@ -29,6 +29,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
         .build()
         .map_err(|error| Error::internal("cannot start the async threads").with_source(error))?;
     let outcome = runtime.block_on(async {
+        outlive_file_limits();
         let app = App::build(loaded.config).await?;
         app.run(stopped()).await
     });
@@ -36,6 +37,18 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
     runtime.shutdown_timeout(LAST_WORK);
     outcome
 }
+
+/// Makes a write beyond the limit on the size of files fail as on a full disk, where the signal would end the process.
+/// The handler stays when the listener goes.
+#[cfg(target_os = "linux")]
+fn outlive_file_limits() {
+    if let Err(error) = signal(SignalKind::from_raw(libc::SIGXFSZ)) {
+        tracing::warn!(%error, "a file that reaches the limit on its size will end the process");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn outlive_file_limits() {}
 
 /// Comes with the first SIGTERM or SIGINT; the second SIGINT ends the process at once.
 async fn stopped() {

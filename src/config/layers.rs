@@ -122,7 +122,11 @@ fn put(table: &mut Table, key: &Key, text: &str, origin: &str, violations: &mut 
     } else {
         match format!("v = {text}").parse::<Table>().ok().and_then(|mut parsed| parsed.remove("v")) {
             Some(value) => value,
-            None => return violations.push(format!("{origin}: {text:?} is not a {}", key.default.type_str())),
+            None => {
+                let kind = key.default.type_str();
+                let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+                return violations.push(format!("{origin}: {text:?} is not {article} {kind}"));
+            }
         }
     };
     if key.section.is_empty() {
@@ -205,9 +209,15 @@ mod tests {
         flags.set.push(("limits.nothing".into(), "4".into()));
         let env = environment(&[("LATENTD_RUNTIME__DEVICE", "gpu"), ("LATENTD_RUNTIME__THREADS", "two")]);
         let text = load(&flags, env).unwrap_err().to_string();
-        for part in
-            ["lisen", "limits.image ", "limits.images:", "nonsense", "limits.nothing", "runtime.device", "\"two\""]
-        {
+        for part in [
+            "lisen",
+            "limits.image ",
+            "limits.images:",
+            "nonsense",
+            "limits.nothing",
+            "runtime.device",
+            "\"two\" is not an integer",
+        ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
     }

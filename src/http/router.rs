@@ -2,9 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{Router, extract::MatchedPath, middleware::from_fn_with_state, response::Redirect, routing::get};
+use axum::{
+    Router,
+    extract::MatchedPath,
+    http::{HeaderValue, header::LOCATION},
+    middleware::{from_fn_with_state, map_response},
+    response::{Redirect, Response},
+    routing::get,
+};
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::{OpenApi, PathItem};
+use utoipa::openapi::{OpenApi, PathItem, Server};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -28,21 +35,37 @@ pub fn router(state: AppState) -> Router {
     let (health, health_api) = health.split_for_parts();
     let (v1, v1_api) = v1.split_for_parts();
     let v1 = v1.layer(from_fn_with_state(state.clone(), gate));
-    // Without this the page sends the document to a validator on the internet.
-    let page = Config::new(["/openapi.json"]).validator_url("none");
     let document = document(health_api, v1_api);
     let methods = Arc::new(methods(&document));
     let wrong_method = async move |path: MatchedPath| Failure::from(wrong_method(methods.get(path.as_str())));
-    let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
     health
         .merge(v1)
-        .merge(docs)
-        .route("/", get(async || Redirect::temporary("/docs/")))
+        .merge(docs(document))
+        .route("/", get(async || Redirect::temporary("docs/")))
         .method_not_allowed_fallback(wrong_method)
         .fallback(async || Failure::from(Error::new(ErrorKind::RouteNotFound, NO_ROUTE)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)
+}
+
+/// The document and the page that shows it. Every address is relative, so that they work below any path that a proxy
+/// puts before them; the page has a document of its own for that, whose server is the folder above.
+fn docs(document: OpenApi) -> Router<AppState> {
+    // Without the second setting the page sends the document to a validator on the internet.
+    let page = Config::new(["openapi.json"]).validator_url("none");
+    let mut of_page = document.clone();
+    of_page.servers = Some(vec![Server::new("..")]);
+    let pages = SwaggerUi::new("/docs").url("/openapi.json", document).url("/docs/openapi.json", of_page).config(page);
+    Router::from(pages).layer(map_response(with_relative_location))
+}
+
+/// The redirection from `/docs` to `/docs/`, by an address that holds below any path.
+async fn with_relative_location(mut answer: Response) -> Response {
+    if let Some(location) = answer.headers_mut().get_mut(LOCATION).filter(|location| *location == "/docs/") {
+        *location = HeaderValue::from_static("docs/");
+    }
+    answer
 }
 
 /// The methods of each documented route. The header that names them is added by the framework after every layer.

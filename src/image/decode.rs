@@ -13,7 +13,7 @@ use ::image::{
 };
 
 use super::{
-    complete, gif, header, jpeg, orientation,
+    bmp, complete, gif, header, jpeg, orientation,
     resize::Size,
     shrink::Shrink,
     sniff::{Format, sniff},
@@ -218,7 +218,10 @@ fn decode_format(header: &Header, bytes: &[u8], shrink: Shrink) -> Result<Decode
             PngDecoder::with_limits(reader, limits.clone()).and_then(|decoder| read(decoder, header, limits))
         }
         Format::WebP => WebPDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
-        Format::Bmp => BmpDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+        Format::Bmp => match bmp::RunLengths::read(bytes) {
+            Some(runs) => return runs.decode().ok_or_else(|| corrupt(header.format)),
+            None => BmpDecoder::new(reader).and_then(|decoder| read(decoder, header, limits)),
+        },
     };
     decoded.map_err(|error| explain(error, header.format))
 }

@@ -103,20 +103,26 @@ impl<'a> Directory<'a> {
         self.entry(tag)?.numbers().next()
     }
 
-    /// Whether numbers begin with their low byte.
-    pub(super) const fn little(&self) -> bool {
-        self.order.little
-    }
-
-    /// Where in the file the value of a tag stands, if it is a single one of 16 bits.
-    pub(super) fn place_of_short(&self, tag: u16) -> Option<usize> {
-        let data = self.entry(tag).filter(|entry| entry.kind == kind::SHORT && entry.data.len() == 2)?.data;
+    /// Where in the file the value of a tag stands, if it is a single whole number, and that number in its place: none
+    /// where it does not fit there.
+    pub(super) fn replacement(&self, tag: u16, number: u32) -> Option<(usize, Vec<u8>)> {
+        let entry = self.entry(tag)?;
+        let little = match (entry.kind, entry.data.len()) {
+            (kind::SHORT, 2) => u16::try_from(number).ok()?.to_le_bytes().to_vec(),
+            (kind::LONG, 4) => number.to_le_bytes().to_vec(),
+            (kind::LONG8, 8) => u64::from(number).to_le_bytes().to_vec(),
+            _ => return None,
+        };
+        let bytes = if self.order.little { little } else { little.into_iter().rev().collect() };
         // The values are a part of the file.
-        (data.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)
+        let place = (entry.data.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        Some((place, bytes))
     }
 
     fn values(&self, at: usize) -> Option<Entry<'a>> {
         let (order, bytes) = (self.order, self.bytes);
+        // An entry that is cut off holds nothing, even where its value is still there.
+        bytes.get(at..at.checked_add(if order.big { 20 } else { 12 })?)?;
         let kind = order.u16(bytes, at.checked_add(2)?)?;
         let count = order.offset(bytes, at.checked_add(4)?)?;
         let (field, room) = if order.big { (at.checked_add(12)?, 8) } else { (at.checked_add(8)?, 4) };

@@ -7,7 +7,7 @@
 //! | `handle` | an encoded image: its bytes, its header and its hash, each made once |
 //! | `complete` | whether a file is all there |
 //! | `ifd`, `orientation` | the directory of a TIFF or an EXIF block; which way up a file says it is |
-//! | `decode`, `jpeg`, `gif`, `tiff` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
+//! | `decode`, `jpeg`, `gif`, `bmp`, `tiff` | bytes → 8-bit pixels as stored, or of a JPEG that will be resized, fewer of them |
 //! | `shrink` | by how much a JPEG is decoded smaller |
 //! | `pixels` | orientation, transparency, colour: stored pixels → what a model looks at |
 //! | `resize` | Pillow's resampling, bit for bit |
@@ -16,6 +16,7 @@
 //! | `quality`, `noise` | how alike two images are; noise that repeats |
 //! | `mask` | which patches of an image are hidden |
 
+mod bmp;
 mod complete;
 pub mod decode;
 pub mod encode;

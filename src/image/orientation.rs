@@ -2,9 +2,10 @@
 //!
 //! The EXIF block decides, by a number of any type; an XMP packet is asked where EXIF does not name an orientation.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::Read as _};
 
 use ::image::metadata::Orientation;
+use flate2::read::ZlibDecoder;
 
 use super::{
     complete::{png_chunks, webp_chunks},
@@ -72,25 +73,58 @@ fn xmp_number(xmp: &[u8]) -> Option<u8> {
         .map(|digit| digit - b'0')
 }
 
+/// The chunk `eXIf`; without one the text that ImageMagick keeps EXIF in. Of two texts of a name the last counts.
 fn png(bytes: &[u8]) -> Metadata<'_> {
     let mut metadata = Metadata::default();
+    let mut profile = None;
     for (name, payload) in png_chunks(bytes) {
-        match name {
-            b"eXIf" => metadata.exif = Some(payload.into()),
-            b"iTXt" => metadata.xmp = international_text(payload).map(Cow::Borrowed).or(metadata.xmp),
+        if name == b"eXIf" {
+            metadata.exif = Some(payload.into());
+        }
+        match png_text(*name, payload) {
+            Some((b"XML:com.adobe.xmp", text)) => metadata.xmp = Some(text),
+            Some((b"Raw profile type exif", text)) => profile = hexadecimal(&text),
             _ => {}
         }
     }
+    metadata.exif = metadata.exif.or(profile.map(Cow::Owned));
     metadata
 }
 
-/// The XMP packet in an `iTXt` chunk of a PNG, if it holds one that is not compressed.
-fn international_text(payload: &[u8]) -> Option<&[u8]> {
-    let rest = payload.strip_prefix(b"XML:com.adobe.xmp\0")?;
-    let (&[compressed, _], rest) = rest.split_first_chunk::<2>()?;
-    // The language and the translated keyword, each with its end.
-    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
-    (compressed == 0).then_some(text)
+/// The keyword and the text of a chunk `tEXt`, `zTXt` or `iTXt` of a PNG.
+fn png_text(name: [u8; 4], payload: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
+    let end = payload.iter().position(|byte| *byte == 0)?;
+    let (keyword, rest) = (&payload[..end], &payload[end + 1..]);
+    let text = match &name {
+        b"tEXt" => Cow::Borrowed(rest),
+        // The number of the compression, of which there is one.
+        b"zTXt" => Cow::Owned(inflated(rest.strip_prefix(&[0])?)?),
+        b"iTXt" => {
+            let (&[compressed, _], rest) = rest.split_first_chunk::<2>()?;
+            // The language and the translated keyword, each with its end.
+            let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
+            if compressed == 0 { Cow::Borrowed(text) } else { Cow::Owned(inflated(text)?) }
+        }
+        _ => return None,
+    };
+    Some((keyword, text))
+}
+
+/// What is compressed by zlib, if it is whole and no larger than any text that Pillow reads.
+fn inflated(compressed: &[u8]) -> Option<Vec<u8>> {
+    const MOST_BYTES: u64 = 1 << 20;
+    let mut text = Vec::new();
+    let read = ZlibDecoder::new(compressed).take(MOST_BYTES + 1).read_to_end(&mut text);
+    (read.is_ok() && text.len() as u64 <= MOST_BYTES).then_some(text)
+}
+
+/// The bytes that a raw profile spells, behind its first three lines: a line break, its name, its length.
+fn hexadecimal(profile: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let body = profile.splitn(4, |byte| *byte == b'\n').nth(3)?;
+    let digits: Vec<u8> = body.iter().filter(|byte| !byte.is_ascii_whitespace()).map(digit).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 /// The chunks that the header announces, the first of each name.

@@ -2,7 +2,9 @@
 //!
 //! The crate `tiff` takes strips, tiles, compression, prediction and byte order apart; JPEG in TIFF goes to libjpeg-turbo
 //! (`strips`). What the samples mean is decided by `colours`, as Pillow does. So the crate is shown a file whose samples
-//! are levels of grey, by one number changed as it reads: it would refuse palettes and change some colours by itself.
+//! are levels of grey, by a number changed as it reads: it would refuse palettes and change some colours by itself. By
+//! another one, samples that libtiff never predicts are none that are predicted. And the image is shown as large as its
+//! tiles, since the crate stumbles over what reaches beyond it.
 
 mod colours;
 mod strips;
@@ -37,6 +39,7 @@ mod tag {
     pub(super) const ROWS_PER_STRIP: u16 = 278;
     pub(super) const STRIP_LENGTHS: u16 = 279;
     pub(super) const PLANAR: u16 = 284;
+    pub(super) const PREDICTOR: u16 = 317;
     pub(super) const PALETTE: u16 = 320;
     pub(super) const TILE_WIDTH: u16 = 322;
     pub(super) const TILE_HEIGHT: u16 = 323;
@@ -109,6 +112,9 @@ impl Layout {
             return Err(broken(Format::Tiff));
         }
         let jpeg = compression(number(tag::COMPRESSION, 1))?;
+        if !directory.names(tag::PHOTOMETRIC) {
+            return unsupported("no photometric interpretation");
+        }
         let photometric = directory.number(tag::PHOTOMETRIC).ok_or_else(|| broken(Format::Tiff))?;
         let samples = number(tag::SAMPLES, 1);
         let planar = number(tag::PLANAR, 1) == 2;
@@ -178,15 +184,19 @@ impl Layout {
     /// The samples as stored, a byte each, those of a pixel side by side; of 16 bits the upper 8.
     fn samples(&self, bytes: &[u8], decoded_bytes: u64) -> Result<Vec<u8>> {
         let reader = AsGrey::new(bytes).ok_or_else(|| broken(Format::Tiff))?;
+        let Size { width, height } = reader.shown;
         let mut limits = Limits::default();
-        let most = usize::try_from(decoded_bytes + SPARE_BYTES).unwrap_or(usize::MAX);
-        (limits.decoding_buffer_size, limits.intermediate_buffer_size) = (most, most);
+        let most = decoded_bytes + SPARE_BYTES;
+        let most_here = usize::try_from(most).unwrap_or(usize::MAX);
+        (limits.decoding_buffer_size, limits.intermediate_buffer_size) = (most_here, most_here);
         let mut decoder = Decoder::new(reader).map_err(explain)?.with_limits(limits);
-        if decoder.dimensions().map_err(explain)? != (self.image.width, self.image.height) {
+        if decoder.dimensions().map_err(explain)? != (width, height) {
             return Err(broken(Format::Tiff));
         }
         let plan = decoder.image_buffer_layout().map_err(explain)?;
-        if plan.complete_len as u64 > decoded_bytes {
+        // A byte a sample once they are unpacked; the tiles of a small image may hold far more than it.
+        let unpacked = u64::from(width) * u64::from(height) * u64::from(self.samples);
+        if unpacked.max(plan.complete_len as u64) > most {
             return Err(corrupt());
         }
         let mut data = vec![0; plan.complete_len];
@@ -195,18 +205,28 @@ impl Layout {
             keep_upper_bytes(&mut data);
         }
         if self.bits < 8 {
-            data = self.unpacked(&data, plan.row_stride.map_or(0, std::num::NonZero::get));
+            data = self.unpacked(&data, width as usize, plan.row_stride.map_or(0, std::num::NonZero::get));
         }
         if plan.planes > 1 {
             data = interleaved(&data, plan.planes);
         }
-        let expected = u64::from(self.image.width) * u64::from(self.image.height) * u64::from(self.samples);
-        if data.len() as u64 == expected { Ok(data) } else { Err(corrupt()) }
+        let row = width as usize * self.samples as usize;
+        if data.len() != row * height as usize {
+            return Err(corrupt());
+        }
+        let shown = Size { width, height };
+        Ok(if shown == self.image { data } else { self.cropped(&data, row) })
+    }
+
+    /// The image out of all that its tiles hold.
+    fn cropped(&self, data: &[u8], row: usize) -> Vec<u8> {
+        let kept = self.image.width as usize * self.samples as usize;
+        data.chunks_exact(row.max(1)).take(self.image.height as usize).flat_map(|row| &row[..kept]).copied().collect()
     }
 
     /// Samples of fewer than 8 bits, whose rows begin with a byte.
-    fn unpacked(&self, packed: &[u8], stride: usize) -> Vec<u8> {
-        let (width, each) = (self.image.width as usize, 8 / self.bits as usize);
+    fn unpacked(&self, packed: &[u8], width: usize, stride: usize) -> Vec<u8> {
+        let each = 8 / self.bits as usize;
         let mask = (1_u16 << self.bits) - 1;
         packed
             .chunks_exact(stride.max(1))
@@ -314,21 +334,37 @@ fn explain(error: TiffError) -> Error {
     }
 }
 
-/// A TIFF that says its samples are levels of grey, whatever they are.
+/// A TIFF that says its samples are levels of grey, whatever they are; that they are not predicted where libtiff takes
+/// them as they are; and that the image is as large as its tiles.
 struct AsGrey<'a> {
     file: Cursor<&'a [u8]>,
-    /// Where its photometric interpretation stands, and what is read there instead.
-    place: usize,
-    instead: [u8; 2],
+    /// Where numbers stand that are read as others, and these.
+    instead: Vec<(usize, Vec<u8>)>,
+    /// The size that is read.
+    shown: Size,
 }
 
 impl<'a> AsGrey<'a> {
     fn new(bytes: &'a [u8]) -> Option<Self> {
-        const BLACK_IS_ZERO: u16 = 1;
+        const BLACK_IS_ZERO: u32 = 1;
+        const UNPREDICTED: u32 = 1;
         let directory = Directory::first(bytes)?;
-        let place = directory.place_of_short(tag::PHOTOMETRIC)?;
-        let instead = if directory.little() { BLACK_IS_ZERO.to_le_bytes() } else { BLACK_IS_ZERO.to_be_bytes() };
-        Some(Self { file: Cursor::new(bytes), place, instead })
+        let mut instead = vec![directory.replacement(tag::PHOTOMETRIC, BLACK_IS_ZERO)?];
+        // LZW and deflate alone are predicted.
+        let predicted = matches!(directory.number(tag::COMPRESSION), Some(5 | 8 | 32_946));
+        instead.extend(directory.replacement(tag::PREDICTOR, UNPREDICTED).filter(|_| !predicted));
+        let mut shown = |side, tile| {
+            let length = directory.number(side)?;
+            let tile = directory.number(tile).filter(|tile| *tile > 0).unwrap_or(1);
+            let whole = length.checked_next_multiple_of(tile).filter(|whole| *whole != length);
+            let replaced = whole.and_then(|whole| Some((whole, directory.replacement(side, whole)?)));
+            Some(replaced.map_or(length, |(whole, replacement)| {
+                instead.push(replacement);
+                whole
+            }))
+        };
+        let (width, height) = (shown(tag::WIDTH, tag::TILE_WIDTH)?, shown(tag::HEIGHT, tag::TILE_HEIGHT)?);
+        Some(Self { file: Cursor::new(bytes), instead, shown: Size { width, height } })
     }
 }
 
@@ -336,7 +372,8 @@ impl Read for AsGrey<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let start = self.file.position();
         let count = self.file.read(buffer)?;
-        for (place, byte) in (self.place as u64..).zip(self.instead) {
+        let changed = self.instead.iter().flat_map(|(place, bytes)| (*place as u64..).zip(bytes.iter().copied()));
+        for (place, byte) in changed {
             let at = place.checked_sub(start).and_then(|at| usize::try_from(at).ok());
             if let Some(target) = at.and_then(|at| buffer[..count].get_mut(at)) {
                 *target = byte;

@@ -96,17 +96,7 @@ pub(super) fn examine(
     loader: &dyn GraphLoader,
     settings: &Settings,
 ) -> Examination {
-    let mut examination = Examination::default();
-    for (&role, spec) in &manifest.graphs {
-        match open(folder, spec, loader, settings) {
-            Ok(mut examined) => {
-                examination.problems.extend(examined.bind(manifest, role));
-                examination.graphs.insert(role, examined);
-            }
-            Err(reason) => examination.problems.push(format!("graphs.{role}: {reason}")),
-        }
-    }
-    examination.check_agreement(manifest);
+    let mut examination = Examination::of_graphs(folder, manifest, loader, settings.session());
     examination.hash_space(folder, manifest);
     let golden = examination.read_golden(folder, manifest);
     if examination.problems.is_empty() {
@@ -119,11 +109,23 @@ pub(super) fn examine(
     examination
 }
 
-fn open(folder: &Path, spec: &GraphSpec, loader: &dyn GraphLoader, settings: &Settings) -> Result<Examined, String> {
+/// Everything in which the graphs differ from a manifest, one line each; none of them is run. For a manifest with
+/// violations of its own: what is wrong with its graphs is told together with those.
+pub(super) fn differences(folder: &Path, manifest: &Manifest, loader: &dyn GraphLoader) -> Vec<String> {
+    let options = SessionOptions { device: Device::Cpu, threads: 1 };
+    Examination::of_graphs(folder, manifest, loader, options).problems
+}
+
+fn open(
+    folder: &Path,
+    spec: &GraphSpec,
+    loader: &dyn GraphLoader,
+    options: SessionOptions,
+) -> Result<Examined, String> {
     let file = folder::resolve(folder, &spec.file).map_err(|reason| with_others(folder, &reason))?;
     let onnx = OnnxFile::read(&file).map_err(|reason| format!("{}: {reason}", spec.file))?;
     check_external(folder, &file, &onnx)?;
-    let (runner, declared) = loader.open(&file, settings.session()).map_err(|error| error.chain())?;
+    let (runner, declared) = loader.open(&file, options).map_err(|error| error.chain())?;
     let (info, runner) = (declared.clone(), Some(runner));
     Ok(Examined {
         file,
@@ -171,6 +173,24 @@ pub(super) fn check_external(folder: &Path, file: &Path, onnx: &OnnxFile) -> Res
 }
 
 impl Examination {
+    /// Opens every graph and holds it against the manifest.
+    fn of_graphs(folder: &Path, manifest: &Manifest, loader: &dyn GraphLoader, options: SessionOptions) -> Self {
+        let mut examination = Self::default();
+        // A file whose name is a violation of the manifest is told there.
+        let named = manifest.graphs.iter().filter(|(_, spec)| folder::unfit(&spec.file).is_none());
+        for (&role, spec) in named {
+            match open(folder, spec, loader, options) {
+                Ok(mut examined) => {
+                    examination.problems.extend(examined.bind(manifest, role));
+                    examination.graphs.insert(role, examined);
+                }
+                Err(reason) => examination.problems.push(format!("graphs.{role}: {reason}")),
+            }
+        }
+        examination.check_agreement(manifest);
+        examination
+    }
+
     fn check_agreement(&mut self, manifest: &Manifest) {
         let (encoder, decoder) = (self.graphs.get(&GraphRole::Encoder), self.graphs.get(&GraphRole::Decoder));
         if let (Some(encoder), Some(decoder)) = (encoder, decoder) {

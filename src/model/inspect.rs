@@ -140,6 +140,7 @@ fn model(path: &Path, loader: &dyn GraphLoader) -> Subject {
         Ok(manifest) => manifest,
         Err(reasons) => {
             subject.problems = reasons;
+            subject.problems.extend(load::graph_problems(path, loader));
             subject.graphs = graph_files(path).iter().map(|file| look(path, file, loader)).collect();
             return subject;
         }

@@ -158,6 +158,15 @@ pub(super) fn manifest_in(folder: &Path) -> Result<Manifest, Reasons> {
     Manifest::parse(&text).map_err(named)
 }
 
+/// What else is wrong with a model whose manifest has violations: its graphs, held against what can be read of the
+/// manifest. So nobody mends the one to be told of the other.
+pub(super) fn graph_problems(folder: &Path, loader: &dyn GraphLoader) -> Reasons {
+    let path = folder::resolve(folder, manifest::FILE_NAME).ok();
+    let text = path.and_then(|path| std::fs::read_to_string(path).ok());
+    let manifest = text.and_then(|text| Manifest::parse_partly(&text));
+    manifest.map(|manifest| examine::differences(folder, &manifest, loader)).unwrap_or_default()
+}
+
 /// The graphs of a model that serve.
 #[derive(Default)]
 struct Started {

@@ -143,7 +143,17 @@ impl Manifest {
     /// # Errors
     /// Every violation, one line each: unknown keys, missing keys and roles, values that do not fit.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        parse::manifest(text)
+        match parse::manifest(text) {
+            (Some(manifest), violations) if violations.is_empty() => Ok(manifest),
+            (_, violations) => Err(violations),
+        }
+    }
+
+    /// What can be read of a manifest that may have violations, to hold its graphs against it too; none without its
+    /// family and its input.
+    #[must_use]
+    pub(super) fn parse_partly(text: &str) -> Option<Self> {
+        parse::manifest(text).0
     }
 
     /// The manifest as it stands for a variant: its files, and its tolerance where it has one. A variant has no
@@ -177,7 +187,7 @@ impl Manifest {
     #[must_use]
     pub fn grid(&self) -> Option<Grid> {
         let patch = self.masked?.patch;
-        let (columns, rows) = (self.input.width / patch, self.input.height / patch);
+        let (columns, rows) = (self.input.width.checked_div(patch)?, self.input.height.checked_div(patch)?);
         Some(Grid { columns: columns as usize, rows: rows as usize, side: patch as usize })
     }
 }

@@ -51,6 +51,7 @@ pub use latent::Interpolation;
 pub use load::ModelDefaults;
 pub use manifest::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, Variant};
 pub use masking::{Hiding, Masking};
+pub(crate) use npz::NpyHeader;
 pub use repository::{ModelEntry, ModelState, Repository, RepositoryParts};
 pub use served::Model;
 

@@ -83,19 +83,42 @@ impl Budget {
     }
 }
 
+/// What stands before the numbers of an `.npy` file in C order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NpyHeader {
+    /// As NumPy spells it: `<f4`.
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl NpyHeader {
+    /// Reads up to the numbers.
+    ///
+    /// # Errors
+    /// Why it is no `.npy` file that can be read.
+    pub(crate) fn read(reader: &mut impl Read) -> Result<Self, String> {
+        let most = MAX_HEADER + 16;
+        Self::read_within(reader, &mut Budget { all: most, left: Some(most) })
+    }
+
+    fn read_within(reader: &mut impl Read, budget: &mut Budget) -> Result<Self, String> {
+        let header = header(reader, budget)?;
+        let dtype = quoted(field(&header, "descr")?)?.to_owned();
+        if field(&header, "fortran_order")?.starts_with("True") {
+            return Err("the array is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
+        }
+        Ok(Self { dtype, shape: shape(field(&header, "shape")?)? })
+    }
+}
+
 /// Reads one `.npy` file.
 fn array(reader: &mut impl Read, budget: &mut Budget) -> Result<Array, String> {
-    let header = header(reader, budget)?;
-    let dtype = quoted(field(&header, "descr")?)?;
-    if field(&header, "fortran_order")?.starts_with("True") {
-        return Err("the array is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
-    }
-    let shape = shape(field(&header, "shape")?)?;
+    let NpyHeader { dtype, shape } = NpyHeader::read_within(reader, budget)?;
     let bytes_of = |width: usize| {
         let bytes = shape.iter().try_fold(width, |bytes, &side| bytes.checked_mul(side));
         bytes.ok_or_else(|| format!("shape {shape:?} is too large"))
     };
-    let values = match dtype {
+    let values = match dtype.as_str() {
         "<f4" => {
             let bytes = exactly(reader, bytes_of(4)?, budget)?;
             Values::F32(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect())

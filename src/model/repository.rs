@@ -350,7 +350,11 @@ impl Slot {
     }
 
     fn load(&self, name: &ModelName, shared: &Shared) -> Result<Model, Vec<String>> {
-        load::load(&self.folder, name, self.declared.as_ref().map_err(Vec::clone)?, shared)
+        let with_graphs = |reasons: &Vec<String>| {
+            let graphs = load::graph_problems(&self.folder, shared.loader.as_ref());
+            reasons.iter().cloned().chain(graphs).collect::<Vec<_>>()
+        };
+        load::load(&self.folder, name, self.declared.as_ref().map_err(with_graphs)?, shared)
     }
 
     fn model(&self) -> Option<Arc<Model>> {

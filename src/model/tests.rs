@@ -118,9 +118,74 @@ fn graphs_of_other_forms_load_and_give_their_golden_outputs() {
     }
 }
 
+#[tokio::test]
+async fn a_graph_with_an_image_and_a_latent_embeds_and_reconstructs() {
+    let model = load_from(&data("forms/whole"), "whole").unwrap_or_else(|reasons| panic!("{reasons:#?}"));
+    for capability in [Capability::Embed, Capability::Reconstruct, Capability::Score] {
+        model.require(capability).unwrap();
+    }
+    assert_eq!(model.embedding().map(EmbeddingHead::dimension), Some(12));
+    let latent = run(model.graph(GraphRole::Encoder).unwrap(), vec![image(&model, 0.5)]).await;
+    assert_eq!((latent.len(), &latent[0].shape[..]), (1, &[12][..]), "each role has its own output alone");
+    let drawn = run(model.graph(GraphRole::Autoencoder).unwrap(), vec![image(&model, 0.5)]).await;
+    assert_eq!((drawn.len(), &drawn[0].shape[..]), (1, &[3, 8, 8][..]));
+    assert!(drawn[0].data.iter().all(|value| (value - 0.5).abs() < 1e-6));
+}
+
+#[test]
+fn an_encoder_that_stands_alone_may_call_its_family_so() {
+    let folder = copy_of("tiny-contrastive");
+    edit(folder.path(), "family = \"contrastive\"", "family = \"encoder\"");
+    let model = load_from(folder.path(), "tiny-contrastive").unwrap_or_else(|reasons| panic!("{reasons:#?}"));
+    assert_eq!(model.space_key(), load("tiny-contrastive").space_key(), "it is another word for the same");
+    assert!(model.require(Capability::Embed).is_ok());
+    edit(folder.path(), "family = \"encoder\"", "family = \"autoencoder\"");
+    let reasons = load_from(folder.path(), "tiny-contrastive").map(drop).unwrap_err();
+    assert!(reasons.iter().any(|reason| reason.contains("is family = \"encoder\"")), "{reasons:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_manifest_and_with_its_graphs_is_told_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("m");
+    std::fs::rename(copy_of("tiny-ae").keep(), &folder).unwrap();
+    edit(&folder, "width = 8", "width = 100");
+    edit(&folder, "channels = \"rgb\"", "channels = \"gray\"");
+    edit(&folder, "resize = \"exact\"", "resize = \"shortest-edge\"\nmean = [0.5, 0.5, 0.5]");
+    edit(&folder, "inputs = { image = \"image\" }", "inputs = { image = \"imgae\" }");
+    edit(&folder, "outputs = { latent = \"latent\" }", "outputs = { latent = \"z\" }");
+    edit(&folder, "metric = \"cosine\"", "metric = \"cosin\"");
+    let expected = [
+        "preprocess.edge",
+        "preprocess.mean",
+        "embedding.metric",
+        "graphs.encoder.inputs.image = \"imgae\" is not an input of the graph; it has image",
+        "graphs.encoder.outputs.latent = \"z\" is not an output of the graph; it has latent",
+        "graphs.decoder: output image is [batch, 3, 8, 8]; by the manifest, image is [batch, 1, 8, 100]",
+    ];
+    let repository = Repository::new(RepositoryParts {
+        folder: root.path().to_owned(),
+        loader: runtime(),
+        defaults: defaults(),
+        permits: RunPermits::new(2),
+        watchdog: Watchdog::start().unwrap(),
+        metrics: Arc::default(),
+    });
+    repository.scan().unwrap();
+    repository.load_all();
+    let served = repository.list().pop().unwrap().state.reasons().join("\n");
+    let inspected = inspect(&folder, runtime().as_ref()).unwrap().to_string();
+    for line in expected {
+        assert!(served.contains(line), "{line:?} is not in\n{served}");
+        assert!(inspected.contains(line), "{line:?} is not in\n{inspected}");
+    }
+}
+
 #[test]
 fn a_graph_that_gives_no_answer_of_its_own_to_each_image_fails_with_the_reason() {
     for (name, expected) in [
+        ("infinite", "4 of the 4 numbers of output embedding are NaN or infinite"),
+        ("one-row", "output embedding came as [1, 4] for 3 image(s): its first axis is not the batch"),
         ("random", "output embedding differs from run to run on the same image"),
         ("random", "(the graph has RandomNormalLike)"),
         ("not-finite", "4 of the 4 numbers of output embedding are NaN or infinite"),

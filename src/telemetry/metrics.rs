@@ -98,6 +98,11 @@ pub struct ModelInfoLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CollectionLabels {
     pub collection: String,
 }
@@ -167,6 +172,8 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("latentd");
         registry.register_collector(Box::new(DroppedLogLines));
         let r = &mut registry;
+        let build: Family<BuildLabels, Level> = family(r, "build_info", "1, with the version as a label");
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         Self {
             requests: family(r, "requests", "Requests answered, by route, method and status"),
             request_seconds: timing(r, "request_duration", "Time from the request's head to its answer"),

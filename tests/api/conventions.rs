@@ -76,7 +76,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 async fn the_root_leads_to_the_documentation() {
     let server = Server::with(&[], |_| ()).await;
     let answer = server.get("/").await;
-    assert_eq!((answer.status, answer.header("location")), (307, "/docs/"));
+    assert_eq!((answer.status, answer.header("location")), (307, "docs/"));
 }
 
 #[tokio::test]

@@ -22,6 +22,19 @@ async fn the_document_is_served_and_has_a_page_that_needs_no_network() {
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(!page.text().contains("https://"), "{}", page.text());
-    assert!(server.get("/docs/swagger-initializer.js").await.text().contains("/openapi.json"));
-    assert_eq!(server.get("/docs").await.header("location"), "/docs/");
+    assert!(server.get("/docs/swagger-initializer.js").await.text().contains("\"openapi.json\""));
+}
+
+#[tokio::test]
+async fn the_page_and_its_document_hold_below_any_path_of_a_proxy() {
+    let server = Server::with(&[], |_| ()).await;
+    for path in ["/docs", "/"] {
+        assert_eq!(server.get(path).await.header("location"), "docs/", "{path}");
+    }
+    let page = server.get("/docs/").await.text();
+    let absolute = ["src=\"/", "href=\"/"].into_iter().find(|start| page.contains(start));
+    assert_eq!(absolute, None, "{page}");
+    let of_page = server.get("/docs/openapi.json").await.ok();
+    assert_eq!(of_page["servers"], serde_json::json!([{"url": ".."}]));
+    assert_eq!(of_page["paths"], server.get("/openapi.json").await.ok()["paths"]);
 }

@@ -33,6 +33,7 @@ async fn metrics_count_requests_by_route_and_never_by_path() {
     );
     assert!(text.contains(r#"latentd_requests_total{route="unmatched",method="GET",status="404"} 1"#));
     assert!(!text.contains("made/up"));
+    assert!(text.contains(&format!(r#"latentd_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.contains("latentd_request_duration_seconds_bucket"));
     assert!(text.ends_with("# EOF\n"));
 }

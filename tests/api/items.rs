@@ -89,6 +89,33 @@ async fn raw_and_multipart_images_carry_ids_and_metadata() {
 }
 
 #[tokio::test]
+async fn the_names_of_files_are_kept_where_asked_for() {
+    let server = Server::start().await;
+    let c = server.collection("c", CONTRASTIVE).await;
+    let part = |id: &str, head: &str, seed: u32| {
+        let head = format!("--B\r\ncontent-disposition: form-data; name=\"image\"{head}\r\n\r\n");
+        let id = format!("\r\n--B\r\ncontent-disposition: form-data; name=\"id\"\r\n\r\n{id}\r\n");
+        [head.as_bytes(), &png(seed), id.as_bytes()].concat()
+    };
+    let parts = [
+        part("a", "; filename=\"a.png\"", 1),
+        part("b", "; filename=\"C:\\photos\\b.png\"", 2),
+        part("c", "", 3),
+        b"--B--\r\n".to_vec(),
+    ];
+    let media = "multipart/form-data; boundary=B";
+    server.post_raw(&format!("{c}/items"), media, parts.concat()).await.ok();
+    assert_eq!(metadata_of(&server, &format!("{c}/items/a")).await, json!({}));
+    server.post_raw(&format!("{c}/items?keep_filename=true"), media, parts.concat()).await.ok();
+    for (id, expected) in [("a", json!({"file": "a.png"})), ("b", json!({"file": "b.png"})), ("c", json!({}))] {
+        assert_eq!(metadata_of(&server, &format!("{c}/items/{id}")).await, expected, "{id}");
+    }
+    let named = format!("{c}/items?keep_filename=true&metadata=%7B%22file%22%3A%22mine%22%7D");
+    server.post_raw(&named, media, parts.concat()).await.ok();
+    assert_eq!(metadata_of(&server, &format!("{c}/items/a")).await, json!({"file": "mine"}));
+}
+
+#[tokio::test]
 async fn an_id_in_the_query_and_as_a_part_is_one_id() {
     let server = Server::start().await;
     let c = server.collection("c", CONTRASTIVE).await;

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+import layouts
+import orientations
 from images import draw, encoded
 
 # Up to SIDE a side: odd ones, and ones that whole blocks of 8 and 16 fill.
@@ -91,6 +93,7 @@ def jpegs():
         yield f"dpi-comment-{size}", encoded(draw(*size, 5), "JPEG", dpi=(300, 72), comment=b"a comment")
     yield from turned("JPEG", quality=90)
     yield from cjpegs()
+    yield from orientations.jpegs()
 
 
 def with_adobe_transform(body, transform):
@@ -189,6 +192,8 @@ def pngs():
         frames = [draw(20, 20, seed) for seed in range(count)]
         yield f"frames-{count}", encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
     yield from turned("PNG")
+    yield from orientations.pngs(chunk)
+    yield from layouts.pngs(chunk)
 
 
 # WebP
@@ -208,6 +213,7 @@ def webps():
             frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=lossless
         )
     yield from turned("WEBP", lossless=True)
+    yield from orientations.webps()
 
 
 # GIF
@@ -227,6 +233,7 @@ def gifs():
         frames = [draw(20, 20, seed) for seed in range(count)]
         body = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], disposal=disposal)
         yield f"frames-{count}-d{disposal}", body
+    yield from layouts.gifs()
 
 
 # BMP
@@ -281,6 +288,7 @@ def bmps():
     for size, mode in itertools.product(SIZES, ("1", "L", "P", "RGB", "RGBA")):
         image = draw(*size, 6)
         yield f"pillow-{mode}-{size}", encoded(image.quantize(17) if mode == "P" else image.convert(mode), "BMP")
+    yield from layouts.bmps()
 
 
 # TIFF
@@ -409,6 +417,7 @@ def tiffs():
     yield from tiff_layouts()
     yield from tiffs_to_refuse()
     yield from pillow_tiffs()
+    yield from layouts.tiffs(tiff, described)
 
 
 # All of them
@@ -431,5 +440,7 @@ def damaged():
         body = encoded(draw(31, 27, 4), format, **options)
         for share in (0.02, 0.3, 0.6, 0.9):
             yield File(f"{format.lower()}/cut-{share}", body[: int(len(body) * share)])
+    for name, body in layouts.damaged(chunk):
+        yield File(name, body)
     yield File("none/text", b"not an image at all")
     yield File("none/zeros", bytes(100))

@@ -20,18 +20,21 @@ from PIL import Image
 from tiny_graphs import (
     ae_decoder,
     ae_encoder,
+    ae_whole,
     blur,
     byte_encoder,
     channels_last_encoder,
     chatty_encoder,
     gray_encoder,
     half_encoder,
+    infinite_encoder,
     linear_encoder,
     map_encoder,
     masked,
     masked_by_noise,
     mingling_encoder,
     nan_encoder,
+    one_row_encoder,
     random_encoder,
     slow,
     steady,
@@ -352,6 +355,23 @@ def write_forms(root):
         {"encoder": map_encoder()},
         {"image": drawn_image(), "encoder.image": image, "encoder.latent": pool(image).reshape(2, 3, 2, 2)},
     )
+    golden = ae_golden()
+    write(
+        root / "whole",
+        head("autoencoder", "one graph that gives an image and a latent")
+        + graph("encoder", IMAGE, {"latent": "latent"}, "whole.onnx")
+        + graph("autoencoder", IMAGE, {"image": "reconstruction"}, "whole.onnx")
+        + embedding("latent")
+        + UNIT,
+        {"whole": ae_whole()},
+        {
+            "image": golden["image"],
+            "encoder.image": golden["encoder.image"],
+            "encoder.latent": golden["encoder.latent"],
+            "autoencoder.image": golden["encoder.image"],
+            "autoencoder.image.out": golden["decoder.image"],
+        },
+    )
     write(root / "chatty", plain, {"encoder": chatty_encoder(85, 4)}, form_golden(85))
 
 
@@ -378,6 +398,8 @@ def write_broken(root):
     write(root / "wrong-size", contrastive("manifest says 16x16", side=16), {"encoder": good})
     write(root / "random", plain, {"encoder": random_encoder(91, 4)})
     write(root / "not-finite", plain, {"encoder": nan_encoder(92, 4)})
+    write(root / "infinite", plain, {"encoder": infinite_encoder(95, 4)})
+    write(root / "one-row", plain, {"encoder": one_row_encoder(96, 4)})
     write(root / "mingling", plain, {"encoder": mingling_encoder(93, 4)})
     write(root / "two-rows", plain, {"encoder": two_rows_encoder(94, 4)})
 

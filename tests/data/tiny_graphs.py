@@ -144,6 +144,17 @@ def nan_encoder(seed, dim):
     return spoilt_encoder(seed, dim, [node("Add", "vector nan", "embedding")], [const("nan", np.nan)])
 
 
+def infinite_encoder(seed, dim):
+    """A division by zero: every number is infinite."""
+    return spoilt_encoder(seed, dim, [node("Div", "vector zero", "embedding")], [const("zero", 0)])
+
+
+def one_row_encoder(seed, dim):
+    """The first of the rows alone, however many images there are; the file leaves the count open."""
+    nodes = [node("Compress", "vector chosen", "embedding", axis=0)]
+    return spoilt_encoder(seed, dim, nodes, [const("chosen", [True], np.bool_)], rows="rows")
+
+
 def mingling_encoder(seed, dim):
     """Each vector less the mean of the batch, as of a batch normalisation exported while training."""
     nodes = [node("ReduceMean", "vector axes", "mean", keepdims=1), node("Sub", "vector mean", "embedding")]
@@ -183,27 +194,32 @@ def ae_encoder():
     return model(pool_nodes("latent"), [image_in()], [tensor("latent", "batch", 12)], [])
 
 
+def decoding(result):
+    """The nodes from `latent` to an image, and what they read beside it."""
+    nodes = [
+        node("Reshape", "latent shape", "small"),
+        node(
+            "Resize",
+            "small no_roi scales",
+            result,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+    ]
+    return nodes, [const("shape", [0, 3, 2, 2], np.int64), const("no_roi", []), const("scales", [1, 1, 4, 4])]
+
+
 def ae_decoder():
-    return model(
-        [
-            node("Reshape", "latent shape", "small"),
-            node(
-                "Resize",
-                "small no_roi scales",
-                "image",
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-        ],
-        [tensor("latent", "batch", 12)],
-        [image_in()],
-        [
-            const("shape", [0, 3, 2, 2], np.int64),
-            const("no_roi", []),
-            const("scales", [1, 1, 4, 4]),
-        ],
-    )
+    nodes, initializers = decoding("image")
+    return model(nodes, [tensor("latent", "batch", 12)], [image_in()], initializers)
+
+
+def ae_whole():
+    """Encoder and decoder in one graph, which gives both the image and the latent."""
+    nodes, initializers = decoding("reconstruction")
+    outputs = [tensor("reconstruction", "batch", 3, 8, 8), tensor("latent", "batch", 12)]
+    return model(pool_nodes("latent") + nodes, [image_in()], outputs, initializers)
 
 
 def blur():

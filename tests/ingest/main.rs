@@ -12,3 +12,4 @@ mod server;
 mod sources;
 mod stub;
 mod troubles;
+mod vectors;

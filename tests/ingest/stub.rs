@@ -115,6 +115,8 @@ fn read(stream: &TcpStream) -> Option<Seen> {
     let images = body.windows(mark.len()).filter(|window| window == mark).count();
     let mut words = head[0].split(' ');
     let (method, target) = (words.next()?.to_ascii_uppercase(), words.next()?);
+    // A proxy is asked for whole addresses.
+    let target = target.strip_prefix("http://latentd.invalid").unwrap_or(target);
     let line = format!("{method} {}", target.split('?').next()?);
     Some(Seen { at: Instant::now(), line, headers: head[1..].join("\n"), images })
 }

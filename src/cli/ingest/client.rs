@@ -8,10 +8,12 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
     multipart::{Form, Part},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::proxy::ProxyUse;
 use crate::{
+    config::Limits,
     domain::{CollectionName, ItemId, Metadata},
     error::{Error, ErrorKind, Result},
 };
@@ -32,12 +34,36 @@ pub(super) struct Api {
     collection: CollectionName,
 }
 
-/// An image on its way.
+/// Ids that are asked for by one request: they stand in its address.
+const ASKED: usize = 50;
+
+/// An item on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub(super) id: ItemId,
     pub(super) metadata: Metadata,
-    pub(super) bytes: Bytes,
+    pub(super) payload: Payload,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Payload {
+    Image(Bytes),
+    Vector(Vec<f32>),
+}
+
+/// An item with a vector, as it is sent.
+#[derive(Serialize)]
+struct VectorItem<'a> {
+    id: &'a ItemId,
+    vector: &'a [f32],
+    metadata: &'a Metadata,
+}
+
+/// What a collection of vectors is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VectorSpace<'a> {
+    pub(super) dimension: usize,
+    pub(super) metric: &'a str,
 }
 
 /// Why a request has no result.
@@ -92,10 +118,22 @@ pub(super) struct Described {
 pub(super) struct ServerLimits {
     pub(super) body_bytes: u64,
     pub(super) images: usize,
+    /// Vectors; servers of before have no limit of their own for them.
+    #[serde(default)]
+    pub(super) vectors: Option<usize>,
+}
+
+impl ServerLimits {
+    /// Those of a server that nobody has configured, where no model tells.
+    fn usual() -> Self {
+        let limits = Limits::default();
+        Self { body_bytes: limits.body_bytes, images: limits.images, vectors: Some(limits.vectors) }
+    }
 }
 
 impl Api {
-    pub(super) fn new(base: &str, key: Option<&str>, collection: CollectionName) -> Result<Self> {
+    /// Also returns what the user should know of the proxies that the environment names.
+    pub(super) fn new(base: &str, key: Option<&str>, collection: CollectionName) -> Result<(Self, Option<String>)> {
         let mut base: Url = base.parse().map_err(|error| Error::invalid_request(format!("--url {base:?}: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             return Err(Error::invalid_request(format!("--url {base} is neither an http:// nor an https:// address")));
@@ -121,6 +159,8 @@ impl Api {
             // who speaks in clear text needs no authorities, and a bare container has none
             builder = builder.tls_certs_only([]);
         }
+        let proxy = ProxyUse::of(&base, |name| std::env::var(name).ok());
+        let builder = proxy.apply(builder)?;
         let client = builder
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
@@ -128,7 +168,7 @@ impl Api {
             .user_agent(concat!("latentd-ingest/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::internal("cannot make an HTTP client").with_source(error))?;
-        Ok(Self { client, base, collection })
+        Ok((Self { client, base, collection }, proxy.notice()))
     }
 
     fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> Result<RequestBuilder, Trouble> {
@@ -162,6 +202,22 @@ impl Api {
         answer(self.request(Method::PUT, &self.path(""), &[])?.json(&body)).await
     }
 
+    /// Makes the collection for vectors of no model.
+    pub(super) async fn create_for_vectors(&self, space: VectorSpace<'_>) -> Result<Value, Trouble> {
+        let body = json!({ "dimension": space.dimension, "metric": space.metric });
+        answer(self.request(Method::PUT, &self.path(""), &[])?.json(&body)).await
+    }
+
+    /// What the server takes, as any of its models tells.
+    pub(super) async fn limits(&self) -> Result<ServerLimits, Trouble> {
+        #[derive(Deserialize)]
+        struct Models {
+            data: Vec<Described>,
+        }
+        let models: Models = answer(self.request(Method::GET, "v1/models", &[])?).await?;
+        Ok(models.data.first().map_or_else(ServerLimits::usual, |model| model.limits))
+    }
+
     /// The collection's model: what the server takes for it, and the space of its vectors once it is loaded.
     pub(super) async fn model(&self, model: &str) -> Result<Described, Trouble> {
         answer(self.request(Method::GET, &format!("v1/models/{model}"), &[])?).await
@@ -177,22 +233,34 @@ impl Api {
         struct Present {
             id: ItemId,
         }
-        let filter = json!({"must": [{"has_id": ids}]}).to_string();
-        let limit = ids.len().to_string();
-        let query = [("limit", limit.as_str()), ("filter", filter.as_str())];
-        let page: Page = answer(self.request(Method::GET, &self.path("/items"), &query)?).await?;
-        Ok(page.data.into_iter().map(|present| present.id).collect())
+        let mut present = Vec::new();
+        for ids in ids.chunks(ASKED) {
+            let filter = json!({"must": [{"has_id": ids}]}).to_string();
+            let limit = ids.len().to_string();
+            let query = [("limit", limit.as_str()), ("filter", filter.as_str())];
+            let page: Page = answer(self.request(Method::GET, &self.path("/items"), &query)?).await?;
+            present.extend(page.data.into_iter().map(|present| present.id));
+        }
+        Ok(present)
     }
 
-    /// Adds images or replaces the items of their ids.
+    /// Adds items, or replaces those of their ids: images by a form, vectors in JSON. They are all of one kind.
     pub(super) async fn add(&self, uploads: &[&Upload]) -> Result<Added, Trouble> {
+        let request = self.request(Method::POST, &self.path("/items"), &[])?;
         let mut form = Form::new();
-        for upload in uploads {
-            let part = Part::stream_with_length(upload.bytes.clone(), upload.bytes.len() as u64).file_name("upload");
-            let metadata = Value::Object(upload.metadata.clone()).to_string();
-            form = form.part("image", part).text("id", upload.id.to_string()).text("metadata", metadata);
+        let mut items = Vec::new();
+        for Upload { id, metadata, payload } in uploads {
+            match payload {
+                Payload::Image(bytes) => {
+                    let part = Part::stream_with_length(bytes.clone(), bytes.len() as u64).file_name("upload");
+                    let metadata = Value::Object(metadata.clone()).to_string();
+                    form = form.part("image", part).text("id", id.to_string()).text("metadata", metadata);
+                }
+                Payload::Vector(vector) => items.push(VectorItem { id, vector, metadata }),
+            }
         }
-        answer(self.request(Method::POST, &self.path("/items"), &[])?.multipart(form)).await
+        let request = if items.is_empty() { request.multipart(form) } else { request.json(&json!({ "items": items })) };
+        answer(request).await
     }
 }
 
@@ -273,13 +341,14 @@ mod tests {
         for bad in ["", "127.0.0.1:80", "ftp://x", "http://"] {
             assert!(Api::new(bad, None, name.clone()).is_err(), "{bad}");
         }
-        let api = Api::new("http://h:1/base", Some("key"), name.clone()).unwrap();
-        assert_eq!(api.base.join(&api.path("/items")).unwrap().as_str(), "http://h:1/base/v1/collections/c/items");
+        let api = |base: &str, key| Api::new(base, key, name.clone()).unwrap().0;
+        let with_base = api("http://h:1/base", Some("key"));
+        let items = with_base.base.join(&with_base.path("/items")).unwrap();
+        assert_eq!(items.as_str(), "http://h:1/base/v1/collections/c/items");
         for versioned in ["http://h:1/base/v1", "http://h:1/base/v1/"] {
-            let api = Api::new(versioned, None, name.clone()).unwrap();
-            assert_eq!(api.base.as_str(), "http://h:1/base/");
+            assert_eq!(api(versioned, None).base.as_str(), "http://h:1/base/");
         }
-        assert_eq!(Api::new("http://h:1/v1", None, name.clone()).unwrap().base.as_str(), "http://h:1/");
+        assert_eq!(api("http://h:1/v1", None).base.as_str(), "http://h:1/");
         assert!(Api::new("http://h:1", Some("a\nb"), name).is_err());
     }
 }

@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-
 use super::{
-    client::{Added, Api, Refusal, Trouble, Upload, is_passing},
+    client::{Added, Api, Payload, Refusal, Trouble, Upload, is_passing},
     pace::Pace,
     source::{Candidate, Content, Failed},
     tally::Tally,
@@ -39,7 +37,7 @@ pub(super) struct Delivery {
     pub(super) heard: Mutex<Instant>,
 }
 
-/// Images on their way together.
+/// Images, or vectors, on their way together.
 #[derive(Debug)]
 struct Batch {
     uploads: Vec<(String, Upload)>,
@@ -106,10 +104,12 @@ impl Delivery {
         let reading = tokio::task::spawn_blocking(move || candidate.read(max_bytes).map(drop).map(|()| candidate));
         let Candidate { name, metadata, content, .. } =
             reading.await.map_err(|error| Failed::unreadable(name, error))??;
-        match content {
-            Content::Bytes(bytes) => Ok((name, Upload { id, metadata, bytes: Bytes::from(bytes) })),
-            Content::File(_) => Err(Failed::unreadable(name, "it was not read")),
-        }
+        let payload = match content {
+            Content::Bytes(bytes) => Payload::Image(bytes.into()),
+            Content::Vector(vector) => Payload::Vector(vector),
+            Content::File(_) => return Err(Failed::unreadable(name, "it was not read")),
+        };
+        Ok((name, Upload { id, metadata, payload }))
     }
 
     /// Sends once; returns what has to be sent again.

@@ -1,4 +1,4 @@
-//! Lists of images: CSV with a head line, or one JSON object a line.
+//! Lists of items: CSV with a head line, or one JSON object a line.
 
 use std::{
     fs::File,
@@ -11,17 +11,39 @@ use serde_json::Value;
 
 use super::source::{Candidate, Content, Failed, Reading, Visit, ending};
 use crate::{
-    domain::{Metadata, check_integers},
+    domain::{ItemId, Metadata, check_integers},
     error::{Error, Result},
 };
 
-/// Calls back with every row: its image's path, from the list's folder on; its id, if it has one; and all else as
-/// metadata.
+/// A row of a list.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// How messages call it: the file and the line.
+    name: String,
+    fields: Metadata,
+}
+
+/// Takes what a list holds, row by row; a break ends the reading.
+type VisitRow<'a> = &'a mut dyn FnMut(Result<Row, Failed>) -> ControlFlow<()>;
+
+/// Calls back with every row: an image by its path, from the list's folder on, or a vector; its id, if it has one; and
+/// all else as metadata.
 pub(super) fn each(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
+    let column = Some(reading.path_field.as_str());
+    read(file, reading, column, &mut |row| visit(row.and_then(|row| row.candidate(file, reading))))
+}
+
+/// Calls back with every row of a list that need not name images.
+pub(super) fn rows(file: &Path, reading: &Reading, visit: VisitRow<'_>) -> Result<()> {
+    read(file, reading, None, visit)
+}
+
+/// Reads a list; of a CSV, `column` has to be among the columns.
+fn read(file: &Path, reading: &Reading, column: Option<&str>, visit: VisitRow<'_>) -> Result<()> {
     let failed = |error: std::io::Error| Error::invalid_request(format!("cannot read {}: {error}", file.display()));
     let opened = File::open(file).map_err(failed)?;
     if ending(file) == "csv" {
-        return csv_rows(file, opened, reading, visit);
+        return csv_rows(file, csv::Reader::from_reader(opened), (reading, column), visit);
     }
     for (at, line) in BufReader::new(opened).lines().enumerate() {
         let line = line.map_err(failed)?;
@@ -30,8 +52,8 @@ pub(super) fn each(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<(
         }
         let name = format!("{}:{}", file.display(), at + 1);
         let row = match serde_json::from_str::<Value>(&line) {
-            Ok(Value::Object(row)) => match check_integers(&line) {
-                Ok(()) => candidate(&name, row, file, reading),
+            Ok(Value::Object(fields)) => match check_integers(&line) {
+                Ok(()) => Ok(Row { name, fields }),
                 Err(error) => Err(Failed::unreadable(name, error.message())),
             },
             Ok(_) => Err(Failed::unreadable(name, "the line is not a JSON object")),
@@ -44,14 +66,18 @@ pub(super) fn each(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<(
     Ok(())
 }
 
-fn csv_rows(file: &Path, opened: File, reading: &Reading, visit: Visit<'_>) -> Result<()> {
+fn csv_rows(
+    file: &Path,
+    mut rows: csv::Reader<File>,
+    (reading, column): (&Reading, Option<&str>),
+    visit: VisitRow<'_>,
+) -> Result<()> {
     let shown = file.display();
-    let mut rows = csv::Reader::from_reader(opened);
     let head =
         rows.headers().map_err(|error| Error::invalid_request(format!("{shown} has no head line: {error}")))?.clone();
-    if !head.iter().any(|name| name == reading.path_field) {
+    if let Some(column) = column.filter(|column| !head.iter().any(|name| name == *column)) {
         let names = head.iter().collect::<Vec<_>>().join(", ");
-        let text = format!("{shown} has no column {:?}: --path-field names one of {names}", reading.path_field);
+        let text = format!("{shown} has no column {column:?}: --path-field names one of {names}");
         return Err(Error::invalid_request(text));
     }
     for row in rows.records() {
@@ -63,11 +89,11 @@ fn csv_rows(file: &Path, opened: File, reading: &Reading, visit: Visit<'_>) -> R
                     let is_text = name == reading.path_field || name == reading.id_field;
                     (name.to_owned(), if is_text { cell.into() } else { typed(cell) })
                 };
-                candidate(&format!("{shown}:{line}"), cells.map(value).collect(), file, reading)
+                Ok(Row { name: format!("{shown}:{line}"), fields: cells.map(value).collect() })
             }
             Err(error) => Err(Failed::unreadable(shown.to_string(), error)),
         };
-        if visit(row) == ControlFlow::Break(()) {
+        if visit(row).is_break() {
             break;
         }
     }
@@ -83,28 +109,58 @@ fn typed(cell: &str) -> Value {
     }
 }
 
-fn candidate(name: &str, mut row: Metadata, list: &Path, reading: &Reading) -> Result<Candidate, Failed> {
-    let bad = |message: String| Failed::unreadable(name, message);
-    let path = match row.shift_remove(&reading.path_field) {
-        Some(Value::String(path)) if !path.is_empty() => path,
-        _ => return Err(bad(format!("no path of an image stands in {:?}", reading.path_field))),
-    };
-    let id = match row.shift_remove(&reading.id_field) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(id)) => Some(id),
-        Some(Value::Number(id)) => Some(id.to_string()),
-        Some(_) => return Err(bad(format!("{:?} is neither a text nor a number", reading.id_field))),
-    };
-    let id = id.map(|id| id.parse()).transpose().map_err(|error: Error| bad(error.message().to_owned()))?;
-    let mut metadata = row;
-    let path = list.parent().unwrap_or_else(|| Path::new("")).join(path);
-    if reading.labels_from_folders
-        && !metadata.contains_key("label")
-        && let Some(folder) = path.parent().and_then(Path::file_name)
-    {
-        metadata.insert("label".to_owned(), folder.to_string_lossy().into());
+impl Row {
+    /// The row's id, if it has one, and what else stands in it.
+    pub(super) fn id_and_metadata(mut self, reading: &Reading) -> Result<(Option<ItemId>, Metadata), Failed> {
+        let bad = |message: String| Failed::unreadable(&self.name, message);
+        let id = match self.fields.shift_remove(&reading.id_field) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(id),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            Some(_) => return Err(bad(format!("{:?} is neither a text nor a number", reading.id_field))),
+        };
+        let id = id.map(|id| id.parse()).transpose().map_err(|error: Error| bad(error.message().to_owned()))?;
+        Ok((id, self.fields))
     }
-    Ok(Candidate { name: path.display().to_string(), id, metadata, content: Content::File(path) })
+
+    fn candidate(mut self, list: &Path, reading: &Reading) -> Result<Candidate, Failed> {
+        if let Some(vector) = self.fields.shift_remove(&reading.vector_field) {
+            let name = self.name.clone();
+            let content = Content::vector(&name, numbers(&vector).map_err(|why| Failed::unreadable(&name, why))?)?;
+            let (id, metadata) = self.id_and_metadata(reading)?;
+            return Candidate::with_vector(name, id, metadata, content);
+        }
+        let path = match self.fields.shift_remove(&reading.path_field) {
+            Some(Value::String(path)) if !path.is_empty() => path,
+            _ => {
+                let text = format!(
+                    "no path of an image stands in {:?}, and no vector in {:?}",
+                    reading.path_field, reading.vector_field
+                );
+                return Err(Failed::unreadable(self.name, text));
+            }
+        };
+        let (id, mut metadata) = self.id_and_metadata(reading)?;
+        let path = list.parent().unwrap_or_else(|| Path::new("")).join(path);
+        if reading.labels_from_folders
+            && !metadata.contains_key("label")
+            && let Some(folder) = path.parent().and_then(Path::file_name)
+        {
+            metadata.insert("label".to_owned(), folder.to_string_lossy().into());
+        }
+        Ok(Candidate { name: path.display().to_string(), id, metadata, content: Content::File(path) })
+    }
+}
+
+/// The numbers of a JSON list.
+fn numbers(value: &Value) -> Result<Vec<f32>, String> {
+    let Value::Array(values) = value else { return Err("the vector is not a list of numbers".to_owned()) };
+    let number = |(at, value): (usize, &Value)| match value.as_f64() {
+        #[expect(clippy::cast_possible_truncation, reason = "vectors are kept as f32")]
+        Some(number) => Ok(number as f32),
+        None => Err(format!("element {at} of the vector is not a number")),
+    };
+    values.iter().enumerate().map(number).collect()
 }
 
 #[cfg(test)]
@@ -168,6 +224,30 @@ mod tests {
             "list.ndjson:7: the whole number 18446744073709551616 does not fit",
         ]) {
             assert!(row.as_ref().unwrap_err().contains(part), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_vector_is_one_and_needs_an_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list.ndjson");
+        let text = "{\"id\": \"a\", \"vector\": [1, -0.5], \"n\": 7}\n{\"vector\": [1]}\n\
+                    {\"id\": \"b\", \"vector\": [1, \"x\"]}\n{\"id\": \"c\", \"vector\": 5}\n\
+                    {\"id\": \"d\", \"vector\": [1e39]}\n";
+        std::fs::write(&file, text).unwrap();
+        let reading = Reading { max_bytes: 1000, ..reading() };
+        let mut rows = all(&Source::of(&file).unwrap(), &reading).into_iter();
+        let first = rows.next().unwrap().unwrap();
+        assert_eq!((first.id.map(String::from), Value::Object(first.metadata)), (Some("a".into()), json!({"n": 7})));
+        assert!(matches!(first.content, Content::Vector(vector) if vector == [1.0, -0.5]));
+        for (row, part) in rows.zip([
+            "list.ndjson:2: a vector needs an id",
+            "list.ndjson:3: element 1 of the vector is not a number",
+            "list.ndjson:4: the vector is not a list of numbers",
+            "list.ndjson:5: element 0 of the vector is not a finite number",
+        ]) {
+            let failed = row.unwrap_err();
+            assert!(format!("{}: {}", failed.name, failed.message).contains(part), "{failed:?}");
         }
     }
 

@@ -14,22 +14,55 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Bytes of one request, unless a single image has more.
+/// Bytes of one request, unless a single item has more.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// Sends all images. SIGINT or SIGTERM is a break: what is under way is finished then, and a second SIGINT ends the
+/// Items of one request, at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchSizes {
+    pub(super) images: usize,
+    pub(super) vectors: usize,
+}
+
+/// Items that are gathered for one request: all with images, or all with vectors.
+#[derive(Default)]
+struct Gathered {
+    items: Vec<(ItemId, Candidate)>,
+    bytes: u64,
+}
+
+impl Gathered {
+    /// Takes an item in; gives what has to be sent before or with it.
+    fn add(&mut self, item: (ItemId, Candidate), sizes: BatchSizes) -> Vec<Vec<(ItemId, Candidate)>> {
+        let is_vector = item.1.is_vector();
+        let other_kind = self.items.last().is_some_and(|(_, last)| last.is_vector() != is_vector);
+        let before = if other_kind { self.take() } else { Vec::new() };
+        self.bytes += item.1.size();
+        self.items.push(item);
+        let most = if is_vector { sizes.vectors } else { sizes.images };
+        let full = self.items.len() >= most || self.bytes >= BATCH_BYTES;
+        let with_it = if full { self.take() } else { Vec::new() };
+        [before, with_it].into_iter().filter(|batch| !batch.is_empty()).collect()
+    }
+
+    fn take(&mut self) -> Vec<(ItemId, Candidate)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.items)
+    }
+}
+
+/// Sends all items. SIGINT or SIGTERM is a break: what is under way is finished then, and a second SIGINT ends the
 /// process at once.
 pub(super) async fn send_all(
     delivery: &Arc<Delivery>,
-    mut images: mpsc::Receiver<(ItemId, Candidate)>,
-    size: usize,
+    mut items: mpsc::Receiver<(ItemId, Candidate)>,
+    sizes: BatchSizes,
 ) -> Result<ControlFlow<()>> {
     let deaf = |error| Error::internal("signals cannot be received").with_source(error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;
     let mut running: JoinSet<Result<()>> = JoinSet::new();
-    let mut batch = Vec::new();
-    let mut bytes = 0;
+    let mut gathered = Gathered::default();
     let flow = loop {
         // a batch more than may go at once, so that one is ready when another ends
         let full = running.len() > delivery.pace.allowed();
@@ -41,24 +74,22 @@ pub(super) async fn send_all(
                 ended(joined)?;
                 continue;
             }
-            received = images.recv(), if !full => received,
+            received = items.recv(), if !full => received,
         };
         let at_end = received.is_none();
-        if let Some(image) = received {
-            bytes += image.1.size();
-            batch.push(image);
-        }
-        let whole = batch.len() >= size || bytes >= BATCH_BYTES || at_end;
-        if whole && !batch.is_empty() {
-            bytes = 0;
-            let (delivery, batch) = (Arc::clone(delivery), std::mem::take(&mut batch));
+        let batches = match received {
+            Some(item) => gathered.add(item, sizes),
+            None => vec![gathered.take()],
+        };
+        for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+            let delivery = Arc::clone(delivery);
             running.spawn(async move { delivery.deliver(batch).await });
         }
         if at_end {
             break ControlFlow::Continue(());
         }
     };
-    drop(images);
+    drop(items);
     if flow.is_break() {
         delivery.tally.say("interrupted: finishing what is under way; Ctrl-C again ends at once");
     }

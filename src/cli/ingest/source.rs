@@ -1,4 +1,4 @@
-//! Where images come from: folders, tar files, and lists in CSV or NDJSON.
+//! Where items come from: folders and tar files of images, lists in CSV or NDJSON, and vectors in `.npy` files.
 
 use std::{
     fs::File,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{exclude::Exclude, list};
+use super::{exclude::Exclude, list, npy};
 use crate::{
     domain::{ItemId, Metadata},
     error::{Error, Result},
@@ -26,6 +26,10 @@ pub(super) struct Reading {
     /// The column or field of a list that holds an image's path, and the one that may hold its id.
     pub(super) path_field: String,
     pub(super) id_field: String,
+    /// The field of a list that may hold a vector in place of an image.
+    pub(super) vector_field: String,
+    /// A list with ids and metadata for the vectors of `.npy` files.
+    pub(super) metadata: Option<PathBuf>,
     /// A larger image is not read: the server would refuse it.
     pub(super) max_bytes: u64,
 }
@@ -36,12 +40,12 @@ impl Reading {
     }
 }
 
-/// An image to send.
+/// An item to send.
 #[derive(Debug)]
 pub(super) struct Candidate {
     /// How messages and the report call it.
     pub(super) name: String,
-    /// None: the BLAKE3 of its bytes.
+    /// None: the BLAKE3 of the image's bytes. A vector has one always.
     pub(super) id: Option<ItemId>,
     pub(super) metadata: Metadata,
     pub(super) content: Content,
@@ -49,8 +53,24 @@ pub(super) struct Candidate {
 
 #[derive(Debug)]
 pub(super) enum Content {
+    /// A file with an image.
     File(PathBuf),
+    /// The bytes of an image.
     Bytes(Vec<u8>),
+    Vector(Vec<f32>),
+}
+
+impl Content {
+    /// A vector of finite numbers.
+    pub(super) fn vector(name: &str, vector: Vec<f32>) -> Result<Self, Failed> {
+        match vector.iter().position(|value| !value.is_finite()) {
+            None => Ok(Self::Vector(vector)),
+            Some(at) => {
+                let text = format!("element {at} of the vector is not a finite number of 32 bits");
+                Err(Failed::unreadable(name, text))
+            }
+        }
+    }
 }
 
 /// What cannot be sent, and why.
@@ -78,6 +98,7 @@ pub(super) enum Source {
     Folder(PathBuf),
     Tar(PathBuf),
     List(PathBuf),
+    Vectors(PathBuf),
 }
 
 impl Source {
@@ -92,14 +113,35 @@ impl Source {
         match ending(&path).as_str() {
             "tar" => Ok(Self::Tar(path)),
             "csv" | "ndjson" | "jsonl" => Ok(Self::List(path)),
+            "npy" => Ok(Self::Vectors(path)),
             _ => Err(Error::invalid_request(format!(
-                "{} is neither a folder nor a .tar, .csv, .ndjson or .jsonl file",
+                "{} is neither a folder nor a .tar, .csv, .ndjson, .jsonl or .npy file",
                 path.display()
             ))),
         }
     }
 
-    /// Calls back with every image, in the order of names or of the file.
+    /// Whether it can only hold images.
+    pub(super) const fn is_of_images(&self) -> bool {
+        matches!(self, Self::Folder(_) | Self::Tar(_))
+    }
+
+    /// The dimension of its first vector, if it has one.
+    pub(super) fn dimension(&self, reading: &Reading) -> Result<Option<usize>> {
+        let mut dimension = None;
+        if !self.is_of_images() {
+            self.each(reading, &mut |found| match found {
+                Ok(Candidate { content: Content::Vector(vector), .. }) => {
+                    dimension = Some(vector.len());
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            })?;
+        }
+        Ok(dimension)
+    }
+
+    /// Calls back with every item, in the order of names or of the file.
     ///
     /// # Errors
     /// Only what makes the source as a whole unreadable.
@@ -107,6 +149,7 @@ impl Source {
         match self {
             Self::Folder(root) => walk(root, root, reading, visit).map(drop),
             Self::Tar(file) => unpack(file, reading, visit),
+            Self::Vectors(file) => npy::each(file, reading, visit),
             Self::List(file) => {
                 let folder = file.parent().unwrap_or_else(|| Path::new(""));
                 list::each(file, reading, &mut |found| match &found {
@@ -204,16 +247,41 @@ fn unpack(file: &Path, reading: &Reading, visit: Visit<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Bytes that a number of a vector has in JSON, at most, with its comma.
+const NUMBER_BYTES: u64 = 16;
+
 impl Candidate {
-    /// Bytes of the image.
+    /// An item with a vector.
+    ///
+    /// # Errors
+    /// It has no id: nothing else tells it from others.
+    pub(super) fn with_vector(
+        name: String,
+        id: Option<ItemId>,
+        metadata: Metadata,
+        content: Content,
+    ) -> Result<Self, Failed> {
+        if id.is_none() {
+            let text = "a vector needs an id: --id-field names the column or field that holds it";
+            return Err(Failed::unreadable(name, text));
+        }
+        Ok(Self { name, id, metadata, content })
+    }
+
+    pub(super) const fn is_vector(&self) -> bool {
+        matches!(self.content, Content::Vector(_))
+    }
+
+    /// Bytes of the image, or of the vector as it is sent.
     pub(super) fn size(&self) -> u64 {
         match &self.content {
+            Content::Vector(vector) => vector.len() as u64 * NUMBER_BYTES,
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(path) => std::fs::metadata(path).map_or(0, |found| found.len()),
         }
     }
 
-    /// Reads the image, unless it is larger than the server takes.
+    /// Reads the image, unless it is larger than the server takes. A vector has no bytes to read.
     pub(super) fn read(&mut self, max_bytes: u64) -> Result<&[u8], Failed> {
         if let Content::File(path) = &self.content {
             let read = std::fs::metadata(path).and_then(|found| {
@@ -232,6 +300,7 @@ impl Candidate {
         }
         match &self.content {
             Content::Bytes(bytes) => Ok(bytes),
+            Content::Vector(_) => Ok(&[]),
             Content::File(_) => Err(Failed::unreadable(self.name.clone(), "it was not read")),
         }
     }
@@ -254,6 +323,8 @@ pub(super) mod tests {
             exclude: Vec::new(),
             path_field: "path".to_owned(),
             id_field: "id".to_owned(),
+            vector_field: "vector".to_owned(),
+            metadata: None,
             max_bytes: 10,
         }
     }

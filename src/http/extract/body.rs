@@ -218,17 +218,21 @@ impl Form<'_> {
             let Some(name) = part.name().map(str::to_owned) else {
                 return Err(Error::invalid_request("a part of multipart/form-data has no name"));
             };
+            let file_name = part.file_name().map(str::to_owned);
             let content = part.bytes().await.map_err(|error| malformed(&error))?;
             let counted = self.share.map_or_else(|| content.clone(), |share| share.attach(content.clone()));
-            self.add(name, counted)?;
+            self.add(name, file_name, counted)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, name: String, content: Bytes) -> Result<()> {
+    fn add(&mut self, name: String, file_name: Option<String>, content: Bytes) -> Result<()> {
         let is_file = self.rules.parts.contains(&name.as_str());
         match name.as_str() {
-            "image" if is_file => self.fields.images.get_or_insert_default().push(of_bytes(content)),
+            "image" if is_file => {
+                self.fields.images.get_or_insert_default().push(of_bytes(content));
+                self.fields.file_names.push(file_name);
+            }
             "mask" if is_file => {
                 if self.fields.mask.replace(of_bytes(content)).is_some() {
                     return Err(Error::invalid_request("`mask` is given twice"));

@@ -42,6 +42,8 @@ pub(in crate::http) struct Fields<'a> {
     content: &'static [&'static str],
     /// The images of a raw body or of a form.
     pub(super) images: Option<Vec<Image>>,
+    /// The names that a form gives the files of its images, in their order.
+    pub(super) file_names: Vec<Option<String>>,
     /// The mask of a form.
     pub(super) mask: Option<Image>,
     /// The vector of an object of a list.
@@ -162,7 +164,7 @@ impl<'a> Fields<'a> {
     /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
     /// request so far. Every unknown option is named, with the names that are known.
     pub(in crate::http) fn split<O: DeserializeOwned>(self) -> Result<(Content<'a>, O)> {
-        let Self { entries, content, images, mask, vector, share, fault, single: _ } = self;
+        let Self { entries, content, images, mask, vector, share, fault, file_names: _, single: _ } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }

@@ -20,13 +20,29 @@ const ITEM: &[&str] = &["image", "vector"];
 #[derive(Debug)]
 pub(in crate::http) struct ItemsRequest<O> {
     pub(in crate::http) entries: Vec<Result<Entry>>,
+    /// Of each entry, as far as a form gives one.
+    pub(in crate::http) file_names: Vec<Option<String>>,
     pub(in crate::http) options: O,
+}
+
+impl<O> ItemsRequest<O> {
+    /// Puts the names of the files into `file` of the metadata, without the folders that some clients send, unless there
+    /// is such a key.
+    pub(in crate::http) fn keep_file_names(&mut self) {
+        for (entry, name) in self.entries.iter_mut().zip(self.file_names.drain(..)) {
+            let name = name.as_deref().and_then(|name| name.rsplit(['/', '\\']).next()).filter(|name| !name.is_empty());
+            if let (Ok(entry), Some(name)) = (entry, name) {
+                entry.metadata.entry("file").or_insert_with(|| name.into());
+            }
+        }
+    }
 }
 
 impl<O: DeserializeOwned + Send + 'static> FromFields for ItemsRequest<O> {
     const RULES: FormRules = FormRules { json: &["items"], repeated: &["id", "metadata"], ..IMAGES };
 
     fn from_fields(mut fields: Fields<'_>) -> Result<Self> {
+        let file_names = std::mem::take(&mut fields.file_names);
         let each = OfEachImage { ids: fields.take_texts("id"), metadata: fields.take_texts("metadata") };
         let (mut content, options) = fields.split()?;
         let mut entries: Vec<Result<Entry>> = match (content.images()?, content.objects("items", ITEM)?) {
@@ -40,7 +56,7 @@ impl<O: DeserializeOwned + Send + 'static> FromFields for ItemsRequest<O> {
             (None, None) => return Err(Error::invalid_request("`items` is missing")),
         };
         count_vectors(&mut entries)?;
-        Ok(Self { entries, options })
+        Ok(Self { entries, file_names, options })
     }
 }
 

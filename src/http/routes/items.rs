@@ -30,6 +30,10 @@ pub struct AddOptions {
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
+    /// Keep the name of each file of a form in `file` of the metadata, unless the metadata have such a key.
+    #[serde(default)]
+    #[param(required = false)]
+    keep_filename: bool,
     /// Refuse unless this is the collection's space.
     #[schema(value_type = Option<String>)]
     #[param(value_type = Option<String>)]
@@ -74,9 +78,12 @@ pub(in crate::http) async fn add(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     LookupParams(collection): LookupParams<CollectionName>,
-    RequestBody(ItemsRequest { entries, options }): RequestBody<ItemsRequest<AddOptions>>,
+    RequestBody(mut request): RequestBody<ItemsRequest<AddOptions>>,
 ) -> Result<Json<AddedList>, Failure> {
-    let AddOptions { strict, space_key } = options;
+    if request.options.keep_filename {
+        request.keep_file_names();
+    }
+    let ItemsRequest { entries, options: AddOptions { strict, space_key, .. }, .. } = request;
     let items = state.service.add_items(&context, &collection, entries, (space_key, strict)).await?;
     let items = items.settle(strict)?;
     let entry = |(index, added): (usize, crate::service::Added)| AddedEntry {

@@ -123,6 +123,49 @@ fn png_and_webp_name_it_in_their_own_chunks() {
 }
 
 #[test]
+fn a_png_may_have_it_in_texts_of_any_kind() {
+    let png = sample("rgb.png");
+    let end = png.len() - 12;
+    let turned = |chunks: &[(&[u8; 4], Vec<u8>)]| {
+        let chunk = |(name, payload): &(&[u8; 4], Vec<u8>)| {
+            let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+            [&length[..], *name, payload, &[0; 4]].concat()
+        };
+        let chunks: Vec<u8> = chunks.iter().flat_map(chunk).collect();
+        read(Format::Png, &[&png[..end], &chunks, &png[end..]].concat()).to_exif()
+    };
+    let deflated = |text: &[u8]| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let digits: String = exif(3, 1, [6, 0, 0, 0]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let profile = format!("\nexif\n      26\n{}\n{}\n", &digits[..20], &digits[20..]);
+    let text = |keyword: &str, rest: &[u8]| [keyword.as_bytes(), &[0], rest].concat();
+    let named = "Raw profile type exif";
+    let compressed = |bytes: &[u8]| [&[0], &deflated(bytes)[..]].concat();
+    assert_eq!(turned(&[(b"tEXt", text(named, profile.as_bytes()))]), 6);
+    assert_eq!(turned(&[(b"zTXt", text(named, &compressed(profile.as_bytes())))]), 6);
+    let eight = exif(3, 1, [8, 0, 0, 0]);
+    assert_eq!(turned(&[(b"eXIf", eight), (b"tEXt", text(named, profile.as_bytes()))]), 8, "the chunk decides");
+    assert_eq!(turned(&[(b"tEXt", text(named, b"\nexif\n 3\n4x"))]), 1, "no hexadecimal number");
+    assert_eq!(turned(&[(b"zTXt", text(named, &compressed(&vec![b'0'; 2 << 20])))]), 1, "more than any text");
+    let packet = b"<rdf tiff:Orientation=\"6\"/>";
+    let xmp = "XML:com.adobe.xmp";
+    assert_eq!(turned(&[(b"tEXt", text(xmp, packet))]), 6);
+    let international = [&[1, 0, 0, 0], &deflated(packet)[..]].concat();
+    assert_eq!(turned(&[(b"iTXt", text(xmp, &international))]), 6);
+}
+
+#[test]
+fn an_entry_that_is_cut_off_names_none() {
+    let block = exif(3, 1, [6, 0, 0, 0]);
+    for (length, expected) in [(22, 6), (21, 1), (20, 1), (12, 1)] {
+        assert_eq!(turned(&[exif_segment(&block[..length])]), expected, "{length} bytes");
+    }
+}
+
+#[test]
 fn the_cases_that_were_not_turned_are() {
     for name in ["exif_6_long.jpg", "xmp_orient6.jpg"] {
         let decoded = decode(&fixture(&format!("cases/{name}")), MAX_PIXELS).unwrap();

@@ -109,6 +109,33 @@ fn planes_that_are_stored_apart_are_put_together() {
     assert_eq!((decoded.channels, decoded.data), (3, vec![1, 11, 21, 2, 12, 22, 3, 13, 23, 4, 14, 24]));
 }
 
+/// A file of 2 × 2 pixels in one square tile of this side.
+fn tiled(side: u16, tile: &[u8]) -> Vec<u8> {
+    let tags: [(u16, &[u16]); 4] =
+        [(tag::PHOTOMETRIC, &[1]), (tag::BITS, &[8]), (tag::TILE_WIDTH, &[side]), (tag::TILE_HEIGHT, &[side])];
+    let mut bytes = file(&tags, tile);
+    for (from, to) in [(tag::STRIP_OFFSETS, tag::TILE_OFFSETS), (tag::STRIP_LENGTHS, tag::TILE_LENGTHS)] {
+        let at = bytes.windows(4).position(|window| window == [from.to_le_bytes(), [3, 0]].concat()).unwrap();
+        bytes[at..at + 2].copy_from_slice(&to.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn of_tiles_that_reach_beyond_the_image_the_image_is_taken() {
+    let tile: Vec<u8> = (0..16).collect();
+    let decoded = decode(&tiled(4, &tile), MAX_PIXELS).unwrap();
+    assert_eq!((decoded.width, decoded.height, decoded.data), (2, 2, vec![0, 1, 4, 5]));
+    let error = decode(&tiled(60_000, &tile), MAX_PIXELS).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidImage, "a tile of gigabytes is not made room for");
+}
+
+#[test]
+fn samples_that_libtiff_does_not_predict_are_taken_as_they_are() {
+    let tags: [(u16, &[u16]); 3] = [(tag::PHOTOMETRIC, &[1]), (tag::BITS, &[8]), (tag::PREDICTOR, &[2])];
+    assert_eq!(decoded(&tags, &[1, 2, 3, 4]), (1, vec![1, 2, 3, 4]));
+}
+
 #[test]
 fn kinds_that_are_not_read_are_refused_by_name_before_anything_is_decoded() {
     let grey: (u16, &[u16]) = (tag::PHOTOMETRIC, &[1]);
@@ -126,6 +153,7 @@ fn kinds_that_are_not_read_are_refused_by_name_before_anything_is_decoded() {
         (vec![byte, (tag::PHOTOMETRIC, &[8]), (tag::SAMPLES, &[3])], "L*a*b*"),
         (vec![byte, (tag::PHOTOMETRIC, &[6]), (tag::SAMPLES, &[3])], "YCbCr"),
         (vec![byte, (tag::PHOTOMETRIC, &[4])], "transparency mask"),
+        (vec![byte], "no photometric interpretation"),
         (vec![grey, byte, (tag::SAMPLES, &[2])], "not all of which are named"),
     ] {
         let error = probe(&file(&tags, &[0; 4]), MAX_PIXELS).unwrap_err();

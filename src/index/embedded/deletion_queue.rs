@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{
     storage::{
-        database::{Outcome, Snapshot},
+        database::{Outcome, Purpose, Snapshot},
         deletions,
     },
     tasks::Shared,
@@ -64,11 +64,14 @@ impl EmbeddedQueue {
         self.shared.upgrade().ok_or_else(|| Error::unavailable("the index is closed"))
     }
 
-    async fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<()> + Send + 'static) -> Result<()> {
+    /// Writes the queue, with the space that is kept for deleting if need be: the queue is what deleting leads to.
+    async fn write(&self, work: impl Fn(&WriteTransaction) -> Result<()> + Send + 'static) -> Result<()> {
         let (shared, told) = (self.shared()?, Arc::clone(&self.deletions));
         let written_by = Arc::clone(&shared);
         let write = move || {
-            let written = written_by.database.write(|transaction| work(transaction).map(Outcome::Commit))?;
+            let database = &written_by.database;
+            let work = |transaction: &_| work(transaction).map(Outcome::Commit);
+            let written = database.with_reserve(|| database.run(Purpose::Removing, work))?;
             if let Some(snapshot) = written.snapshot {
                 told.show(&snapshot);
                 written_by.database.publish(snapshot);

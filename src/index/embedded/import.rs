@@ -12,7 +12,7 @@ use super::{
     Collections, EmbeddedCollection, EmbeddedEngine,
     core::Core,
     storage::{
-        database::Outcome,
+        database::{Outcome, Purpose},
         rows::{self, Entry, Tables},
     },
     tasks::Shared,
@@ -85,7 +85,7 @@ pub(super) fn remove_unfinished(shared: &Shared, entry: &Entry) -> Result<()> {
     tracing::warn!(collection = %entry.spec.name, "an interrupted import is removed; import again");
     let tables = Tables::new(entry.number);
     let drop = |transaction: &_| rows::drop_collection(transaction, &entry.spec, &tables).map(Outcome::Commit);
-    if let Some(snapshot) = shared.database.write(drop)?.snapshot {
+    if let Some(snapshot) = shared.database.run(Purpose::Removing, drop)?.snapshot {
         shared.database.publish(snapshot);
     }
     Ok(())

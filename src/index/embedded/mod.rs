@@ -44,7 +44,7 @@ use self::{
     deletion_queue::EmbeddedQueue,
     maintenance::worker::MaintenanceWorker,
     storage::{
-        database::{Database, Outcome},
+        database::{Database, Outcome, Purpose},
         rows,
     },
     tasks::{Shared, Writing},
@@ -187,9 +187,8 @@ fn drop_core(core: &Core) -> Result<()> {
     // A collection that is dropped already has no tables.
     core.info()?;
     let shared = &core.shared;
-    let written = shared
-        .database
-        .write(|transaction| rows::drop_collection(transaction, &core.spec, &core.tables).map(Outcome::Commit))?;
+    let drop = |transaction: &_| rows::drop_collection(transaction, &core.spec, &core.tables).map(Outcome::Commit);
+    let written = shared.database.with_reserve(|| shared.database.run(Purpose::Removing, drop))?;
     if let Some(snapshot) = written.snapshot {
         let queued = Arc::clone(&snapshot);
         core.follow(snapshot, |memory| *memory = None);

@@ -7,7 +7,7 @@ use super::{
     memory::{Change, Fork},
     quantized::codes::Encoded,
     storage::{
-        database::Outcome,
+        database::{Outcome, Purpose},
         deletions,
         log::{self, Operation},
         rows::{EncodedRow, Record, Writer},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{Filter, ItemId, Metadata},
-    error::Result,
+    error::{ErrorKind, Result},
     index::{
         Deleted, ImageRef, NewItem, Written,
         rules::{admit_item, item_not_found, patched},
@@ -24,6 +24,9 @@ use crate::{
     threads::yield_to_others,
 };
 
+/// Items that one transaction takes out where the disk has no space for all.
+const REMOVED_AT_LEAST: usize = 8;
+
 impl Core {
     /// Encodes items for [`upsert`](Self::upsert): all of the write that needs no transaction, and so no turn.
     pub(super) fn encode(&self, items: Vec<NewItem>) -> Result<Vec<EncodedItem>> {
@@ -31,7 +34,7 @@ impl Core {
     }
 
     pub(super) fn upsert(&self, items: Vec<EncodedItem>) -> Result<Vec<Written>> {
-        self.change(|writer, effects| {
+        self.change(Purpose::Adding, |writer, effects| {
             let mut keys = Vec::with_capacity(items.len());
             let mut answers = Vec::with_capacity(items.len());
             let mut images: HashMap<u64, Option<ImageRef>> = HashMap::new();
@@ -60,7 +63,7 @@ impl Core {
     }
 
     pub(super) fn patch(&self, id: &ItemId, patch: Metadata, max_bytes: usize) -> Result<Metadata> {
-        self.change(|writer, effects| {
+        self.change(Purpose::Adding, |writer, effects| {
             let Some((key, mut record)) = writer.find(id)? else { return Err(item_not_found(&self.spec.name, id)) };
             let old = terms(&record.metadata);
             record.metadata = patched(record.metadata, patch, max_bytes)?;
@@ -73,40 +76,60 @@ impl Core {
     }
 
     pub(super) fn delete(&self, ids: &[ItemId]) -> Result<Deleted> {
-        self.change(|writer, effects| {
-            let mut deleted = Deleted::default();
-            for id in ids {
-                if let Some((key, record)) = writer.find(id)? {
-                    remove(writer, effects, &mut deleted, key, record)?;
-                }
-            }
-            Ok(deleted)
+        self.remove_all(ids, |writer, effects, deleted, id| match writer.find(id)? {
+            Some((key, record)) => remove(writer, effects, deleted, key, record),
+            None => Ok(()),
         })
     }
 
     pub(super) fn delete_matching(&self, filter: &Filter) -> Result<Deleted> {
         let keys = self.view(Some(filter))?.keys();
-        self.change(|writer, effects| {
-            let mut deleted = Deleted::default();
-            for key in keys {
-                if let Some(record) = writer.record(key)? {
-                    remove(writer, effects, &mut deleted, key, record)?;
-                }
-            }
-            Ok(deleted)
+        self.remove_all(&keys, |writer, effects, deleted, key| match writer.record(*key)? {
+            Some(record) => remove(writer, effects, deleted, *key, record),
+            None => Ok(()),
         })
+    }
+
+    /// Takes out what `each` does of these, by one transaction. Where the disk has no space for that, by many: a few items
+    /// need less, and what is gone makes room for what follows.
+    fn remove_all<K>(
+        &self,
+        keys: &[K],
+        each: impl Fn(&mut Writer<'_>, &mut Effects, &mut Deleted, &K) -> Result<()>,
+    ) -> Result<Deleted> {
+        let at_once = |keys: &[K]| {
+            self.shared.database.with_reserve(|| {
+                self.change(Purpose::Removing, |writer, effects| {
+                    let mut deleted = Deleted::default();
+                    keys.iter().try_for_each(|key| each(writer, effects, &mut deleted, key))?;
+                    Ok(deleted)
+                })
+            })
+        };
+        match at_once(keys) {
+            Err(error) if error.kind() == ErrorKind::StorageFull && keys.len() > REMOVED_AT_LEAST => {
+                let mut all = Deleted::default();
+                for some in keys.chunks(REMOVED_AT_LEAST) {
+                    let deleted = at_once(some)?;
+                    all.count += deleted.count;
+                    all.orphans.extend(deleted.orphans);
+                }
+                Ok(all)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Runs `work` in one transaction; once that is on the disk, memory follows by the changes that it noted, and the
     /// images that it has let go of are in the deletion queue.
-    fn change<T>(&self, work: impl FnOnce(&mut Writer<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+    fn change<T>(&self, purpose: Purpose, work: impl FnOnce(&mut Writer<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         // A dropped collection has no tables, and opening them for writing would make them again.
         self.info()?;
         // Held to the end: a graph that is saved before memory has followed would miss what the log does not have.
         let logged = self.log_keeping.begin_write();
         let mut effects = Effects::default();
         let (mut grown_bytes, mut sequence) = (0, 0);
-        let written = self.shared.database.write(|transaction| {
+        let written = self.shared.database.run(purpose, |transaction| {
             let mut writer = Writer::open(transaction, &self.tables, self.spec.dimension)?;
             let value = work(&mut writer, &mut effects)?;
             grown_bytes = writer.grown_bytes;

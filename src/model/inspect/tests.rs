@@ -218,6 +218,17 @@ fn what_stands_in_the_place_of_a_graph_is_named() {
 }
 
 #[test]
+fn a_batch_of_one_and_a_renamed_file_are_told() {
+    assert_says(
+        &report(&data("models/tiny-frozen")),
+        &["note: graphs.encoder: its batch is frozen at 1", "dynamic_shapes"],
+    );
+    let folder = copy_of("tiny-gray");
+    std::fs::rename(folder.path().join("encoder.onnx"), folder.path().join("encoder_v2.onnx")).unwrap();
+    assert_says(&report(folder.path()), &["graphs.encoder: encoder.onnx is not there; there is encoder_v2.onnx"]);
+}
+
+#[test]
 fn a_processor_that_no_manifest_can_follow_is_a_problem_by_the_name_of_its_field() {
     let folder = bare("tiny-gray");
     std::fs::write(folder.path().join("preprocessor_config.json"), r#"{"size": 8, "do_pad": true}"#).unwrap();

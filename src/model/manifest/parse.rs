@@ -17,15 +17,15 @@ use crate::{
 
 type Graphs = BTreeMap<GraphRole, GraphSpec>;
 
-pub(super) fn manifest(text: &str) -> Result<Manifest, Vec<String>> {
-    let table = text.parse::<Table>().map_err(|error| vec![syntax_error(text, &error)])?;
+/// What can be read of a manifest, and everything that is wrong with it.
+pub(super) fn manifest(text: &str) -> (Option<Manifest>, Vec<String>) {
+    let table = match text.parse::<Table>() {
+        Ok(table) => table,
+        Err(error) => return (None, vec![syntax_error(text, &error)]),
+    };
     let mut root = Section::root(table);
     let read = read(&mut root);
-    let found = root.finish();
-    match read {
-        Some(manifest) if found.is_empty() => Ok(manifest),
-        _ => Err(found),
-    }
+    (read, root.finish())
 }
 
 fn syntax_error(text: &str, error: &toml::de::Error) -> String {

@@ -3,11 +3,15 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 
+use super::reserve::{Reserve, ensure_free_blocks};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the layout of tables and rows that this build reads and writes.
@@ -35,6 +39,15 @@ pub(crate) enum Outcome<T> {
     Discard(T),
 }
 
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It may add, and so has to leave what deleting needs.
+    Adding,
+    /// It takes out, and may use what is kept for that.
+    Removing,
+}
+
 /// A value and, if anything was written, the snapshot that holds it, for [`Database::publish`].
 pub(crate) struct Written<T> {
     pub(crate) value: T,
@@ -60,6 +73,9 @@ pub(crate) struct Database {
     path: PathBuf,
     cache_bytes: usize,
     open: RwLock<Result<Open, u64>>,
+    reserve: Reserve,
+    /// Whether the last transaction that added found no space.
+    is_full: AtomicBool,
 }
 
 impl Database {
@@ -88,7 +104,8 @@ impl Database {
             // Opening tells what is wrong with it.
             Ok(_) | Err(_) => open_file(&path, cache_bytes)?,
         };
-        Ok(Self { path, cache_bytes, open: RwLock::new(Ok(open)) })
+        let reserve = Reserve::open(folder, &path);
+        Ok(Self { path, cache_bytes, open: RwLock::new(Ok(open)), reserve, is_full: AtomicBool::new(false) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -111,14 +128,36 @@ impl Database {
         if self.is_open() { Ok(()) } else { self.reopen() }
     }
 
+    /// Runs one transaction that adds; see [`run`](Self::run).
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+        self.run(Purpose::Adding, work)
+    }
+
+    /// Does what takes out by transactions for [`Purpose::Removing`]; where the disk is full, once more with the space
+    /// that is kept for it.
+    pub(crate) fn with_reserve<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(error) if error.kind() == ErrorKind::StorageFull && self.reserve.release() => work(),
+            outcome => outcome,
+        }
+    }
+
     /// Runs one transaction to the disk. The caller makes sure that there is one at a time, lets memory follow, and
     /// publishes the snapshot.
     ///
     /// # Errors
     /// The transaction is gone, unless the error is `unavailable`: then it may be on the disk.
-    pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+    pub(crate) fn run<T>(
+        &self,
+        purpose: Purpose,
+        work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>,
+    ) -> Result<Written<T>> {
         self.ensure_open()?;
-        let result = self.transact(work);
+        let result = self.make_room(purpose).and_then(|()| self.transact(purpose, work));
+        if purpose == Purpose::Adding {
+            let full = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+            self.is_full.store(full, Ordering::Relaxed);
+        }
         if result.as_ref().is_err_and(needs_reopening) {
             let sequence = self.sequence();
             *self.open.write().unwrap_or_else(PoisonError::into_inner) = Err(sequence);
@@ -129,7 +168,36 @@ impl Database {
         result
     }
 
-    fn transact<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>) -> Result<Written<T>> {
+    /// Sees to it that what adds finds the pages that are free, and leaves the space that is kept for deleting.
+    fn make_room(&self, purpose: Purpose) -> Result<()> {
+        if purpose == Purpose::Removing {
+            return Ok(());
+        }
+        if self.is_full.load(Ordering::Relaxed) {
+            self.reclaim();
+            self.reserve.back_database();
+        }
+        self.reserve.put_back()
+    }
+
+    /// Lets the pages be used again that former transactions have freed: redb gives them back in the commit after.
+    fn reclaim(&self) {
+        let empty = || self.run(Purpose::Removing, |_| Ok(Outcome::Commit(())));
+        match self.with_reserve(empty) {
+            Ok(written) => {
+                if let Some(snapshot) = written.snapshot {
+                    self.publish(snapshot);
+                }
+            }
+            Err(error) => tracing::debug!(reason = error.chain(), "pages that were freed are not given back yet"),
+        }
+    }
+
+    fn transact<T>(
+        &self,
+        purpose: Purpose,
+        work: impl FnOnce(&WriteTransaction) -> Result<Outcome<T>>,
+    ) -> Result<Written<T>> {
         let transaction = match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
             Ok(open) => open.database.begin_write().map_err(failure)?,
             Err(_) => return Err(closed()),
@@ -140,6 +208,9 @@ impl Database {
         };
         let sequence = self.sequence() + 1;
         transaction.open_table(META).map_err(failure)?.insert(SEQUENCE_KEY, sequence).map_err(failure)?;
+        if purpose == Purpose::Adding {
+            ensure_free_blocks(&transaction)?;
+        }
         let committed = transaction.commit().map_err(failure).and_then(|()| self.latest());
         let snapshot = match committed {
             Ok(snapshot) => snapshot,
@@ -236,7 +307,7 @@ pub(crate) fn failure(error: impl Into<redb::Error>) -> Error {
 }
 
 /// A full disk, a quota, or a limit on the size of a file.
-const fn has_no_room(kind: io::ErrorKind) -> bool {
+pub(super) const fn has_no_room(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
@@ -283,9 +354,12 @@ const fn is_in_use(error: &DatabaseError) -> bool {
 fn cannot_open(path: &Path, error: DatabaseError) -> Error {
     let shown = path.display();
     let ours = match &error {
-        error if is_in_use(error) => Error::unavailable(format!(
-            "the index database {shown} is in use by another process, such as a server on this data folder; stop it first"
-        )),
+        error if is_in_use(error) => {
+            // redb would say the same again in its own words.
+            return Error::unavailable(format!(
+                "the index database {shown} is in use by another process, such as a server on this data folder; stop it first"
+            ));
+        }
         DatabaseError::UpgradeRequired(_) => {
             Error::unavailable(format!("the index database {shown} has a file format that this build does not read"))
         }
@@ -361,153 +435,4 @@ pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_newer_schema_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        database
-            .write(|transaction| {
-                transaction.open_table(META).map_err(failure)?.insert(SCHEMA_KEY, SCHEMA + 1).map_err(failure)?;
-                Ok(Outcome::Commit(()))
-            })
-            .map(drop)
-            .unwrap();
-        drop(database);
-        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
-        assert!(error.message().contains("schema version 3, this build reads 2"), "{error}");
-    }
-
-    #[test]
-    fn the_schema_before_the_log_is_brought_up_to_date() {
-        let folder = tempfile::tempdir().unwrap();
-        let schema = |database: &Database| {
-            let snapshot = database.snapshot().unwrap();
-            snapshot.open_table(META).unwrap().get(SCHEMA_KEY).unwrap().unwrap().value()
-        };
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        database
-            .write(|transaction| {
-                let mut meta = transaction.open_table(META).map_err(failure)?;
-                meta.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LOG).map_err(failure)?;
-                Ok(Outcome::Commit(()))
-            })
-            .map(drop)
-            .unwrap();
-        drop(database);
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        assert_eq!((schema(&database), database.sequence()), (SCHEMA, 1));
-    }
-
-    #[test]
-    fn an_empty_file_is_no_new_database() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), "").unwrap();
-        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.message().contains("index.redb is empty: "), "{error}");
-        assert_eq!(fs::metadata(folder.path().join(FILE)).unwrap().len(), 0, "it is left as it is");
-    }
-
-    #[test]
-    fn what_a_crash_leaves_of_a_new_database_is_no_hindrance() {
-        for left in [&b""[..], b"the beginning of a database"] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(NEW_FILE), left).unwrap();
-            drop(Database::open(folder.path(), 1 << 20).unwrap());
-            assert!(Database::open(folder.path(), 1 << 20).is_ok());
-            assert!(!folder.path().join(NEW_FILE).exists());
-        }
-    }
-
-    #[test]
-    fn a_second_opener_is_told_that_the_database_is_in_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = Database::open(folder.path(), 1 << 20).unwrap();
-        let error = Database::open(folder.path(), 1 << 20).unwrap_err();
-        assert!(
-            error.message().contains("is in use by another process") && error.message().contains("stop it"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_full_disk_is_told_from_other_failures() {
-        let io = |kind| failure(redb::Error::Io(io::Error::from(kind)));
-        for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
-            assert_eq!(io(full).kind(), ErrorKind::StorageFull);
-        }
-        assert_eq!(io(io::ErrorKind::PermissionDenied).kind(), ErrorKind::Internal);
-        assert!(needs_reopening(&io(io::ErrorKind::StorageFull)));
-    }
-
-    #[test]
-    fn after_a_failed_write_the_database_is_opened_again_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        let put = |number: u64, fail: bool| {
-            database.write(|transaction| {
-                transaction.open_table(META).map_err(failure)?.insert("test", number).map_err(failure)?;
-                if fail { Err(failure(redb::Error::PreviousIo)) } else { Ok(Outcome::Commit(())) }
-            })
-        };
-        put(1, false).map(|written| database.publish(written.snapshot.unwrap())).unwrap();
-        assert_eq!(put(2, true).map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
-        let snapshot = database.snapshot().unwrap();
-        assert_eq!(snapshot.open_table(META).unwrap().get("test").unwrap().unwrap().value(), 1);
-        put(3, false).map(drop).unwrap();
-    }
-    fn disk_failed() -> Error {
-        failure(redb::Error::Io(io::Error::from(io::ErrorKind::Other)))
-    }
-
-    fn put(database: &Database, number: u64) -> Result<Written<()>> {
-        database.write(|transaction| {
-            transaction.open_table(META).map_err(failure)?.insert("test", number).map_err(failure)?;
-            Ok(Outcome::Commit(()))
-        })
-    }
-
-    #[test]
-    fn a_failed_commit_that_arrived_is_seen_only_once_it_is_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        let sequence = database.sequence() + 1;
-        drop(put(&database, 1).unwrap());
-        let snapshot = database.find_after_failure(sequence, &disk_failed()).unwrap();
-        assert_eq!(database.snapshot().map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
-        database.publish(snapshot);
-        let snapshot = database.snapshot().unwrap();
-        assert_eq!(snapshot.open_table(META).unwrap().get("test").unwrap().unwrap().value(), 1);
-        drop(snapshot);
-        put(&database, 2).map(drop).unwrap();
-    }
-
-    #[test]
-    fn a_failed_commit_that_is_gone_is_the_failure_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        let error = database.find_after_failure(database.sequence() + 1, &disk_failed()).map(drop).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Internal);
-        assert!(database.snapshot().is_ok());
-    }
-
-    #[test]
-    fn a_commit_whose_fate_nobody_can_tell_is_unavailable() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path(), 1 << 20).unwrap();
-        fs::rename(database.path(), folder.path().join("elsewhere")).unwrap();
-        fs::create_dir(database.path()).unwrap();
-        let error = database.find_after_failure(database.sequence() + 1, &disk_failed()).map(drop).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(
-            error.message().contains("not known") && error.chain().contains("the index database failed"),
-            "{error}"
-        );
-        fs::remove_dir(database.path()).unwrap();
-        fs::rename(folder.path().join("elsewhere"), database.path()).unwrap();
-        assert!(database.snapshot().is_ok(), "it is opened again when that is possible");
-    }
-}
+mod tests;
