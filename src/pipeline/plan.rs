@@ -45,7 +45,8 @@ impl Task {
             Self::Inpaint => plan(graph_of(model, GraphRole::Masked)?, 1, None),
             Self::Interpolate => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
             Self::Score(metric) if !score_metrics(model).contains(&metric) => Err(not_of(model, metric)),
-            Self::Score(ScoreMetric::Kl) => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
+            Self::Score(ScoreMetric::Kl | ScoreMetric::PatchKnn) => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
+            Self::Score(ScoreMetric::Graph) => plan(graph_of(model, GraphRole::Anomaly)?, 1, None),
             Self::Score(ScoreMetric::Elbo) => {
                 plan(graph_of(model, GraphRole::Encoder)?, 1, Some(graph_of(model, GraphRole::Decoder)?))
             }
@@ -78,13 +79,19 @@ pub(crate) fn score_metrics(model: &Model) -> Vec<ScoreMetric> {
             ScoreMetric::Kl => is_variational,
             ScoreMetric::Elbo => is_variational && decodes,
             ScoreMetric::Hidden => model.masking().is_some(),
-            ScoreMetric::Graph | ScoreMetric::Knn | ScoreMetric::PatchKnn => false,
+            ScoreMetric::Graph => model.graph(GraphRole::Anomaly).is_some(),
+            ScoreMetric::PatchKnn => model.memory().is_some(),
+            // It takes a collection, and is a task of the encoder's vectors.
+            ScoreMetric::Knn => false,
         })
         .collect()
 }
 
 fn not_of(model: &Model, metric: ScoreMetric) -> Error {
-    let known: Vec<&str> = score_metrics(model).into_iter().map(ScoreMetric::as_str).collect();
+    let mut known: Vec<&str> = score_metrics(model).into_iter().map(ScoreMetric::as_str).collect();
+    if model.capabilities().contains(&Capability::Embed) {
+        known.push(ScoreMetric::Knn.as_str());
+    }
     let text = format!(
         "metric {metric} is not of model {}, a {} model: it scores by {}",
         model.name(),

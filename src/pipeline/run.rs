@@ -8,13 +8,14 @@ use super::{
     Context, Dispatch, Image, Pipeline, Prediction, PreparedImage, Stage,
     admission::AdmittedImage,
     decode::{DecodedImage, Extras, WholeImage, prepare_part},
+    embedding::encoder_of,
     plan::{PlanPermits, Task, graph_of, masking_of},
 };
 use crate::{
     batch::{Permit, Tensor},
     error::{Error, Result},
     image::{Encoded, Mask, Plane, Region},
-    model::{Graph, GraphRole, Model},
+    model::{Graph, GraphRole, Model, Patches},
 };
 
 /// An image that was admitted to everything its task takes, and is not decoded yet.
@@ -183,6 +184,20 @@ impl<'a> GraphRun<'a> {
         Ok(Outputs { graph, rows })
     }
 
+    /// What a detector says of an input.
+    pub(crate) async fn detect(&mut self, tensor: Tensor) -> Result<Outputs<'a>> {
+        let graph = graph_of(self.model, GraphRole::Anomaly)?;
+        let permit = self.permits.take_first()?;
+        let rows = self.run(graph, vec![("image", tensor)], permit).await?;
+        Ok(Outputs { graph, rows })
+    }
+
+    /// The features of the patches of an input.
+    pub(crate) async fn patches(&mut self, tensor: Tensor) -> Result<Patches> {
+        let outputs = self.encode(tensor).await?;
+        encoder_of(self.model)?.patches(&outputs.into_rows())
+    }
+
     /// The image of a latent, with values in 0…1.
     pub(crate) async fn decode(&mut self, latent: Tensor) -> Result<Plane> {
         let decoder = graph_of(self.model, GraphRole::Decoder)?;
@@ -246,6 +261,11 @@ impl Outputs<'_> {
     /// Takes the output of the first of these roles that the graph has.
     pub(crate) fn take(&mut self, roles: &[&str]) -> Result<Tensor> {
         take(&mut self.rows, self.graph, roles)
+    }
+
+    /// Takes the output of a role, where the graph has it.
+    pub(crate) fn take_optional(&mut self, role: &str) -> Option<Tensor> {
+        self.graph.output_index(role).and_then(|_| self.take(&[role]).ok())
     }
 
     pub(super) fn into_rows(self) -> Vec<Tensor> {

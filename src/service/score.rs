@@ -1,6 +1,7 @@
 //! Anomaly scores: by the error of reconstruction, by what a variational model believes of an image, and where they come
 //! from.
 
+mod neighbours;
 mod output;
 mod reading;
 mod tiled;
@@ -18,6 +19,7 @@ use super::{ByModel, Context, Image, Service};
 use crate::{
     anomaly::{
         ScoreMetric,
+        pooling::Pooling,
         regions::Region,
         roi::{Roi, RoiMask},
         settings::{ScoreOptions, ScoreSettings},
@@ -25,7 +27,7 @@ use crate::{
     domain::ModelName,
     error::{Error, Result},
     image::{Background, Channels, Encoded, InputSpec, Size},
-    model::{Capability, Model},
+    model::{Capability, GraphRole, Model},
     pipeline::{ImageRun, Task, WholeForm, score_metrics},
 };
 
@@ -80,8 +82,11 @@ impl Service {
             )));
         }
         let model = self.model_for(ctx, model, images.len()).await?;
+        check_detector(&model, &request)?;
         let request = Arc::new(request);
-        let results = if let Some((tile, overlap)) = request.settings.tile.zip(request.settings.overlap) {
+        let results = if let Some(neighbours) = &request.settings.neighbours {
+            self.score_by_neighbours(ctx, &model, images, neighbours).await?
+        } else if let Some((tile, overlap)) = request.settings.tile.zip(request.settings.overlap) {
             // What the model cannot do is the request's error, and not that of each image.
             self.pipeline.check(&model, Task::Score(metric))?;
             let one = |image| self.score_tiled(ctx, &model, image, tiled::Tiles { tile, overlap, request: &request });
@@ -103,11 +108,14 @@ impl Service {
         model: &ModelName,
         options: ScoreOptions,
     ) -> Result<ScoreSettings> {
-        if let Some(metric) = options.metric {
-            return options.settings(metric);
-        }
         let model = self.loaded(model, ctx.deadline).await?;
-        options.settings(usual_metric(&model)?)
+        let metric = match options.metric {
+            Some(metric) => metric,
+            None => usual_metric(&model)?,
+        };
+        let pools = metric == ScoreMetric::Graph && !detector_gives(&model, "score");
+        let pooling = options.pooling.or(pools.then_some(Pooling::Max));
+        ScoreOptions { pooling, ..options }.settings(metric)
     }
 
     /// The region of interest that a request names.
@@ -187,6 +195,33 @@ fn usual_metric(model: &Model) -> Result<ScoreMetric> {
             Err(Error::internal("a model that scores has no metric"))
         }
     }
+}
+
+/// Whether the graph of a detector has an output of this role.
+fn detector_gives(model: &Model, role: &str) -> bool {
+    model.graph(GraphRole::Anomaly).is_some_and(|graph| graph.output_index(role).is_some())
+}
+
+/// Refuses what the graph of a detector does not give.
+fn check_detector(model: &Model, request: &ScoreRequest) -> Result<()> {
+    let ScoreRequest { settings, output } = request;
+    if settings.metric != ScoreMetric::Graph || model.graph(GraphRole::Anomaly).is_none() {
+        return Ok(());
+    }
+    if (settings.pools_map() || output.needs_map()) && !detector_gives(model, "map") {
+        return Err(Error::invalid_request(format!(
+            "the graph of model {} gives a score and no map: leave `map`, `regions`, `pooling`, `sigma`, `tile` and `roi` \
+             out",
+            model.name()
+        )));
+    }
+    if settings.pooling == Pooling::Own && !detector_gives(model, "score") {
+        return Err(Error::invalid_request(format!(
+            "the graph of model {} gives a map and no score: `pooling` is max, mean or top:SHARE",
+            model.name()
+        )));
+    }
+    Ok(())
 }
 
 impl Scored {
