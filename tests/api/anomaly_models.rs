@@ -92,7 +92,7 @@ async fn patches_are_compared_with_the_memory_of_the_model() {
     let red = score([255, 0, 0]).await;
     assert!((red - expected).abs() < 1e-5, "{red} {expected}");
     let embedded = server.post("/v1/embeddings", json!({"model": MEMORY, "images": [uri(1)]})).await.ok();
-    assert_eq!(embedded["data"][0]["embedding"].as_array().unwrap().len(), 3);
+    assert_eq!(embedded["data"][0]["embedding"].as_array().unwrap().len(), 48);
 }
 
 #[tokio::test]

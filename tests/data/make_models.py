@@ -341,6 +341,7 @@ def write_models(root):
         root / "tiny-memory",
         head("anomaly", "mean colours of 2x2 squares, compared with five greys")
         + graph("encoder", IMAGE, {"latent": "features"})
+        + embedding("latent")
         + '\n[memory]\nfile = "memory.npy"\n',
         {"encoder": patch_encoder()},
         memory=np.repeat(np.float32([[0], [0.25], [0.5], [0.75], [1]]), 3, axis=1),

@@ -78,7 +78,7 @@ fn a_detector_is_known_by_the_names_that_anomalib_gives() {
 
 #[test]
 fn an_encoder_with_a_memory_is_checked_against_it() {
-    assert_says(&report(&data("models/tiny-memory")), &["(anomaly): embed, score", "vectors of 3 numbers"]);
+    assert_says(&report(&data("models/tiny-memory")), &["(anomaly): embed, score", "vectors of 48 numbers"]);
     let folder = copy_of("tiny-memory");
     let file = folder.path().join("memory.npy");
     std::fs::write(&file, crate::image::npy::npy_f32(&[2, 4], &[0.0; 8])).unwrap();
