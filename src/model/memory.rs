@@ -51,9 +51,13 @@ impl PatchMemory {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(&open).map_err(|error| named(error.to_string()))?;
         let file = File::open(&path).map_err(|error| named(error.to_string()))?;
-        let array = npz::read_array(&mut BufReader::new(file)).map_err(|reason| named(format!("{}: {reason}", spec.file)))?;
+        let array =
+            npz::read_array(&mut BufReader::new(file)).map_err(|reason| named(format!("{}: {reason}", spec.file)))?;
         let (&[count, dimension], Values::F32(values)) = (&array.shape[..], &array.values) else {
-            return Err(named(format!("{} has shape {:?}: it is float32 [features, dimension]", spec.file, array.shape)));
+            return Err(named(format!(
+                "{} has shape {:?}: it is float32 [features, dimension]",
+                spec.file, array.shape
+            )));
         };
         if count < spec.neighbours || dimension == 0 {
             return Err(named(format!(
@@ -85,7 +89,11 @@ impl PatchMemory {
     /// Panics where the patches have features of another dimension: the model was checked when it was loaded.
     #[must_use]
     pub fn distances(&self, patches: &Patches) -> Vec<f32> {
-        assert_eq!(patches.features.len(), patches.rows * patches.columns * self.dimension, "features of another model");
+        assert_eq!(
+            patches.features.len(),
+            patches.rows * patches.columns * self.dimension,
+            "features of another model"
+        );
         let width = self.dimension.next_multiple_of(LANES);
         let padded = padded(&patches.features, self.dimension);
         let mut distances = Vec::with_capacity(patches.rows * patches.columns);

@@ -104,11 +104,8 @@ fn output(manifest: &Manifest) -> (&str, Pooling, bool) {
             (bound(GraphRole::Encoder, output), *pooling, *normalize)
         }
         None => {
-            let outputs = [
-                (GraphRole::Autoencoder, "image"),
-                (GraphRole::Anomaly, "map"),
-                (GraphRole::Anomaly, "score"),
-            ];
+            let outputs =
+                [(GraphRole::Autoencoder, "image"), (GraphRole::Anomaly, "map"), (GraphRole::Anomaly, "score")];
             let found = outputs.into_iter().map(|(role, part)| bound(role, part)).find(|name| !name.is_empty());
             (found.unwrap_or_default(), Pooling::None, false)
         }

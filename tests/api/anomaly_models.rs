@@ -49,7 +49,8 @@ async fn a_detector_scores_by_what_its_graph_gives() {
     let region = &found["regions"][0];
     assert_eq!((&region["box"], &region["area"]), (&json!([5, 2, 1, 1]), &json!(1)));
     assert!(file_of(&found["map"], "image/png").starts_with(b"\x89PNG"));
-    let detail = server.post("/v1/anomaly", body(json!({"metric": "mse"}))).await.refused(422, "capability_not_supported");
+    let detail =
+        server.post("/v1/anomaly", body(json!({"metric": "mse"}))).await.refused(422, "capability_not_supported");
     assert!(detail.contains("it scores by graph"), "{detail}");
 }
 
@@ -101,12 +102,11 @@ async fn a_vector_is_compared_with_those_of_a_collection() {
     let path = server.collection("good", CONTRASTIVE).await;
     let items: Vec<Value> = (0..6).map(|n| json!({"id": format!("i{n}"), "image": uri(n)})).collect();
     server.post(&format!("{path}/items"), json!({"items": items})).await.ok();
-    let body = |image: u32, k: u32| {
-        json!({"model": CONTRASTIVE, "images": [uri(image)], "metric": "knn", "collection": "good", "k": k})
-    };
+    let body = |image: u32, k: u32| json!({"model": CONTRASTIVE, "images": [uri(image)], "metric": "knn", "collection": "good", "k": k});
     assert!(score_of(&entry(&server, body(3, 1)).await).abs() < 1e-4);
     let found = server.post(&format!("{path}/search"), json!({"image": uri(30), "limit": 3, "exact": true})).await.ok();
-    let nearest: Vec<f64> = found["data"].as_array().unwrap().iter().map(|hit| 1.0 - hit["score"].as_f64().unwrap()).collect();
+    let nearest: Vec<f64> =
+        found["data"].as_array().unwrap().iter().map(|hit| 1.0 - hit["score"].as_f64().unwrap()).collect();
     let expected = nearest.iter().sum::<f64>() / 3.0;
     let given = score_of(&entry(&server, body(30, 3)).await);
     assert!((given - expected).abs() < 1e-6, "{given} {expected}");

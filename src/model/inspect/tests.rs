@@ -73,7 +73,10 @@ fn a_detector_is_known_by_the_names_that_anomalib_gives() {
     assert_eq!((graph.inputs["image"].as_str(), graph.outputs["score"].as_str()), ("input", "pred_score"));
     assert_eq!((graph.outputs["map"].as_str(), graph.outputs.len()), ("anomaly_map", 2));
     assert!(manifest.preprocess.mean.is_none() && manifest.preprocess.std.is_none());
-    assert_says(&report(folder.path()), &["normalises them itself", "output pred_label is bound to no role and ignored"]);
+    assert_says(
+        &report(folder.path()),
+        &["normalises them itself", "output pred_label is bound to no role and ignored"],
+    );
 }
 
 #[test]
@@ -82,7 +85,10 @@ fn an_encoder_with_a_memory_is_checked_against_it() {
     let folder = copy_of("tiny-memory");
     let file = folder.path().join("memory.npy");
     std::fs::write(&file, crate::image::npy::npy_f32(&[2, 4], &[0.0; 8])).unwrap();
-    assert_says(&report(folder.path()), &["memory: memory.npy has features of 4 numbers, and the patches of latent have 3"]);
+    assert_says(
+        &report(folder.path()),
+        &["memory: memory.npy has features of 4 numbers, and the patches of latent have 3"],
+    );
     std::fs::remove_file(&file).unwrap();
     assert_says(&report(folder.path()), &["memory: memory.npy is not there"]);
 }

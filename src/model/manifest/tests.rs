@@ -284,7 +284,8 @@ fn a_detector_has_a_graph_of_its_own_or_an_encoder_with_a_memory() {
     let graph = "[graphs.anomaly]\nfile = \"a.onnx\"\ninputs = { image = \"input\" }\noutputs = { map = \"map\" }\n";
     let encoder = "[graphs.encoder]\nfile = \"e.onnx\"\ninputs = { image = \"x\" }\noutputs = { latent = \"z\" }\n";
     let memory = "[memory]\nfile = \"memory.npy\"\n";
-    for sections in [graph.to_owned(), format!("{encoder}{memory}"), format!("{graph}{encoder}{memory}neighbours = 3")] {
+    for sections in [graph.to_owned(), format!("{encoder}{memory}"), format!("{graph}{encoder}{memory}neighbours = 3")]
+    {
         let manifest = Manifest::parse(&text(&sections)).unwrap();
         assert_eq!(manifest.memory.is_some(), sections.contains("[memory]"));
         assert!(manifest.embedding.is_none_or(|embedding| embedding.pooling == Pooling::Mean));
