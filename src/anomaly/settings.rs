@@ -68,7 +68,11 @@ impl ScoreSettings {
         match self.pooling {
             Pooling::Own => false,
             Pooling::Max | Pooling::Top(_) => true,
-            Pooling::Mean => self.sigma > 0.0 || self.tile.is_some() || self.roi.is_some(),
+            // The usual mean of a metric is made of the images themselves.
+            Pooling::Mean => {
+                let usual = self.metric.pooling() == Pooling::Mean;
+                !usual || self.sigma > 0.0 || self.tile.is_some() || self.roi.is_some()
+            }
         }
     }
 }
@@ -241,6 +245,8 @@ mod tests {
         let plain = serde_json::to_string(&ScoreSettings::default()).unwrap();
         assert_eq!(plain, r#"{"metric":"mse","pooling":"mean","sigma":0.0}"#);
         assert!(settings.pools_map() && !ScoreSettings::default().pools_map());
+        let mean = |metric| ScoreSettings { metric, pooling: Pooling::Mean, ..ScoreSettings::default() };
+        assert!(mean(ScoreMetric::Graph).pools_map() && !mean(ScoreMetric::Ssim).pools_map());
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn a_mask_is_bound_once_and_patches_divide_the_image() {
 fn the_manifests_in_the_documentation_are_whole() {
     let text = include_str!("../../../docs/MODELS.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         Manifest::parse(block).unwrap_or_else(|reasons| panic!("{reasons:?}\n{block}"));
     }
