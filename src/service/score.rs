@@ -8,7 +8,7 @@ mod tiled;
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream};
 
 pub use output::{MapFormat, RegionRequest, ScoreOutput};
 
@@ -89,8 +89,9 @@ impl Service {
         } else if let Some((tile, overlap)) = request.settings.tile.zip(request.settings.overlap) {
             // What the model cannot do is the request's error, and not that of each image.
             self.pipeline.check(&model, Task::Score(metric))?;
-            let one = |image| self.score_tiled(ctx, &model, image, tiled::Tiles { tile, overlap, request: &request });
-            join_all(images.into_iter().map(one)).await
+            let tiles = tiled::Tiles { tile, overlap, request: &request };
+            let one = |image| self.score_tiled(ctx, &model, image, tiles);
+            stream::iter(images.into_iter().map(one)).buffered(tiled::IMAGES_AT_A_TIME).collect().await
         } else {
             let runs = self.pipeline.begin(ctx, &model, Task::Score(metric), images)?;
             join_all(runs.into_iter().map(|run| self.score_whole(ctx, run, Arc::clone(&request)))).await

@@ -3,25 +3,37 @@
 //! An image is decoded once. A few of its tiles are cut, admitted and run at a time, beside each other, so that memory
 //! holds the image, its map and those tiles, however many there are.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{ScoreRequest, Scored, output, output::Canvas, reading::Reading};
 use crate::{
     anomaly::{
-        ErrorMap,
+        ErrorMap, ScoreMetric,
         tiles::{Stitching, Tiling},
     },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     image::{Region, Size},
     model::Model,
-    pipeline::{Context, Image, Task, WholeForm, WholeImage},
+    pipeline::{Context, GraphRun, Image, Task, WholeForm, WholeImage},
     service::{MapFormat, Service},
 };
 
 /// Tiles of one image that are worked on at a time: enough for the batches of several sessions.
 const TILES_AT_A_TIME: usize = 32;
+
+/// Images of one request that are tiled at a time: while the last tiles of one are run, the next one is decoded.
+pub(super) const IMAGES_AT_A_TIME: usize = 2;
+
+/// Bytes that the tensors of those tiles may take together, unless four of them take more.
+const TENSOR_BYTES: usize = 64 << 20;
+
+/// The longest time that a tile waits before it asks again for its turn.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// How an image is tiled, and what is wanted of it.
 #[derive(Clone, Copy)]
@@ -80,10 +92,13 @@ impl Service {
         (tiling, request): (&Tiling, &Arc<ScoreRequest>),
     ) -> Result<ErrorMap> {
         let maps = tiling.tiles().into_iter().enumerate().map(|(number, tile)| async move {
-            Ok::<_, Error>((number, tile, self.tile_map(ctx, model, (whole, tile), request).await?))
+            let run = self.admit_tile(ctx, model, (number, request.settings.metric)).await?;
+            Ok::<_, Error>((number, tile, self.tile_map(run, (whole, tile), request).await?))
         });
         // In their order, so that the sums of overlapping tiles are the same each time.
-        let added = stream::iter(maps).buffered(TILES_AT_A_TIME).try_fold(
+        let tensor_bytes = model.preprocessor().tensor_len() * size_of::<f32>();
+        let at_a_time = (TENSOR_BYTES / tensor_bytes).clamp(4, TILES_AT_A_TIME);
+        let added = stream::iter(maps).buffered(at_a_time).try_fold(
             Box::new(Stitching::new(tiling)),
             async |mut stitching, (number, tile, map)| {
                 self.compute(move || {
@@ -96,17 +111,36 @@ impl Service {
         Ok(added.await?.into_map())
     }
 
+    /// Admits a tile. The first one of an image is refused where there is too much to do; the others, for which work has
+    /// been done, wait for their turn.
+    async fn admit_tile<'a>(
+        &'a self,
+        ctx: &'a Context,
+        model: &'a Arc<Model>,
+        (number, metric): (usize, ScoreMetric),
+    ) -> Result<GraphRun<'a>> {
+        loop {
+            let refused = match self.pipeline.begin_part(ctx, model, Task::Score(metric)) {
+                Err(error) if number > 0 && error.kind() == ErrorKind::Overloaded => error,
+                outcome => return outcome,
+            };
+            let wait = refused.retry_after().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+            if Instant::now() + wait >= ctx.deadline {
+                return Err(refused);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     async fn tile_map(
         &self,
-        ctx: &Context,
-        model: &Arc<Model>,
+        mut run: GraphRun<'_>,
         (whole, tile): (&Arc<WholeImage>, Region),
         request: &Arc<ScoreRequest>,
     ) -> Result<ErrorMap> {
-        let mut run = self.pipeline.begin_part(ctx, model, Task::Score(request.settings.metric))?;
         let prepared = run.prepare_part(whole, tile).await?;
         let reading = Reading::take(&mut run, prepared.tensor, request.settings.metric).await?;
-        let (model, pixels, request) = (Arc::clone(model), prepared.pixels, Arc::clone(request));
+        let (model, pixels, request) = (Arc::clone(run.model()), prepared.pixels, Arc::clone(request));
         run.compute(move || reading.smoothed_map(&request.settings, &model.preprocessor().unit(&pixels))).await
     }
 }
