@@ -138,10 +138,8 @@ fn waves(width: u32, height: u32, spot: [u32; 4]) -> Vec<u8> {
     let [left, top, wide, high] = spot;
     let image = GrayImage::from_fn(width, height, |x, y| {
         let within = (left..left + wide).contains(&x) && (top..top + high).contains(&y);
-        Luma([match within {
-            true => 230,
-            false => 120 + ((f64::from(x) / 300.0).sin() * 20.0 + (f64::from(y) / 200.0).cos() * 20.0) as u8,
-        }])
+        let wave = (f64::from(x) / 300.0).sin() * 20.0 + (f64::from(y) / 200.0).cos() * 20.0;
+        Luma([if within { 230 } else { (120.0 + wave) as u8 }])
     });
     let mut file = std::io::Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).unwrap();
