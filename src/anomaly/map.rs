@@ -1,23 +1,34 @@
-//! Maps of where an image is strange, and the four ways they are sent.
+//! Maps of where an image is strange, and the ways they are sent.
 
 use ::image::ExtendedColorType;
 
+use super::colour::colour;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     image::{
-        Plane,
+        Pixels,
         encode::{png_raw, to_byte},
         npy::npy_f32,
     },
 };
 
-/// The error at each pixel of an image at the model's size.
+/// The error at each pixel of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorMap {
     pub width: u32,
     pub height: u32,
     /// `height · width` values, row by row, 0 or more; [`ErrorMetric`](super::ErrorMetric) tells the upper end.
     pub data: Vec<f32>,
+}
+
+/// The value that is drawn as the end of the scale.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Scale {
+    /// The map's own maximum: maps of two images do not compare.
+    #[default]
+    OwnMaximum,
+    /// The same value for all images: they compare.
+    UpTo(f32),
 }
 
 impl ErrorMap {
@@ -27,23 +38,29 @@ impl ErrorMap {
         self.data.iter().map(|value| f64::from(*value)).sum::<f64>() / self.data.len().max(1) as f64
     }
 
-    /// 8-bit grey, for the eye: scaled so that the map's own maximum is 255 (a map of zeros is black). Maps of two
-    /// images do not compare; [`png16`](Self::png16) does.
+    /// The highest value; 0 of a map without any.
+    #[must_use]
+    pub fn maximum(&self) -> f32 {
+        self.data.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// 8-bit grey, for the eye: 0 is black and the end of the scale white.
     ///
     /// # Errors
     /// `internal` when the data do not fit the size.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        let data: Vec<u8> = self.relative().map(to_byte).collect();
+    pub fn png(&self, scale: Scale) -> Result<Vec<u8>> {
+        let data: Vec<u8> = self.relative(scale).map(to_byte).collect();
         png_raw(&data, self.width, self.height, ExtendedColorType::L8)
     }
 
-    /// 16-bit grey on a fixed scale, `round(65535 · clamp(v, 0, 1))`, for machines.
+    /// 16-bit grey for machines, `round(65535 · clamp(v / end, 0, 1))`; the end of the scale is 1 unless it is given.
     ///
     /// # Errors
     /// `internal` when the data do not fit the size.
-    pub fn png16(&self) -> Result<Vec<u8>> {
+    pub fn png16(&self, scale: Scale) -> Result<Vec<u8>> {
+        let factor = if let Scale::UpTo(end) = scale { inverse(end) } else { 1.0 };
         // `as` saturates and turns NaN into 0, so the cast is the clamp.
-        let sample = |value: &f32| ((value * 65535.0).round() as u16).to_ne_bytes();
+        let sample = |value: &f32| ((value * factor * 65535.0).round() as u16).to_ne_bytes();
         let data: Vec<u8> = self.data.iter().flat_map(sample).collect();
         png_raw(&data, self.width, self.height, ExtendedColorType::L16)
     }
@@ -54,44 +71,50 @@ impl ErrorMap {
         npy_f32(&[self.height as usize, self.width as usize], &self.data)
     }
 
-    /// The image with the map over it as heat: colours from dark red over orange to pale yellow, opaque where
-    /// the map has its own maximum, clear where it is 0, in proportion between. An 8-bit RGB PNG.
+    /// The map in [colours](super::colour), from dark to pale. An 8-bit RGB PNG.
+    ///
+    /// # Errors
+    /// `internal` when the data do not fit the size.
+    pub fn heat(&self, scale: Scale) -> Result<Vec<u8>> {
+        let data: Vec<u8> = self.relative(scale).flat_map(colour).collect();
+        png_raw(&data, self.width, self.height, ExtendedColorType::Rgb8)
+    }
+
+    /// The image with the map over it in the same colours: opaque at the end of the scale, clear where the map is 0, in
+    /// proportion between. An 8-bit RGB PNG.
     ///
     /// # Errors
     /// `internal` when the image has another size than the map.
-    pub fn overlay(&self, image: &Plane) -> Result<Vec<u8>> {
-        let area = self.data.len();
-        let mut data = Vec::with_capacity(area * 3);
-        if (image.width, image.height) == (self.width, self.height) {
-            let last = image.channels.saturating_sub(1);
-            for (pixel, alpha) in self.relative().enumerate() {
-                for (channel, hot) in heat(alpha).into_iter().enumerate() {
-                    let value = image.data[channel.min(last) * area + pixel];
-                    data.push(to_byte(value * (1.0 - alpha) + hot * alpha));
-                }
+    pub fn overlay(&self, image: &Pixels, scale: Scale) -> Result<Vec<u8>> {
+        if (image.width, image.height) != (self.width, self.height) {
+            return Err(Error::internal("a map is laid over an image of another size"));
+        }
+        let channels = image.channels.count();
+        let last = channels - 1;
+        let mut data = Vec::with_capacity(self.data.len() * 3);
+        for (alpha, pixel) in self.relative(scale).zip(image.data.chunks_exact(channels)) {
+            for (channel, hot) in colour(alpha).into_iter().enumerate() {
+                let value = f32::from(pixel[channel.min(last)]);
+                // Between two bytes, so the cast only rounds.
+                data.push((value + (f32::from(hot) - value) * alpha).round() as u8);
             }
         }
         png_raw(&data, self.width, self.height, ExtendedColorType::Rgb8)
     }
 
-    /// The values over the map's maximum, 0…1.
-    fn relative(&self) -> impl Iterator<Item = f32> + '_ {
-        let maximum = self.data.iter().copied().fold(0.0, f32::max);
-        let scale = if maximum > 0.0 { maximum.recip() } else { 0.0 };
-        self.data.iter().map(move |value| (value * scale).clamp(0.0, 1.0))
+    /// The values over the end of the scale, 0…1.
+    fn relative(&self, scale: Scale) -> impl Iterator<Item = f32> + '_ {
+        let factor = match scale {
+            Scale::OwnMaximum => inverse(self.maximum()),
+            Scale::UpTo(end) => inverse(end),
+        };
+        self.data.iter().map(move |value| (value * factor).clamp(0.0, 1.0))
     }
 }
 
-/// The colour of a value in 0…1.
-fn heat(value: f32) -> [f32; 3] {
-    const STOPS: [[f32; 3]; 4] = [[0.35, 0.0, 0.05], [0.85, 0.1, 0.05], [1.0, 0.6, 0.1], [1.0, 1.0, 0.75]];
-    let position = value.clamp(0.0, 1.0) * (STOPS.len() - 1) as f32;
-    let below = (position as usize).min(STOPS.len() - 2);
-    let share = position - below as f32;
-    std::array::from_fn(|channel| {
-        let (from, to) = (STOPS[below][channel], STOPS[below + 1][channel]);
-        from + (to - from) * share
-    })
+/// 1 / end, and 0 where there is no scale.
+fn inverse(end: f32) -> f32 {
+    if end > 0.0 { end.recip() } else { 0.0 }
 }
 
 #[cfg(test)]

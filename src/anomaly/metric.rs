@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::map::ErrorMap;
+use super::{gradient::gradient_deviation, map::ErrorMap};
 use crate::image::{Mask, Plane, mask::mean_where_hidden, quality};
 
 /// How a reconstruction is compared with its original; every score grows with strangeness.
@@ -15,10 +15,12 @@ pub enum ErrorMetric {
     L1,
     /// 1 − structural similarity, 0…2.
     Ssim,
+    /// 1 − gradient-magnitude similarity at several scales, 0…1.
+    Gms,
 }
 
 impl ErrorMetric {
-    pub const ALL: [Self; 3] = [Self::Mse, Self::L1, Self::Ssim];
+    pub const ALL: [Self; 4] = [Self::Mse, Self::L1, Self::Ssim, Self::Gms];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl ErrorMetric {
             Self::Mse => "mse",
             Self::L1 => "l1",
             Self::Ssim => "ssim",
+            Self::Gms => "gms",
         }
     }
 
@@ -36,23 +39,25 @@ impl ErrorMetric {
             Self::Mse => quality::mse(original, reconstruction),
             Self::L1 => quality::l1(original, reconstruction),
             Self::Ssim => 1.0 - quality::ssim(original, reconstruction),
+            Self::Gms => self.map(original, reconstruction).mean(),
         }
     }
 
     /// The score of each pixel, the mean over its channels. The mean over pixels is [`score`](Self::score) for
-    /// `mse` and `l1`; for `ssim` it is close to it, since the score leaves out the margin of half a window.
+    /// `mse`, `l1` and `gms`; for `ssim` it is close to it, since the score leaves out the margin of half a window.
     #[must_use]
     pub fn map(self, original: &Plane, reconstruction: &Plane) -> ErrorMap {
         let data = match self {
             Self::Mse => mean_over_channels(original, reconstruction, |difference| difference * difference),
             Self::L1 => mean_over_channels(original, reconstruction, f32::abs),
             Self::Ssim => quality::ssim_map(original, reconstruction).iter().map(|similar| 1.0 - similar).collect(),
+            Self::Gms => gradient_deviation(original, reconstruction),
         };
         ErrorMap { width: original.width, height: original.height, data }
     }
 
     /// The error of each pixel where patches were hidden and predicted, the mean over the masks that hid it; 0 where
-    /// none did. For `ssim`, a prediction is compared in its place, among the visible pixels.
+    /// none did. For `ssim` and `gms`, a prediction is compared in its place, among the visible pixels.
     #[must_use]
     pub fn map_hidden(self, original: &Plane, predictions: &[(Mask, Plane)]) -> ErrorMap {
         let maps: Vec<(&Mask, ErrorMap)> = predictions

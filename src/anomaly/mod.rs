@@ -8,6 +8,10 @@
 //! | `map` | where an image is strange |
 //! | `gradient` | similarity of gradient magnitudes at several scales |
 //! | `smoothing` | a Gaussian over a map |
+//! | `projection` | from a map at the model's size to one of the image that was sent |
+//! | `tiles` | large images cut into tiles, whose maps are stitched |
+//! | `roi` | the part of an image that counts |
+//! | `colour` | the colours of heat maps |
 //! | `pooling` | from a map to one score |
 //! | `regions` | connected places of a map above a threshold |
 //! | `settings` | how a score is made, apart from the model |
@@ -17,6 +21,7 @@
 //! | `martingale` | whether p-values drift |
 
 pub mod calibration;
+pub mod colour;
 pub mod conformal;
 pub mod evaluation;
 pub mod gradient;
@@ -24,10 +29,13 @@ pub mod map;
 pub mod martingale;
 pub mod metric;
 pub mod pooling;
+mod projection;
 pub mod regions;
+pub mod roi;
 pub mod score;
 pub mod settings;
 pub mod smoothing;
+pub mod tiles;
 pub mod variational;
 
 pub use map::ErrorMap;

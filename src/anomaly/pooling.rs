@@ -16,10 +16,12 @@ pub enum Pooling {
     Mean,
     /// The mean of this share of the values, the highest ones; at least one value.
     Top(f64),
+    /// None: the score that the metric has without a map, as that of a latent or the one that a graph gives itself.
+    Own,
 }
 
 impl Pooling {
-    /// The score of the values; none of no values.
+    /// The score of the values; none of no values, and none where no map is pooled.
     #[must_use]
     pub fn pool(self, values: &[f32]) -> Option<f64> {
         let mean = |values: &[f32]| values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64;
@@ -27,6 +29,7 @@ impl Pooling {
             return None;
         }
         Some(match self {
+            Self::Own => return None,
             Self::Max => values.iter().copied().map(f64::from).fold(f64::NEG_INFINITY, f64::max),
             Self::Mean => mean(values),
             Self::Top(share) => {
@@ -45,6 +48,7 @@ impl fmt::Display for Pooling {
             Self::Max => f.write_str("max"),
             Self::Mean => f.write_str("mean"),
             Self::Top(share) => write!(f, "top:{share}"),
+            Self::Own => f.write_str("own"),
         }
     }
 }
@@ -71,9 +75,10 @@ impl FromStr for Pooling {
         match (text, text.strip_prefix("top:").and_then(share)) {
             ("max", _) => Ok(Self::Max),
             ("mean", _) => Ok(Self::Mean),
+            ("own", _) => Ok(Self::Own),
             (_, Some(share)) => Ok(Self::Top(share)),
             _ => Err(Error::invalid_request(format!(
-                "pooling is max, mean or top:SHARE with a share above 0 and at most 1, not {text:?}"
+                "pooling is max, mean, top:SHARE with a share above 0 and at most 1, or own, not {text:?}"
             ))),
         }
     }
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn each_pooling_is_read_back_as_it_is_written() {
-        for text in ["max", "mean", "top:0.01", "top:1"] {
+        for text in ["max", "mean", "top:0.01", "top:1", "own"] {
             let pooling: Pooling = text.parse().unwrap();
             assert_eq!(pooling.to_string(), text);
             assert_eq!(serde_json::from_str::<Pooling>(&serde_json::to_string(&pooling).unwrap()).unwrap(), pooling);
@@ -104,6 +109,6 @@ mod tests {
         assert_eq!(pool(Pooling::Top(0.4)), Some(3.5));
         assert_eq!(pool(Pooling::Top(0.41)), Some(3.0));
         assert_eq!(pool(Pooling::Top(1e-9)), Some(4.0));
-        assert_eq!(Pooling::Mean.pool(&[]), None);
+        assert_eq!((Pooling::Mean.pool(&[]), pool(Pooling::Own)), (None, None));
     }
 }

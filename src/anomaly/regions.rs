@@ -17,10 +17,24 @@ pub struct Region {
     pub mean: f64,
 }
 
-/// The connected parts (by eight neighbours) of `width × height` values that are above the threshold and have at least
-/// `min_area` pixels, the highest peak first.
+/// Regions of one image, at most: those with the highest peaks.
+pub const MOST_REGIONS: usize = 1000;
+
+/// Which connected parts of a map are regions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RegionRules {
+    /// The value that every pixel of a region exceeds.
+    pub threshold: f32,
+    /// The pixels of a region, at least.
+    pub min_area: u32,
+    /// The highest value of a region, at least.
+    pub min_peak: f32,
+}
+
+/// The connected parts (by eight neighbours) of `width × height` values that the rules let pass, the highest peak first.
 #[must_use]
-pub fn regions(values: &[f32], width: usize, threshold: f32, min_area: u32) -> Vec<Region> {
+pub fn regions(values: &[f32], width: usize, rules: RegionRules) -> Vec<Region> {
+    let RegionRules { threshold, min_area, min_peak } = rules;
     let height = values.len().checked_div(width).unwrap_or(0);
     let mut seen = vec![false; values.len()];
     let (mut found, mut open) = (Vec::new(), Vec::new());
@@ -44,11 +58,12 @@ pub fn regions(values: &[f32], width: usize, threshold: f32, min_area: u32) -> V
                 }
             }
         }
-        if part.area >= min_area {
+        if part.area >= min_area && part.peak >= min_peak {
             found.push(part.into_region());
         }
     }
     found.sort_by(|a, b| b.peak.total_cmp(&a.peak));
+    found.truncate(MOST_REGIONS);
     found
 }
 
@@ -102,17 +117,20 @@ mod tests {
             0.0, 2.0, 0.0, 0.0, 0.0,
             0.0, 4.0, 0.0, 3.0, 3.0,
         ];
-        let found = regions(&map, 5, 1.0, 2);
+        let above = |threshold, min_area, min_peak| regions(&map, 5, RegionRules { threshold, min_area, min_peak });
+        let found = above(1.0, 2, 0.0);
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].bounds, found[0].area, found[0].peak, found[0].mean), ([0, 0, 2, 3], 3, 9.0, 5.0));
         assert_eq!((found[1].bounds, found[1].area), ([3, 2, 2, 1], 2));
-        assert_eq!(regions(&map, 5, 1.0, 1).len(), 3);
-        assert!(regions(&map, 5, 9.0, 1).is_empty() && regions(&[], 0, 0.0, 1).is_empty());
+        assert_eq!((above(1.0, 1, 0.0).len(), above(1.0, 1, 5.0).len(), above(1.0, 1, 5.5).len()), (3, 2, 1));
+        let any = RegionRules { threshold: 0.0, min_area: 1, min_peak: 0.0 };
+        assert!(above(9.0, 1, 0.0).is_empty() && regions(&[], 0, any).is_empty());
     }
 
     #[test]
     fn a_map_that_is_one_region_takes_no_recursion() {
-        let found = regions(&vec![1.0; 1000 * 1000], 1000, 0.5, 1);
+        let rules = RegionRules { threshold: 0.5, min_area: 1, min_peak: 0.0 };
+        let found = regions(&vec![1.0; 1000 * 1000], 1000, rules);
         assert_eq!((found.len(), found[0].bounds, found[0].area), (1, [0, 0, 1000, 1000], 1_000_000));
     }
 }

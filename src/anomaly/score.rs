@@ -5,12 +5,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ErrorMetric;
+use super::{ErrorMetric, pooling::Pooling};
 use crate::error::{Error, Result};
 
 /// What an anomaly score is made of; every score grows with strangeness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ScoreMetric {
     /// Mean squared difference, 0…1.
     #[default]
@@ -23,10 +23,32 @@ pub enum ScoreMetric {
     Kl,
     /// Of variational models: the negative evidence lower bound up to a constant, in nats.
     Elbo,
+    /// 1 − gradient-magnitude similarity at several scales, 0…1.
+    Gms,
+    /// Of masked autoencoders: the squared difference where patches were hidden, over the complementary masks of four
+    /// draws, 0…1.
+    Hidden,
+    /// Of models with a graph `anomaly`: what that graph gives.
+    Graph,
+    /// Of models that embed: the mean distance to the `k` nearest items of a `collection`.
+    Knn,
+    /// Of models with a memory of normal patches: the distance of each patch to the nearest ones of the memory.
+    PatchKnn,
 }
 
 impl ScoreMetric {
-    pub const ALL: [Self; 5] = [Self::Mse, Self::L1, Self::Ssim, Self::Kl, Self::Elbo];
+    pub const ALL: [Self; 10] = [
+        Self::Mse,
+        Self::L1,
+        Self::Ssim,
+        Self::Kl,
+        Self::Elbo,
+        Self::Gms,
+        Self::Hidden,
+        Self::Graph,
+        Self::Knn,
+        Self::PatchKnn,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,17 +58,40 @@ impl ScoreMetric {
             Self::Ssim => "ssim",
             Self::Kl => "kl",
             Self::Elbo => "elbo",
+            Self::Gms => "gms",
+            Self::Hidden => "hidden",
+            Self::Graph => "graph",
+            Self::Knn => "knn",
+            Self::PatchKnn => "patch-knn",
         }
     }
 
-    /// The error of reconstruction that it is; none for those that need a variational model.
+    /// The error of reconstruction that it is; none for those that are no comparison of two images, and for `hidden`,
+    /// whose images are made otherwise.
     #[must_use]
     pub const fn error(self) -> Option<ErrorMetric> {
         match self {
             Self::Mse => Some(ErrorMetric::Mse),
             Self::L1 => Some(ErrorMetric::L1),
             Self::Ssim => Some(ErrorMetric::Ssim),
-            Self::Kl | Self::Elbo => None,
+            Self::Gms => Some(ErrorMetric::Gms),
+            Self::Kl | Self::Elbo | Self::Hidden | Self::Graph | Self::Knn | Self::PatchKnn => None,
+        }
+    }
+
+    /// Whether it tells where an image is strange.
+    #[must_use]
+    pub const fn has_map(self) -> bool {
+        !matches!(self, Self::Kl | Self::Knn)
+    }
+
+    /// How a map becomes a score where a request does not say.
+    #[must_use]
+    pub const fn pooling(self) -> Pooling {
+        match self {
+            Self::Mse | Self::L1 | Self::Ssim | Self::Gms | Self::Hidden => Pooling::Mean,
+            Self::Kl | Self::Elbo | Self::Graph | Self::Knn => Pooling::Own,
+            Self::PatchKnn => Pooling::Max,
         }
     }
 }

@@ -14,14 +14,38 @@ pub fn gaussian(values: &[f32], width: usize, height: usize, sigma: f64) -> Vec<
         return values.to_vec();
     }
     let kernel = kernel(sigma);
-    let mut down = vec![0.0; values.len()];
-    let mut line = vec![0.0; height];
-    for x in 0..width {
-        line.iter_mut().zip(values[x..].iter().step_by(width)).for_each(|(to, from)| *to = *from);
-        let smoothed = (0..height).map(|at| at_place(&line, at, &kernel));
-        down[x..].iter_mut().step_by(width).zip(smoothed).for_each(|(to, value)| *to = value);
+    let rows: Vec<&[f32]> = values.chunks_exact(width).collect();
+    let mut sums = vec![0.0; width];
+    let mut smoothed = Vec::with_capacity(values.len());
+    let mut padded = Vec::with_capacity(width + 2 * kernel.len());
+    for y in 0..height {
+        sums.fill(0.0);
+        for (away, weight) in kernel.iter().enumerate() {
+            let row = |at: isize| rows[mirrored(at, height)];
+            add_pair(&mut sums, *weight, away, [row(y as isize - away as isize), row(y as isize + away as isize)]);
+        }
+        padded.clear();
+        let reach = kernel.len() as isize - 1;
+        padded.extend((-reach..width as isize + reach).map(|x| sums[mirrored(x, width)] as f32));
+        sums.fill(0.0);
+        for (away, weight) in kernel.iter().enumerate() {
+            let middle = kernel.len() - 1;
+            add_pair(&mut sums, *weight, away, [&padded[middle - away..], &padded[middle + away..]]);
+        }
+        smoothed.extend(sums.iter().map(|sum| *sum as f32));
     }
-    down.chunks_exact(width).flat_map(|row| (0..width).map(|at| at_place(row, at, &kernel))).collect()
+    smoothed
+}
+
+/// Adds the two lines that are so far away on either side, by their weight; the middle one once.
+fn add_pair(sums: &mut [f64], weight: f64, away: usize, [before, after]: [&[f32]; 2]) {
+    if away == 0 {
+        sums.iter_mut().zip(before).for_each(|(sum, value)| *sum += weight * f64::from(*value));
+        return;
+    }
+    for ((sum, before), after) in sums.iter_mut().zip(before).zip(after) {
+        *sum += weight * (f64::from(*before) + f64::from(*after));
+    }
 }
 
 /// The weights of one half of the kernel, its middle first; the whole sums up to 1.
@@ -30,15 +54,6 @@ fn kernel(sigma: f64) -> Vec<f64> {
     let half: Vec<f64> = (0..=radius).map(|at| (-0.5 * (at as f64 / sigma).powi(2)).exp()).collect();
     let sum = half[0] + 2.0 * half[1..].iter().sum::<f64>();
     half.into_iter().map(|weight| weight / sum).collect()
-}
-
-fn at_place(line: &[f32], at: usize, kernel: &[f64]) -> f32 {
-    let value = |offset: isize| f64::from(line[mirrored(at as isize + offset, line.len())]);
-    let sides = kernel.iter().enumerate().skip(1).map(|(away, weight)| {
-        let away = away as isize;
-        weight * (value(-away) + value(away))
-    });
-    (kernel[0] * value(0) + sides.sum::<f64>()) as f32
 }
 
 /// The index that a position outside of a line shows. A kernel may be longer than the line, so that it is mirrored many

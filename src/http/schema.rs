@@ -79,6 +79,39 @@ pub(super) struct FormInpaint {
     options: InpaintOptions,
 }
 
+/// Images in JSON with a region of interest for all of them, and the options beside them.
+#[derive(ToSchema)]
+pub(super) struct JsonScored<O: ToSchema> {
+    /// One image at least, `limits.images` at most.
+    images: Vec<ImageSchema>,
+    /// The part of the images that counts: a box, or an image of their size whose bright pixels count (half as bright as
+    /// white, or brighter).
+    roi: Option<RoiSchema>,
+    #[serde(flatten)]
+    options: O,
+}
+
+/// Images as parts of a form with a region of interest for all of them, and the options as text parts.
+#[derive(ToSchema)]
+pub(super) struct FormScored<O: ToSchema> {
+    /// One image at least, `limits.images` at most.
+    image: Vec<BinaryFile>,
+    /// An image of their size whose bright pixels count, or `left,top,width,height`.
+    roi: Option<BinaryFile>,
+    #[serde(flatten)]
+    options: O,
+}
+
+/// The part of an image that counts.
+#[derive(ToSchema)]
+#[schema(title = "Region of interest")]
+#[serde(untagged)]
+pub(super) enum RoiSchema {
+    /// Left, top, width and height in pixels of the image as it was sent, upright.
+    Box([u32; 4]),
+    Mask(ImageSchema),
+}
+
 /// Two images or two latents, with the options beside them.
 #[derive(ToSchema)]
 pub(super) struct JsonInterpolate {

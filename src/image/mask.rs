@@ -98,7 +98,13 @@ impl Mask {
     /// comes out even, so each is predicted as often as can be.
     #[must_use]
     pub fn complementary(grid: Grid, hidden: usize) -> Vec<Self> {
-        let order = shuffled(grid, COMPLEMENTARY_SEED);
+        Self::complementary_by(grid, hidden, COMPLEMENTARY_SEED)
+    }
+
+    /// As [`complementary`](Self::complementary), with the masks that a seed draws.
+    #[must_use]
+    pub fn complementary_by(grid: Grid, hidden: usize, seed: u64) -> Vec<Self> {
+        let order = shuffled(grid, seed);
         let patches = order.len();
         let kept = patches.saturating_sub(hidden).max(1);
         let share = |of: usize, at: usize| order.iter().copied().cycle().skip(at * of).take(of);

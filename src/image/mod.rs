@@ -46,7 +46,8 @@ pub use handle::Encoded;
 pub use mask::{Grid, Mask};
 pub use noise::Noise;
 pub use pixels::{Pixels, Plane};
-pub use preprocess::Preprocessor;
+pub use preprocess::{Placement, Preprocessor};
+pub use resize::{Region, Size};
 pub use shrink::Shrink;
 pub use sniff::Format;
 pub use spec::{

@@ -52,6 +52,12 @@ impl Decoded {
         Pixels { width: size.width, height: size.height, channels: input.channels, data: data.into_owned() }
     }
 
+    /// The size of the image in the file, turned upright if the input wants that.
+    #[must_use]
+    pub const fn upright(&self, input: &InputSpec) -> Size {
+        if input.orientation { turned(self.stored, self.orientation) } else { self.stored }
+    }
+
     /// What [`to_pixels`](Self::to_pixels) holds, borrowed where nothing has to change.
     pub(super) fn view(&self, input: &InputSpec) -> View<'_> {
         let size = Size { width: self.width, height: self.height };

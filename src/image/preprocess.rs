@@ -111,6 +111,30 @@ impl Preprocessor {
         Ok(())
     }
 
+    /// Where the model's image lies on an upright image of this size.
+    ///
+    /// # Errors
+    /// Those of [`pixels`](Self::pixels).
+    pub fn placement(&self, image: Size) -> Result<Placement> {
+        let resized = self.resized_to(image);
+        let (left, top) = self.offset(resized)?;
+        Ok(Placement { image, resized, left, top, model: self.size() })
+    }
+
+    /// A part of an image, given at its own size and in the model's channels, at the model's size: resized exactly,
+    /// whatever the model does to whole images.
+    #[must_use]
+    pub fn part(&self, image: &Pixels, part: Region) -> Pixels {
+        let channels = self.input.channels;
+        let line = image.width as usize * channels.count();
+        let (start, length) = (part.left as usize * channels.count(), part.size.width as usize * channels.count());
+        let rows = image.data.chunks_exact(line).skip(part.top as usize).take(part.size.height as usize);
+        let cut: Vec<u8> = rows.flat_map(|row| &row[start..start + length]).copied().collect();
+        let to = self.size();
+        let data = resize(&cut, part.size, (to, Region::all(to)), channels, self.spec.filter).into_owned();
+        Pixels { width: to.width, height: to.height, channels, data }
+    }
+
     /// The tensor of an image at the model's size: CHW, rescaled and normalised, into `out` of
     /// [`tensor_len`](Self::tensor_len) values.
     ///
@@ -235,6 +259,28 @@ impl Preprocessor {
             _ => vec![0; self.input.channels.count()],
         };
         pixel.repeat(self.input.width as usize)
+    }
+}
+
+/// Where the model's image lies on the image it is made of: that is resized, and the model's image begins within it, or
+/// around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The image as it was sent, upright.
+    pub image: Size,
+    pub resized: Size,
+    /// Where the model's image begins in the resized one, in pixels to the right and down.
+    pub left: i64,
+    pub top: i64,
+    /// The size of the model's image.
+    pub model: Size,
+}
+
+impl Placement {
+    /// That of an image which is the model's as a whole.
+    #[must_use]
+    pub const fn exact(image: Size, model: Size) -> Self {
+        Self { image, resized: model, left: 0, top: 0, model }
     }
 }
 

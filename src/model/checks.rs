@@ -93,6 +93,8 @@ fn wanted(manifest: &Manifest, part: &str) -> Vec<Wanted> {
         "image" => vec![manifest.image_shape().into_iter().map(Some).collect()],
         "mask" | "noise" => vec![vec![manifest.grid().map(Grid::patches)]],
         "tokens" => vec![vec![None, None]],
+        "score" => vec![vec![], vec![Some(1)]],
+        "map" => vec![vec![Some(1), None, None], vec![None, None]],
         // latent, embedding, mean, log_variance
         _ => vec![vec![None], vec![None, None, None]],
     }

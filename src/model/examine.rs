@@ -17,6 +17,7 @@ use super::{
     graph::role_of,
     head::{EmbeddingHead, Source},
     manifest::{GraphSpec, Manifest},
+    memory::PatchMemory,
     onnx::{self, OnnxFile},
     remarks::Remarks,
     space,
@@ -80,6 +81,7 @@ pub(super) struct Examination {
     pub(super) embedding: Option<EmbeddingHead>,
     /// The shape of what the decoder takes from the encoder, without the batch axis.
     pub(super) latent: Option<Vec<usize>>,
+    pub(super) memory: Option<PatchMemory>,
     /// The graphs whose golden outputs were replayed; a disagreement with them is among the problems.
     pub(super) golden: Vec<GraphRole>,
     /// Everything that is wrong, one line each; empty for a model that can serve.
@@ -104,6 +106,7 @@ pub(super) fn examine(
     }
     if examination.problems.is_empty() {
         examination.make_head(manifest);
+        examination.read_memory(folder, manifest);
     }
     examination.remarks = Remarks::of(manifest, &examination, golden.as_ref());
     examination
@@ -259,6 +262,30 @@ impl Examination {
         match EmbeddingHead::new(spec, source) {
             Ok(head) => self.embedding = Some(head),
             Err(reason) => self.problems.push(reason),
+        }
+    }
+}
+
+impl Examination {
+    /// Reads the memory of a model and holds it against what the encoder gives.
+    fn read_memory(&mut self, folder: &Path, manifest: &Manifest) {
+        let (Some(spec), Some(head)) = (&manifest.memory, &self.embedding) else { return };
+        let memory = match PatchMemory::read(folder, spec) {
+            Ok(memory) => memory,
+            Err(reason) => return self.problems.push(reason),
+        };
+        match head.patch_dimension() {
+            Some(dimension) if dimension == memory.dimension() => self.memory = Some(memory),
+            Some(dimension) => self.problems.push(format!(
+                "memory: {} has features of {} numbers, and the patches of {} have {dimension}",
+                spec.file,
+                memory.dimension(),
+                head.spec().output
+            )),
+            None => self.problems.push(format!(
+                "memory: {} of the encoder is no feature map [batch, c, h, w] and no tokens [batch, n, dim]",
+                head.spec().output
+            )),
         }
     }
 }

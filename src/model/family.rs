@@ -1,5 +1,6 @@
 //! Families, the graphs they are made of, and what a model can do with them.
 
+mod anomaly;
 mod autoencoder;
 mod contrastive;
 mod masked_autoencoder;
@@ -22,6 +23,8 @@ pub enum Family {
     Contrastive,
     MaskedAutoencoder,
     Variational,
+    /// Detectors: a graph that says itself how strange an image is, or an encoder with a memory of normal patches.
+    Anomaly,
 }
 
 /// What a model can do.
@@ -49,6 +52,8 @@ pub enum GraphRole {
     Autoencoder,
     /// image and mask → image
     Masked,
+    /// image → score, map of the image, or both
+    Anomaly,
 }
 
 /// What a family asks of a manifest and makes of it; one constant for each family, in a file of its own.
@@ -66,7 +71,8 @@ pub(super) struct Rules {
 }
 
 impl Family {
-    pub const ALL: [Self; 4] = [Self::Autoencoder, Self::Contrastive, Self::MaskedAutoencoder, Self::Variational];
+    pub const ALL: [Self; 5] =
+        [Self::Autoencoder, Self::Contrastive, Self::MaskedAutoencoder, Self::Variational, Self::Anomaly];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +81,7 @@ impl Family {
             Self::Contrastive => "contrastive",
             Self::MaskedAutoencoder => "masked-autoencoder",
             Self::Variational => "variational",
+            Self::Anomaly => "anomaly",
         }
     }
 
@@ -84,6 +91,7 @@ impl Family {
             Self::Contrastive => &contrastive::RULES,
             Self::MaskedAutoencoder => &masked_autoencoder::RULES,
             Self::Variational => &variational::RULES,
+            Self::Anomaly => &anomaly::RULES,
         }
     }
 
@@ -115,7 +123,7 @@ impl Capability {
 }
 
 impl GraphRole {
-    pub const ALL: [Self; 4] = [Self::Encoder, Self::Decoder, Self::Autoencoder, Self::Masked];
+    pub const ALL: [Self; 5] = [Self::Encoder, Self::Decoder, Self::Autoencoder, Self::Masked, Self::Anomaly];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -124,13 +132,14 @@ impl GraphRole {
             Self::Decoder => "decoder",
             Self::Autoencoder => "autoencoder",
             Self::Masked => "masked",
+            Self::Anomaly => "anomaly",
         }
     }
 
     /// The roles that its inputs may have.
     pub(super) const fn inputs(self) -> &'static [&'static str] {
         match self {
-            Self::Encoder | Self::Autoencoder => &["image"],
+            Self::Encoder | Self::Autoencoder | Self::Anomaly => &["image"],
             Self::Decoder => &["latent"],
             Self::Masked => &["image", "mask", "noise"],
         }
@@ -141,6 +150,7 @@ impl GraphRole {
         match self {
             Self::Encoder => &["embedding", "latent", "mean", "log_variance", "tokens"],
             Self::Decoder | Self::Autoencoder | Self::Masked => &["image"],
+            Self::Anomaly => &["score", "map"],
         }
     }
 }

@@ -153,7 +153,7 @@ impl Golden {
     /// the graph was given.
     pub(super) fn check_image(&self, manifest: &Manifest, preprocessor: &Preprocessor) -> Option<String> {
         let image = self.arrays.get(IMAGE).or_else(|| self.arrays.get(OLD_IMAGE))?;
-        let roles = [GraphRole::Encoder, GraphRole::Autoencoder, GraphRole::Masked];
+        let roles = [GraphRole::Encoder, GraphRole::Autoencoder, GraphRole::Masked, GraphRole::Anomaly];
         let name =
             roles.into_iter().map(|role| input_name(role, "image")).find(|name| self.arrays.contains_key(name))?;
         let Some(Array { values: Values::F32(values), shape }) = self.arrays.get(&name) else { return None };

@@ -1,6 +1,9 @@
 //! From what the encoder gave for one image to the vector that is served.
 
-use super::manifest::{EmbeddingSpec, Pooling};
+use super::{
+    manifest::{EmbeddingSpec, Pooling},
+    memory::Patches,
+};
 use crate::{
     batch::Tensor,
     domain::{Embedding, SpaceKey},
@@ -190,6 +193,46 @@ impl EmbeddingHead {
         })?;
         let normalize = options.normalize.unwrap_or(self.spec.normalize);
         Ok(if normalize { embedding.normalized() } else { embedding }.into_vec())
+    }
+
+    /// Numbers of each patch's feature; none where the encoder gives one vector.
+    #[must_use]
+    pub const fn patch_dimension(&self) -> Option<usize> {
+        match self.form {
+            Form::Vector => None,
+            Form::Tokens { dim } => Some(dim),
+            Form::Map { channels, .. } => Some(channels),
+        }
+    }
+
+    /// The features of the patches of one image, from the rows that the encoder gave for it: the positions of a feature
+    /// map, or the patch tokens.
+    ///
+    /// # Errors
+    /// `internal` when the graph gave another shape than it said, or tokens that are no grid of patches.
+    pub fn patches(&self, rows: &[Tensor]) -> Result<Patches> {
+        let row = rows.get(self.at).ok_or_else(|| Error::internal("the encoder gave too few outputs"))?;
+        let other = || Error::internal(format!("the encoder gave patches of shape {:?}", row.shape));
+        match (self.form, &row.shape[..]) {
+            (Form::Map { channels, .. }, &[given, rows, columns]) if given == channels => {
+                let area = rows * columns;
+                let features = (0..area).flat_map(|at| row.data.iter().skip(at).step_by(area).copied()).collect();
+                Ok(Patches { columns, rows, features })
+            }
+            (Form::Tokens { dim }, &[tokens, given]) if given == dim => {
+                let first = usize::from(self.has_class_token(tokens));
+                let (columns, rows) = self.grid_of(tokens - first).ok_or_else(other)?;
+                Ok(Patches { columns, rows, features: row.data[first * dim..].to_vec() })
+            }
+            _ => Err(other()),
+        }
+    }
+
+    /// Columns and rows of so many square patches with the image's aspect ratio.
+    fn grid_of(&self, patches: usize) -> Option<(usize, usize)> {
+        let scale = (patches / (self.aspect.0 * self.aspect.1)).isqrt();
+        let (columns, rows) = (self.aspect.0 * scale, self.aspect.1 * scale);
+        (columns * rows == patches && patches > 0).then_some((columns, rows))
     }
 
     fn pool(&self, row: &Tensor, pooling: Pooling) -> Result<Vec<f32>> {

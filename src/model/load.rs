@@ -101,7 +101,7 @@ pub(super) fn load(
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
     let examination = examine::examine(folder, manifest, shared.loader.as_ref(), &settings);
-    let Examination { graphs, hash, embedding, latent, problems, remarks, golden: _ } = examination;
+    let Examination { graphs, hash, embedding, latent, memory, problems, remarks, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -128,6 +128,7 @@ pub(super) fn load(
         embedding,
         latent,
         masking: Masking::of(manifest),
+        memory: memory.map(Arc::new),
         device,
         workers: Mutex::new(workers),
         searches: Mutex::new(searches),

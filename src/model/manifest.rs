@@ -37,6 +37,8 @@ pub struct Manifest {
     pub embedding: Option<EmbeddingSpec>,
     /// There if and only if the family is `masked-autoencoder`.
     pub masked: Option<MaskedSpec>,
+    /// There if and only if the family is `anomaly` and there is an encoder.
+    pub memory: Option<MemorySpec>,
     /// In which range the graphs' images are.
     pub reconstruction: Values,
     pub golden: Tolerance,
@@ -103,6 +105,15 @@ pub struct MaskedSpec {
 impl MaskedSpec {
     /// The share that MAE was trained with (arXiv 2111.06377).
     pub const RATIO: f64 = 0.75;
+}
+
+/// `[memory]`: features of normal patches, with which those of an image are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemorySpec {
+    /// An `.npy` file of float32, `[features, dimension]`, relative to the model's folder and inside it.
+    pub file: String,
+    /// The nearest features whose distances are averaged, 1 or more.
+    pub neighbours: usize,
 }
 
 /// `[golden]`: how far a graph may be from its golden outputs, `|a − b| ≤ atol + rtol·|b|`.

@@ -11,6 +11,9 @@ use crate::{
     image::{Background, Channels, Grid, InputSpec, Mask, Plane, PreprocessSpec, Preprocessor},
 };
 
+/// The draws of complementary masks for the metric `hidden`, by the seeds from 0 on.
+const DRAWS: u64 = 4;
+
 /// Which patches a request wants hidden.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Hiding {
@@ -31,6 +34,8 @@ pub struct Masking {
     role: &'static str,
     /// Under which reconstructions and scores are made.
     complementary: Vec<Mask>,
+    /// Complementary masks of several draws, under which the metric `hidden` looks.
+    draws: Vec<Mask>,
     /// Brings a painted mask to the model's size as its images are.
     painted: Option<Preprocessor>,
 }
@@ -41,7 +46,9 @@ impl Masking {
     pub(super) fn of(manifest: &Manifest) -> Option<Self> {
         let (MaskedSpec { ratio, .. }, grid) = (manifest.masked?, manifest.grid()?);
         let noise = manifest.graphs.get(&GraphRole::Masked)?.inputs.contains_key("noise");
-        let complementary = Mask::complementary(grid, grid.hidden_at(ratio));
+        let hidden = grid.hidden_at(ratio);
+        let complementary = Mask::complementary(grid, hidden);
+        let draws = (0..DRAWS).flat_map(|seed| Mask::complementary_by(grid, hidden, seed)).collect();
         // what is transparent is not painted: on white, it stays visible
         let input = InputSpec {
             channels: Channels::Gray,
@@ -51,7 +58,7 @@ impl Masking {
         };
         let spec = PreprocessSpec { mean: None, std: None, ..manifest.preprocess.clone() };
         let painted = Preprocessor::new(input, spec).ok();
-        Some(Self { grid, ratio, role: if noise { "noise" } else { "mask" }, complementary, painted })
+        Some(Self { grid, ratio, role: if noise { "noise" } else { "mask" }, complementary, draws, painted })
     }
 
     #[must_use]
@@ -63,6 +70,12 @@ impl Masking {
     #[must_use]
     pub fn complementary(&self) -> &[Mask] {
         &self.complementary
+    }
+
+    /// Complementary masks of four draws: each patch is hidden in several surroundings.
+    #[must_use]
+    pub fn draws(&self) -> &[Mask] {
+        &self.draws
     }
 
     /// How a painted mask comes to the model's size: grey, and otherwise as its images do.

@@ -14,6 +14,7 @@
 //! | `remarks` | what is worth knowing of a model and keeps nothing from serving |
 //! | `masking` | how patches are hidden from a masked autoencoder |
 //! | `latent` | latents of a variational model: drawn, and interpolated between two |
+//! | `memory` | features of normal patches, and how far those of an image are from them |
 //! | `head` | from the encoder's output to the vector that is served |
 //! | `examine`, `load` | from a folder to a model, or to everything that is wrong with it |
 //! | `graph`, `served` | a loaded graph and a loaded model |
@@ -34,6 +35,7 @@ pub mod latent;
 mod load;
 mod manifest;
 mod masking;
+mod memory;
 mod npz;
 mod onnx;
 mod remarks;
@@ -49,8 +51,11 @@ pub use head::{EmbeddingHead, VectorOptions};
 pub use inspect::{Inspection, inspect};
 pub use latent::Interpolation;
 pub use load::ModelDefaults;
-pub use manifest::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, Variant};
+pub use manifest::{
+    EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, MemorySpec, Pooling, RuntimeSpec, Tolerance, Variant,
+};
 pub use masking::{Hiding, Masking};
+pub use memory::{PatchMemory, Patches};
 pub(crate) use npz::NpyHeader;
 pub use repository::{ModelEntry, ModelState, Repository, RepositoryParts};
 pub use served::Model;

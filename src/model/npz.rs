@@ -69,6 +69,14 @@ fn read_within(path: &Path, budget: usize) -> Result<BTreeMap<String, Array>, Ve
     if failures.is_empty() { Ok(arrays) } else { Err(failures) }
 }
 
+/// Reads one `.npy` file.
+///
+/// # Errors
+/// One line.
+pub(super) fn read_array(reader: &mut impl Read) -> Result<Array, String> {
+    array(reader, &mut Budget { all: MAX_BYTES, left: Some(MAX_BYTES) })
+}
+
 /// The unpacked bytes that may still be read of an archive.
 struct Budget {
     all: usize,

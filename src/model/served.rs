@@ -12,6 +12,7 @@ use super::{
     head::EmbeddingHead,
     manifest::Manifest,
     masking::Masking,
+    memory::PatchMemory,
 };
 use crate::{
     batch::{BatchSearch, GraphQueue, Workers},
@@ -33,6 +34,7 @@ pub struct Model {
     pub(super) embedding: Option<EmbeddingHead>,
     pub(super) latent: Option<Vec<usize>>,
     pub(super) masking: Option<Masking>,
+    pub(super) memory: Option<Arc<PatchMemory>>,
     pub(super) device: Device,
     pub(super) workers: Mutex<Vec<Workers>>,
     /// The searches for the best batch of its graphs, until the repository has them made.
@@ -99,6 +101,12 @@ impl Model {
     #[must_use]
     pub const fn masking(&self) -> Option<&Masking> {
         self.masking.as_ref()
+    }
+
+    /// The normal patches that it compares with; none unless it has a memory.
+    #[must_use]
+    pub const fn memory(&self) -> Option<&Arc<PatchMemory>> {
+        self.memory.as_ref()
     }
 
     /// Where its graphs run; the CPU as soon as one of them does.

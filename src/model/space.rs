@@ -31,8 +31,8 @@
 //! stretch of external data in the order of (location, offset, length): offset, length (u64, little-endian) and
 //! bytes.
 //!
-//! A model without an encoder gives images and no vectors; its key is made the same way from its `autoencoder`
-//! graph, with the image as output, no pooling and no normalisation.
+//! A model without an encoder gives images or scores and no vectors; its key is made the same way from its `autoencoder`
+//! or `anomaly` graph, with the image, the map or the score as output, no pooling and no normalisation.
 
 use std::{
     fmt::Write as _,
@@ -54,7 +54,9 @@ use crate::{domain::SpaceKey, image::PREPROCESSING_VERSION};
 /// The graph whose bytes define the space.
 #[must_use]
 pub(super) fn defining_graph(manifest: &Manifest) -> Option<GraphRole> {
-    [GraphRole::Encoder, GraphRole::Autoencoder].into_iter().find(|role| manifest.graphs.contains_key(role))
+    [GraphRole::Encoder, GraphRole::Autoencoder, GraphRole::Anomaly]
+        .into_iter()
+        .find(|role| manifest.graphs.contains_key(role))
 }
 
 /// The key of the model called `name`, whose defining graph has this hash.
@@ -101,7 +103,12 @@ fn output(manifest: &Manifest) -> (&str, Pooling, bool) {
         Some(EmbeddingSpec { output, pooling, normalize, .. }) => {
             (bound(GraphRole::Encoder, output), *pooling, *normalize)
         }
-        None => (bound(GraphRole::Autoencoder, "image"), Pooling::None, false),
+        None => {
+            let outputs =
+                [(GraphRole::Autoencoder, "image"), (GraphRole::Anomaly, "map"), (GraphRole::Anomaly, "score")];
+            let found = outputs.into_iter().map(|(role, part)| bound(role, part)).find(|name| !name.is_empty());
+            (found.unwrap_or_default(), Pooling::None, false)
+        }
     }
 }
 

@@ -86,13 +86,18 @@ impl Pipeline {
         decodable.map_or(0, |header| header.pixels().div_ceil(BLOCK_PIXELS))
     }
 
-    /// Memory for an image that is decoded at this size, as soon as so much is free. One that takes more than there
-    /// ever is gets all of it, and so is decoded alone: a limit on pixels decides which images are too large.
-    pub(super) async fn memory_for(&self, header: &Header, shrink: Shrink, deadline: Instant) -> Result<BytesPermit> {
-        // Beside the decoded pixels there may be a copy that is upright and in the model's colours.
-        let bytes = header.decoded_bytes(shrink) + 3 * header.decoded_pixels(shrink);
+    /// Memory for decoded images and what is made of them, as soon as so much is free. What takes more than there ever is
+    /// gets all of it, and so is decoded alone: a limit on pixels decides which images are too large. Whoever holds some
+    /// already must not wait for more: two who do could wait for each other.
+    pub(crate) async fn memory(&self, bytes: u64, deadline: Instant) -> Result<BytesPermit> {
         self.decoded.take(bytes.min(self.decoded.limit()), deadline).await
     }
+}
+
+/// Bytes that decoding an image at this size takes. Beside the decoded pixels there may be a copy that is upright and in
+/// the model's colours.
+pub(super) fn decoding_bytes(header: &Header, shrink: Shrink) -> u64 {
+    header.decoded_bytes(shrink) + 3 * header.decoded_pixels(shrink)
 }
 
 #[cfg(test)]
@@ -162,12 +167,12 @@ mod tests {
         let limits = Limits { decoded_in_flight_bytes: 4_000_000, ..Limits::default() };
         let pipeline = pipeline(&limits);
         let file = large();
-        let header = file.header().unwrap();
-        let held = pipeline.memory_for(header, Shrink::NONE, within(5000)).await.unwrap();
-        let late = pipeline.memory_for(header, Shrink::NONE, within(5)).await.unwrap_err();
+        let bytes = decoding_bytes(file.header().unwrap(), Shrink::NONE);
+        let held = pipeline.memory(bytes, within(5000)).await.unwrap();
+        let late = pipeline.memory(bytes, within(5)).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
         drop(held);
-        assert!(pipeline.memory_for(header, Shrink::NONE, within(5000)).await.is_ok());
+        assert!(pipeline.memory(bytes, within(5000)).await.is_ok());
         assert_eq!(pipeline.metrics.decoded_bytes_in_flight.get(), 0);
     }
 }

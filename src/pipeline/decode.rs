@@ -7,11 +7,18 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Context, Dispatch, INLINE_SIDE, Pipeline, Stage, admission::AdmittedImage};
+use super::{
+    Context, Dispatch, INLINE_SIDE, Pipeline, Stage,
+    admission::{AdmittedImage, decoding_bytes},
+};
 use crate::{
+    admission::BytesPermit,
     batch::Tensor,
     error::{Error, Result},
-    image::{Decoded, Encoded, Header, Pixels, Preprocessor, Shrink, encode, sniff::sniff},
+    image::{
+        Decoded, Encoded, Header, InputSpec, Pixels, Placement, Preprocessor, Region, Shrink, Size, encode,
+        sniff::sniff,
+    },
     model::Model,
 };
 
@@ -31,6 +38,25 @@ pub(crate) struct PreparedImage {
     pub(crate) pixels: Pixels,
     /// The graph's input without its batch axis: `[channels, height, width]`.
     pub(crate) tensor: Tensor,
+    /// Where on the image that was sent it lies.
+    pub(crate) placement: Placement,
+}
+
+/// An image at its own size, upright, and the memory that it is counted by.
+#[derive(Debug)]
+pub(crate) struct WholeImage {
+    pub(crate) pixels: Pixels,
+    /// Held for as long as the pixels are.
+    _memory: Option<BytesPermit>,
+}
+
+/// How an image is decoded at its own size.
+#[derive(Debug, Clone)]
+pub(crate) struct WholeForm {
+    /// Channels, background and orientation; its size says nothing here.
+    pub(crate) input: InputSpec,
+    /// Bytes that are taken for each pixel beside the decoded ones, for what is made of the image.
+    pub(crate) spare_bytes: u64,
 }
 
 /// In which form a collection stores the images of its items.
@@ -64,25 +90,32 @@ pub(super) struct DecodedImage {
 }
 
 /// What an image is decoded for, which decides at which size it is decoded and where.
-struct Target<'a> {
-    preprocessor: &'a Preprocessor,
-    stored: Option<StoredForm>,
+enum Target<'a> {
+    Model { preprocessor: &'a Preprocessor, stored: Option<StoredForm> },
+    Whole { spare_bytes: u64 },
 }
 
 impl Target<'_> {
     /// The largest size at which the image will be decoded.
     fn shrink(&self, header: &Header) -> Shrink {
-        let shrink = self.preprocessor.shrink(header);
-        match self.stored {
+        let Self::Model { preprocessor, stored } = self else { return Shrink::NONE };
+        let shrink = preprocessor.shrink(header);
+        match stored {
             Some(StoredForm::Thumbnail) => shrink.min(encode::thumbnail_shrink(header, THUMBNAIL_EDGE)),
             _ => shrink,
         }
     }
 
-    /// The longer side of what the model takes.
+    /// The longer side of what the model takes; 0 where no model does.
     fn side(&self) -> u32 {
-        let input = self.preprocessor.input();
+        let Self::Model { preprocessor, .. } = self else { return 0 };
+        let input = preprocessor.input();
         input.width.max(input.height)
+    }
+
+    /// Bytes beside those of the decoded image.
+    fn spare_bytes(&self, header: &Header) -> u64 {
+        if let Self::Whole { spare_bytes } = self { spare_bytes * header.pixels() } else { 0 }
     }
 }
 
@@ -92,6 +125,8 @@ struct OpenImage {
     /// As it was last decoded: model and thumbnail share that where they shrink the image alike.
     decoded: Option<Decoded>,
     decode_time: Duration,
+    /// The memory that it is decoded in.
+    memory: Option<BytesPermit>,
 }
 
 impl OpenImage {
@@ -107,10 +142,16 @@ impl OpenImage {
     }
 
     fn prepare(&mut self, preprocessor: &Preprocessor) -> Result<PreparedImage> {
-        let pixels = preprocessor.pixels(self.decode_for(preprocessor)?)?;
-        let mut tensor = empty_tensor(preprocessor);
-        preprocessor.write_tensor(&pixels, &mut tensor.data);
-        Ok(PreparedImage { pixels, tensor })
+        let decoded = self.decode_for(preprocessor)?;
+        let placement = preprocessor.placement(decoded.upright(preprocessor.input()))?;
+        let pixels = preprocessor.pixels(decoded)?;
+        Ok(PreparedImage { tensor: tensor_of(preprocessor, &pixels), pixels, placement })
+    }
+
+    fn whole(&mut self, input: &InputSpec) -> Result<WholeImage> {
+        let pixels = self.decode(Shrink::NONE, |had| had == Shrink::NONE)?.to_pixels(input);
+        self.decoded = None;
+        Ok(WholeImage { pixels, _memory: self.memory.take() })
     }
 
     fn stored(&mut self, form: StoredForm) -> Result<StoredImage> {
@@ -151,6 +192,21 @@ fn empty_tensor(preprocessor: &Preprocessor) -> Tensor {
     Tensor { shape, data: vec![0.0; preprocessor.tensor_len()] }
 }
 
+/// The tensor of an image at the model's size.
+fn tensor_of(preprocessor: &Preprocessor, pixels: &Pixels) -> Tensor {
+    let mut tensor = empty_tensor(preprocessor);
+    preprocessor.write_tensor(pixels, &mut tensor.data);
+    tensor
+}
+
+/// A part of an image, prepared for the model.
+pub(super) fn prepare_part(model: &Model, image: &Pixels, part: Region) -> PreparedImage {
+    let preprocessor = model.preprocessor();
+    let pixels = preprocessor.part(image, part);
+    let model = Size { width: pixels.width, height: pixels.height };
+    PreparedImage { tensor: tensor_of(preprocessor, &pixels), pixels, placement: Placement::exact(part.size, model) }
+}
+
 impl Pipeline {
     /// Decodes an image and prepares it for the model.
     pub(super) async fn prepare(
@@ -159,7 +215,7 @@ impl Pipeline {
         admitted: AdmittedImage,
         model: &Arc<Model>,
     ) -> Result<PreparedImage> {
-        let target = Target { preprocessor: model.preprocessor(), stored: None };
+        let target = Target::Model { preprocessor: model.preprocessor(), stored: None };
         let model = Arc::clone(model);
         self.open(ctx, admitted, target, move |open| open.prepare(model.preprocessor())).await
     }
@@ -173,7 +229,7 @@ impl Pipeline {
         extras: Extras,
     ) -> Result<DecodedImage> {
         let Extras { stored, hash } = extras;
-        let target = Target { preprocessor: model.preprocessor(), stored };
+        let target = Target::Model { preprocessor: model.preprocessor(), stored };
         let model = Arc::clone(model);
         let work = move |open: &mut OpenImage| {
             let tensor = open.tensor(model.preprocessor())?;
@@ -194,15 +250,26 @@ impl Pipeline {
         model: &Arc<Model>,
         preprocessor: fn(&Model) -> Result<&Preprocessor>,
     ) -> Result<Pixels> {
-        let mut admitted = self.admit_images(vec![image], ctx.deadline)?;
-        let admitted = admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))?;
-        let target = Target { preprocessor: preprocessor(model)?, stored: None };
+        let admitted = self.admit_image(image, ctx)?;
+        let target = Target::Model { preprocessor: preprocessor(model)?, stored: None };
         let for_model = Arc::clone(model);
         self.open(ctx, admitted, target, move |open| {
             let preprocessor = preprocessor(&for_model)?;
             preprocessor.pixels(open.decode_for(preprocessor)?)
         })
         .await
+    }
+
+    /// Decodes one image at its own size. Its memory is held until the result is dropped.
+    pub(crate) async fn decode_whole(&self, ctx: &Context, image: Image, form: WholeForm) -> Result<WholeImage> {
+        let WholeForm { input, spare_bytes } = form;
+        let admitted = self.admit_image(image, ctx)?;
+        self.open(ctx, admitted, Target::Whole { spare_bytes }, move |open| open.whole(&input)).await
+    }
+
+    fn admit_image(&self, image: Image, ctx: &Context) -> Result<AdmittedImage> {
+        let mut admitted = self.admit_images(vec![image], ctx.deadline)?;
+        admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))
     }
 
     /// Waits for memory to decode an image in and works on it, off the async threads unless image and target are small.
@@ -215,15 +282,15 @@ impl Pipeline {
         let file = image?;
         let header = file.header()?;
         header.check_size(self.max_pixels)?;
-        let memory = self.memory_for(header, target.shrink(header), ctx.deadline).await?;
+        let bytes = decoding_bytes(header, target.shrink(header)) + target.spare_bytes(header);
+        let memory = self.memory(bytes, ctx.deadline).await?;
         let small = header.width.max(header.height) <= INLINE_SIDE
             && file.bytes().len() <= INLINE_BYTES
             && target.side() <= INLINE_SIDE;
         let (noted, metrics) = (ctx.clone(), Arc::clone(&self.metrics));
         let work = move || {
-            let _memory = memory;
             let started = Instant::now();
-            let mut open = OpenImage { file, decoded: None, decode_time: Duration::ZERO };
+            let mut open = OpenImage { file, decoded: None, decode_time: Duration::ZERO, memory: Some(memory) };
             let result = work(&mut open)?;
             let took = started.elapsed();
             super::note(&noted, &metrics, Stage::Decode, open.decode_time);

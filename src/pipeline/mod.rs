@@ -29,11 +29,11 @@ use std::{sync::Arc, time::Duration};
 
 pub use context::{Context, Stage};
 pub use decode::Image;
-pub(crate) use decode::{PreparedImage, StoredForm, StoredImage};
+pub(crate) use decode::{PreparedImage, StoredForm, StoredImage, WholeForm, WholeImage};
 pub(crate) use embedding::{EmbedRequest, EmbeddedImage, encoder_of};
-pub(crate) use plan::{Task, masking_of};
+pub(crate) use plan::{Task, masking_of, score_metrics};
 pub(crate) use prediction::Prediction;
-pub(crate) use run::{GraphRun, ImageRun};
+pub(crate) use run::{GraphRun, ImageRun, not_finite};
 
 use crate::{
     admission::{Budget, Limiter},

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Dispatch;
 use crate::{
-    anomaly::{ErrorMetric, ScoreMetric},
+    anomaly::ScoreMetric,
     batch::Permit,
     error::{Error, ErrorKind, Result},
     model::{Capability, Graph, GraphRole, Masking, Model},
@@ -43,9 +43,15 @@ impl Task {
         match self {
             Self::Embed => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
             Self::Inpaint => plan(graph_of(model, GraphRole::Masked)?, 1, None),
-            Self::Interpolate | Self::Score(ScoreMetric::Kl) => plan(variational_encoder(self, model)?, 1, None),
+            Self::Interpolate => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
+            Self::Score(metric) if !score_metrics(model).contains(&metric) => Err(not_of(model, metric)),
+            Self::Score(ScoreMetric::Kl | ScoreMetric::PatchKnn) => plan(graph_of(model, GraphRole::Encoder)?, 1, None),
+            Self::Score(ScoreMetric::Graph) => plan(graph_of(model, GraphRole::Anomaly)?, 1, None),
             Self::Score(ScoreMetric::Elbo) => {
-                plan(variational_encoder(self, model)?, 1, Some(graph_of(model, GraphRole::Decoder)?))
+                plan(graph_of(model, GraphRole::Encoder)?, 1, Some(graph_of(model, GraphRole::Decoder)?))
+            }
+            Self::Score(ScoreMetric::Hidden) => {
+                plan(graph_of(model, GraphRole::Masked)?, masking_of(model)?.draws().len(), None)
             }
             Self::Reconstruct | Self::Denoise | Self::Score(_) => {
                 if let Some(masking) = model.masking() {
@@ -60,21 +66,39 @@ impl Task {
     }
 }
 
-/// The encoder of a model whose outputs are a mean and a log-variance.
-fn variational_encoder(task: Task, model: &Model) -> Result<&Graph> {
-    let encoder = graph_of(model, GraphRole::Encoder)?;
-    if encoder.output_index("log_variance").is_some() {
-        return Ok(encoder);
+/// The metrics that a model scores by, its usual one first.
+pub(crate) fn score_metrics(model: &Model) -> Vec<ScoreMetric> {
+    let gives_images = model.capabilities().contains(&Capability::Reconstruct);
+    let is_variational =
+        model.graph(GraphRole::Encoder).is_some_and(|encoder| encoder.output_index("log_variance").is_some());
+    let decodes = model.graph(GraphRole::Decoder).is_some();
+    ScoreMetric::ALL
+        .into_iter()
+        .filter(|metric| match metric {
+            ScoreMetric::Mse | ScoreMetric::L1 | ScoreMetric::Ssim | ScoreMetric::Gms => gives_images,
+            ScoreMetric::Kl => is_variational,
+            ScoreMetric::Elbo => is_variational && decodes,
+            ScoreMetric::Hidden => model.masking().is_some(),
+            ScoreMetric::Graph => model.graph(GraphRole::Anomaly).is_some(),
+            ScoreMetric::PatchKnn => model.memory().is_some(),
+            // It takes a collection, and is a task of the encoder's vectors.
+            ScoreMetric::Knn => false,
+        })
+        .collect()
+}
+
+fn not_of(model: &Model, metric: ScoreMetric) -> Error {
+    let mut known: Vec<&str> = score_metrics(model).into_iter().map(ScoreMetric::as_str).collect();
+    if model.capabilities().contains(&Capability::Embed) {
+        known.push(ScoreMetric::Knn.as_str());
     }
-    let Task::Score(metric) = task else { return Err(Error::internal("the encoder gives no log-variance")) };
-    let known: Vec<&str> = ErrorMetric::ALL.into_iter().map(ErrorMetric::as_str).collect();
     let text = format!(
-        "metric {metric} is for variational models; {} is a {} model and scores by {}",
+        "metric {metric} is not of model {}, a {} model: it scores by {}",
         model.name(),
         model.manifest().family,
         known.join(", ")
     );
-    Err(Error::new(ErrorKind::CapabilityNotSupported, text))
+    Error::new(ErrorKind::CapabilityNotSupported, text)
 }
 
 /// The graphs that run for one image of a task.

@@ -24,15 +24,25 @@ impl Prediction {
         }
     }
 
-    /// How far the prediction is from the original, and where if that is asked for. Masked predictions are compared
-    /// where they were made, which takes the map in any case.
-    pub(crate) fn score(&self, metric: ErrorMetric, original: &Plane, with_map: bool) -> (f64, Option<ErrorMap>) {
+    /// Whether it is made of parts that were hidden under several masks.
+    pub(crate) const fn is_masked(&self) -> bool {
+        matches!(self, Self::Masked(_))
+    }
+
+    /// How far the prediction is from the original. Masked predictions are compared where they were made: theirs is the
+    /// mean of the map.
+    pub(crate) fn score(&self, metric: ErrorMetric, original: &Plane) -> f64 {
         match self {
-            Self::Image(image) => (metric.score(original, image), with_map.then(|| metric.map(original, image))),
-            Self::Masked(predictions) => {
-                let map = metric.map_hidden(original, predictions);
-                (map.mean(), with_map.then_some(map))
-            }
+            Self::Image(image) => metric.score(original, image),
+            Self::Masked(_) => self.map(metric, original).mean(),
+        }
+    }
+
+    /// Where the prediction is far from the original.
+    pub(crate) fn map(&self, metric: ErrorMetric, original: &Plane) -> ErrorMap {
+        match self {
+            Self::Image(image) => metric.map(original, image),
+            Self::Masked(predictions) => metric.map_hidden(original, predictions),
         }
     }
 }

@@ -1,20 +1,21 @@
 //! The runs of one image through the graphs of its plan.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::future::try_join_all;
 
 use super::{
     Context, Dispatch, Image, Pipeline, Prediction, PreparedImage, Stage,
     admission::AdmittedImage,
-    decode::{DecodedImage, Extras},
+    decode::{DecodedImage, Extras, WholeImage, prepare_part},
+    embedding::encoder_of,
     plan::{PlanPermits, Task, graph_of, masking_of},
 };
 use crate::{
     batch::{Permit, Tensor},
     error::{Error, Result},
-    image::{Mask, Plane},
-    model::{Graph, GraphRole, Model},
+    image::{Encoded, Mask, Plane, Region},
+    model::{Graph, GraphRole, Model, Patches},
 };
 
 /// An image that was admitted to everything its task takes, and is not decoded yet.
@@ -49,6 +50,31 @@ impl Pipeline {
         Ok(images.into_iter().zip(permits).map(run).collect())
     }
 
+    /// Whether a model can be asked for a task.
+    ///
+    /// # Errors
+    /// `capability_not_supported`.
+    pub(crate) fn check(&self, model: &Model, task: Task) -> Result<()> {
+        task.plan(model).map(drop)
+    }
+
+    /// Admits one part of an image, which is decoded already, to a task of the model.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) fn begin_part<'a>(
+        &'a self,
+        ctx: &'a Context,
+        model: &'a Arc<Model>,
+        task: Task,
+    ) -> Result<GraphRun<'a>> {
+        let permits = task.plan(model)?.admit(1, ctx.deadline)?.pop();
+        let mut permits = permits.ok_or_else(|| Error::internal("a part of an image was not admitted"))?;
+        // Many parts come one after the other: they are cut and looked at beside each other.
+        permits.dispatch = Dispatch::Pool;
+        Ok(GraphRun { pipeline: self, ctx, model, permits })
+    }
+
     /// Admits latents to the decoder of the model, all of them or none.
     ///
     /// # Errors
@@ -81,6 +107,11 @@ impl Pipeline {
 }
 
 impl<'a> ImageRun<'a> {
+    /// The image's file, where there is one.
+    pub(crate) fn file(&self) -> Option<Encoded> {
+        self.image.image.as_ref().ok().cloned()
+    }
+
     /// Decodes the image and prepares it for the model.
     pub(crate) async fn prepare(self) -> Result<(PreparedImage, GraphRun<'a>)> {
         let Self { image, graphs } = self;
@@ -109,15 +140,21 @@ impl<'a> GraphRun<'a> {
     /// What the model makes of its input by itself: an image, or of a masked autoencoder predictions under
     /// complementary masks.
     pub(crate) async fn predict(&mut self, tensor: Tensor) -> Result<Prediction> {
-        let Some(masking) = self.model.masking() else { return self.reconstruct(tensor).await.map(Prediction::Image) };
+        match self.model.masking() {
+            None => self.reconstruct(tensor).await.map(Prediction::Image),
+            Some(masking) => self.predict_under(masking.complementary(), tensor).await,
+        }
+    }
+
+    /// What a masked autoencoder predicts of its input under each of these masks.
+    pub(crate) async fn predict_under(&mut self, masks: &[Mask], tensor: Tensor) -> Result<Prediction> {
         let permits = std::mem::take(&mut self.permits.first);
         // One vector for each run: the batch takes them as they are.
-        let tensors = std::iter::repeat_n(tensor, masking.complementary().len());
+        let tensors = std::iter::repeat_n(tensor, masks.len());
         let this = &*self;
-        let runs =
-            masking.complementary().iter().zip(permits).zip(tensors).map(|((mask, permit), tensor)| async move {
-                Ok::<_, Error>((mask.clone(), this.run_masked(tensor, mask, permit).await?))
-            });
+        let runs = masks.iter().zip(permits).zip(tensors).map(|((mask, permit), tensor)| async move {
+            Ok::<_, Error>((mask.clone(), this.run_masked(tensor, mask, permit).await?))
+        });
         Ok(Prediction::Masked(try_join_all(runs).await?))
     }
 
@@ -147,12 +184,35 @@ impl<'a> GraphRun<'a> {
         Ok(Outputs { graph, rows })
     }
 
+    /// What a detector says of an input.
+    pub(crate) async fn detect(&mut self, tensor: Tensor) -> Result<Outputs<'a>> {
+        let graph = graph_of(self.model, GraphRole::Anomaly)?;
+        let permit = self.permits.take_first()?;
+        let rows = self.run(graph, vec![("image", tensor)], permit).await?;
+        Ok(Outputs { graph, rows })
+    }
+
+    /// The features of the patches of an input.
+    pub(crate) async fn patches(&mut self, tensor: Tensor) -> Result<Patches> {
+        let outputs = self.encode(tensor).await?;
+        encoder_of(self.model)?.patches(&outputs.into_rows())
+    }
+
     /// The image of a latent, with values in 0…1.
     pub(crate) async fn decode(&mut self, latent: Tensor) -> Result<Plane> {
         let decoder = graph_of(self.model, GraphRole::Decoder)?;
         let permit = self.permits.take_second()?;
         let outputs = self.run(decoder, vec![("latent", latent)], permit).await?;
         image_of(self.model, decoder, outputs)
+    }
+
+    /// Cuts a part out of an image and prepares it for the model.
+    pub(crate) async fn prepare_part(&self, image: &Arc<WholeImage>, part: Region) -> Result<PreparedImage> {
+        let (model, image) = (Arc::clone(self.model), Arc::clone(image));
+        let started = Instant::now();
+        let prepared = self.pipeline.pool.run(move || prepare_part(&model, &image.pixels, part)).await?;
+        self.pipeline.note(self.ctx, Stage::Preprocess, started.elapsed());
+        Ok(prepared)
     }
 
     /// Works on images of the model's size, off the async threads unless they are small.
@@ -163,6 +223,15 @@ impl<'a> GraphRun<'a> {
     {
         let input = self.model.preprocessor().input();
         self.pipeline.compute(input.width.max(input.height), self.permits.dispatch, work).await
+    }
+
+    /// Works on images that may be larger than those of the model, on the CPU pool.
+    pub(crate) async fn compute_large<T, F>(&self, large: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
+        if large { self.pipeline.pool.run(work).await? } else { self.compute(work).await }
     }
 
     async fn run_masked(&self, tensor: Tensor, mask: &Mask, permit: Permit) -> Result<Plane> {
@@ -194,6 +263,11 @@ impl Outputs<'_> {
         take(&mut self.rows, self.graph, roles)
     }
 
+    /// Takes the output of a role, where the graph has it.
+    pub(crate) fn take_optional(&mut self, role: &str) -> Option<Tensor> {
+        self.graph.output_index(role).and_then(|_| self.take(&[role]).ok())
+    }
+
     pub(super) fn into_rows(self) -> Vec<Tensor> {
         self.rows
     }
@@ -213,5 +287,13 @@ fn image_of(model: &Model, graph: &Graph, mut rows: Vec<Tensor>) -> Result<Plane
     if image.data.len() != model.preprocessor().tensor_len() {
         return Err(Error::internal(format!("the graph gave an image of shape {:?}", image.shape)));
     }
+    if !image.data.iter().all(|value| value.is_finite()) {
+        return Err(not_finite());
+    }
     Ok(model.preprocessor().to_unit(&image.data, model.manifest().reconstruction))
+}
+
+/// What a graph gave for an image is no number.
+pub(crate) fn not_finite() -> Error {
+    Error::invalid_image("the model's graph gives numbers for this image that are not finite (NaN or infinite)")
 }

@@ -79,7 +79,7 @@ struct Noisy {
 
 async fn add_noise(run: &GraphRun<'_>, prepared: PreparedImage, request: NoiseRequest) -> Result<Noisy> {
     let model = run.model().clone();
-    let PreparedImage { pixels, tensor: Tensor { data: mut tensor, .. } } = prepared;
+    let PreparedImage { pixels, tensor: Tensor { data: mut tensor, .. }, .. } = prepared;
     let add = move || {
         let preprocessor = model.preprocessor();
         let original = preprocessor.unit(&pixels);

@@ -40,7 +40,7 @@ pub use models::ModelSummary;
 pub use preprocess::Preprocessed;
 pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
-pub use score::{MapFormat, ScoreRequest, Scored};
+pub use score::{MapFormat, RegionRequest, RoiRequest, ScoreOutput, ScoreRequest, Scored};
 pub use search::{Found, QueryBy, SearchRequest};
 pub use transfer::{export_collection, import_collection};
 

@@ -1,54 +1,50 @@
-//! Anomaly scores: by the error of reconstruction, and by what a variational model believes of an image.
+//! Anomaly scores: by the error of reconstruction, by what a variational model believes of an image, and where they come
+//! from.
 
-use std::str::FromStr;
+mod neighbours;
+mod output;
+mod reading;
+mod tiled;
 
-use futures_util::future::join_all;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, future::join_all, stream};
+
+pub use output::{MapFormat, RegionRequest, ScoreOutput};
+
+use output::Canvas;
+use reading::{MapScore, Reading};
 
 use super::{ByModel, Context, Image, Service};
 use crate::{
-    anomaly::{ErrorMap, ScoreMetric, variational},
-    batch::Tensor,
+    anomaly::{
+        ScoreMetric,
+        pooling::Pooling,
+        regions::Region,
+        roi::{Roi, RoiMask},
+        settings::{ScoreOptions, ScoreSettings},
+    },
     domain::ModelName,
     error::{Error, Result},
-    image::Plane,
-    pipeline::{GraphRun, ImageRun, Prediction, Task},
+    image::{Background, Channels, Encoded, InputSpec, Size},
+    model::{Capability, GraphRole, Model},
+    pipeline::{ImageRun, Task, WholeForm, score_metrics},
 };
 
-/// How images are to be scored.
-#[derive(Debug, Clone, Copy)]
+/// How images are to be scored, and what beside the score is wanted.
+#[derive(Debug, Clone, Default)]
 pub struct ScoreRequest {
-    pub metric: ScoreMetric,
-    pub map: MapFormat,
+    pub settings: ScoreSettings,
+    pub output: ScoreOutput,
 }
 
-/// How the map of errors is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MapFormat {
-    #[default]
-    None,
-    /// 8-bit grey, scaled to the map's own maximum.
-    Png,
-    /// 16-bit grey on a fixed scale.
-    Png16,
-    /// The values as f32.
-    Npy,
-    /// Heat over the image.
-    Overlay,
-}
-
-impl FromStr for MapFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "none" => Ok(Self::None),
-            "png" => Ok(Self::Png),
-            "png16" => Ok(Self::Png16),
-            "npy" => Ok(Self::Npy),
-            "overlay" => Ok(Self::Overlay),
-            _ => Err(Error::invalid_request(format!("map is none, png, png16, npy or overlay, not {text:?}"))),
-        }
-    }
+/// The part of an image that a request wants looked at, as it names it.
+#[derive(Debug)]
+pub enum RoiRequest {
+    /// Left, top, width and height in pixels.
+    Box([u32; 4]),
+    /// An image whose bright pixels count.
+    Mask(Image),
 }
 
 /// How strange an image is to its model, and where.
@@ -56,26 +52,22 @@ impl FromStr for MapFormat {
 pub struct Scored {
     /// Grows with strangeness.
     pub score: f64,
-    /// In the format asked for.
+    /// The highest value of the map at the model's size, or of a tiled image at its own; where it was asked for.
+    pub peak: Option<f64>,
+    /// In the format asked for, at the size of the image that was sent.
     pub map: Option<Vec<u8>>,
-}
-
-/// The outputs that an image is scored by.
-enum ScoredBy {
-    /// The image that the model makes of it.
-    Prediction(Prediction),
-    /// The divergence of its latent from the prior, in nats.
-    Divergence(f64),
-    /// Both, for the negative evidence lower bound.
-    EvidenceBound { image: Plane, divergence: f64 },
+    /// The size of the map.
+    pub map_size: Option<Size>,
+    /// Where they were asked for.
+    pub regions: Option<Vec<Region>>,
 }
 
 impl Service {
     /// Scores images.
     ///
     /// # Errors
-    /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model's family, and
-    /// `invalid_request` for a map of a metric that has none.
+    /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model, and `invalid_request` for
+    /// a map of a metric that has none.
     pub async fn score(
         &self,
         ctx: &Context,
@@ -83,73 +75,158 @@ impl Service {
         images: Vec<Image>,
         request: ScoreRequest,
     ) -> Result<ByModel<Scored>> {
-        if request.metric == ScoreMetric::Kl && request.map != MapFormat::None {
-            return Err(Error::invalid_request("metric kl is of the latent and has no map; leave `map` out"));
+        let metric = request.settings.metric;
+        if !metric.has_map() && request.output.needs_map() {
+            return Err(Error::invalid_request(format!(
+                "metric {metric} is of the latent and has no map; leave `map` and `regions` out"
+            )));
         }
         let model = self.model_for(ctx, model, images.len()).await?;
-        let runs = self.pipeline.begin(ctx, &model, Task::Score(request.metric), images)?;
-        let results = join_all(runs.into_iter().map(|run| score_one(run, request))).await;
+        check_detector(&model, &request)?;
+        let request = Arc::new(request);
+        let results = if let Some(neighbours) = &request.settings.neighbours {
+            self.score_by_neighbours(ctx, &model, images, neighbours).await?
+        } else if let Some((tile, overlap)) = request.settings.tile.zip(request.settings.overlap) {
+            // What the model cannot do is the request's error, and not that of each image.
+            self.pipeline.check(&model, Task::Score(metric))?;
+            let tiles = tiled::Tiles { tile, overlap, request: &request };
+            let one = |image| self.score_tiled(ctx, &model, image, tiles);
+            stream::iter(images.into_iter().map(one)).buffered(tiled::IMAGES_AT_A_TIME).collect().await
+        } else {
+            let runs = self.pipeline.begin(ctx, &model, Task::Score(metric), images)?;
+            join_all(runs.into_iter().map(|run| self.score_whole(ctx, run, Arc::clone(&request)))).await
+        };
         Ok(self.by_model(model, results))
     }
-}
 
-async fn score_one(run: ImageRun<'_>, request: ScoreRequest) -> Result<Scored> {
-    let ScoreRequest { metric, map } = request;
-    let (prepared, mut run) = run.prepare().await?;
-    let scored_by = ScoredBy::run(&mut run, prepared.tensor, metric).await?;
-    let (model, pixels) = (run.model().clone(), prepared.pixels);
-    let score = move || {
-        let original = model.preprocessor().unit(&pixels);
-        let (score, errors) = scored_by.score(metric, &original, map != MapFormat::None)?;
-        let map = errors.map(|errors| map.draw(&errors, &original)).transpose()?.flatten();
-        Ok(Scored { score, map })
-    };
-    run.compute(score).await
-}
-
-impl ScoredBy {
-    async fn run(run: &mut GraphRun<'_>, tensor: Tensor, metric: ScoreMetric) -> Result<Self> {
-        if metric.error().is_some() {
-            return run.predict(tensor).await.map(Self::Prediction);
-        }
-        let mut outputs = run.encode(tensor).await?;
-        let mean = outputs.take(&["mean"])?;
-        let log_variance = outputs.take(&["log_variance"])?;
-        let divergence = variational::kl_divergence(&mean.data, &log_variance.data);
-        if metric == ScoreMetric::Kl {
-            return Ok(Self::Divergence(divergence));
-        }
-        Ok(Self::EvidenceBound { image: run.decode(mean).await?, divergence })
-    }
-
-    /// The score, and where it comes from if that is asked for and can be told.
-    fn score(&self, metric: ScoreMetric, original: &Plane, with_map: bool) -> Result<(f64, Option<ErrorMap>)> {
-        let (score, map) = match self {
-            Self::Prediction(prediction) => {
-                let metric = metric.error().ok_or_else(|| Error::internal("a latent's metric compares no images"))?;
-                prediction.score(metric, original, with_map)
-            }
-            Self::Divergence(divergence) => (*divergence, None),
-            Self::EvidenceBound { image, divergence } => (
-                variational::negative_log_likelihood(original, image) + divergence,
-                with_map.then(|| variational::likelihood_map(original, image)),
-            ),
+    /// The settings that a request names, and for the others those that the model and the metric have.
+    ///
+    /// # Errors
+    /// `capability_not_supported` for a model that does not score; `invalid_request` for settings that do not go together.
+    pub async fn score_settings(
+        &self,
+        ctx: &Context,
+        model: &ModelName,
+        options: ScoreOptions,
+    ) -> Result<ScoreSettings> {
+        let model = self.loaded(model, ctx.deadline).await?;
+        let metric = match options.metric {
+            Some(metric) => metric,
+            None => usual_metric(&model)?,
         };
-        if score.is_finite() {
-            return Ok((score, map));
+        let pools = metric == ScoreMetric::Graph && !detector_gives(&model, "score");
+        let pooling = options.pooling.or(pools.then_some(Pooling::Max));
+        ScoreOptions { pooling, ..options }.settings(metric)
+    }
+
+    /// The region of interest that a request names.
+    ///
+    /// # Errors
+    /// Those of an image, for a mask.
+    pub async fn region_of_interest(&self, ctx: &Context, roi: RoiRequest) -> Result<Roi> {
+        let image = match roi {
+            RoiRequest::Box(bounds) => return Ok(Roi::Box(bounds)),
+            RoiRequest::Mask(image) => image,
+        };
+        let named = |error: Error| {
+            let text = format!("`roi`: {}", error.message());
+            Error::new(error.kind(), text).with_source(error)
+        };
+        // What is transparent does not count: it is dark.
+        let input = InputSpec {
+            width: 1,
+            height: 1,
+            channels: Channels::Gray,
+            bgr: false,
+            background: Background([0; 3]),
+            orientation: true,
+        };
+        let form = WholeForm { input, spare_bytes: 1 };
+        let whole = self.pipeline.decode_whole(ctx, image, form).await.map_err(named)?;
+        self.compute(move || Roi::Mask(RoiMask::of(&whole.pixels))).await
+    }
+
+    async fn score_whole(&self, ctx: &Context, run: ImageRun<'_>, request: Arc<ScoreRequest>) -> Result<Scored> {
+        let file = run.file();
+        let (prepared, mut graphs) = run.prepare().await?;
+        let placement = prepared.placement;
+        let reading = Reading::take(&mut graphs, prepared.tensor, request.settings.metric).await?;
+        // Memory is waited for here, where the image's own has been given back.
+        let canvas = self.canvas(ctx, &request.output, file, placement.image).await?;
+        let (model, pixels) = (graphs.model().clone(), prepared.pixels);
+        let draws = request.output.draws();
+        let finish = move || {
+            let ScoreRequest { settings, output } = &*request;
+            let original = model.preprocessor().unit(&pixels);
+            let counted = settings.roi.as_ref().map(|roi| roi.on(placement.image)).transpose()?;
+            let on_map = counted.as_ref().map(|counted| counted.on_map(&placement)).transpose()?;
+            let MapScore { score, map } = reading.score(settings, &original, on_map.as_ref(), output.needs_map())?;
+            let Some(map) = map else { return Ok(Scored::without_map(score)) };
+            let peak = output.peak.then(|| f64::from(map.maximum()));
+            let mut on_image = if output.draws() { map.on_image(&placement) } else { map };
+            if let Some(counted) = counted.filter(|_| output.draws()) {
+                counted.clear_outside(&mut on_image.data);
+            }
+            Ok(Scored { peak, ..output.finish(score, &on_image, &canvas)? })
+        };
+        graphs.compute_large(draws, finish).await
+    }
+
+    /// What a map is drawn on, with the memory that it takes.
+    async fn canvas(&self, ctx: &Context, output: &ScoreOutput, file: Option<Encoded>, size: Size) -> Result<Canvas> {
+        if !output.draws() {
+            return Ok(Canvas::None);
         }
-        Err(Error::internal("the graph gave a mean or a log-variance that makes no finite score"))
+        if let (MapFormat::Overlay, Some(file)) = (output.map, file) {
+            let form = WholeForm { input: output::drawn_input(), spare_bytes: output::DRAWN_BYTES };
+            return Ok(Canvas::Image(self.pipeline.decode_whole(ctx, Ok(file), form).await?));
+        }
+        let bytes = u64::from(size.width) * u64::from(size.height) * output::DRAWN_BYTES;
+        Ok(Canvas::Memory(self.pipeline.memory(bytes, ctx.deadline).await?))
     }
 }
 
-impl MapFormat {
-    fn draw(self, errors: &ErrorMap, original: &Plane) -> Result<Option<Vec<u8>>> {
-        Ok(match self {
-            Self::None => None,
-            Self::Png => Some(errors.png()?),
-            Self::Png16 => Some(errors.png16()?),
-            Self::Npy => Some(errors.npy()),
-            Self::Overlay => Some(errors.overlay(original)?),
-        })
+/// The metric by which a model scores where a request names none.
+fn usual_metric(model: &Model) -> Result<ScoreMetric> {
+    let metrics = score_metrics(model);
+    match metrics.first() {
+        Some(metric) => Ok(*metric),
+        None => {
+            model.require(Capability::Score)?;
+            Err(Error::internal("a model that scores has no metric"))
+        }
+    }
+}
+
+/// Whether the graph of a detector has an output of this role.
+fn detector_gives(model: &Model, role: &str) -> bool {
+    model.graph(GraphRole::Anomaly).is_some_and(|graph| graph.output_index(role).is_some())
+}
+
+/// Refuses what the graph of a detector does not give.
+fn check_detector(model: &Model, request: &ScoreRequest) -> Result<()> {
+    let ScoreRequest { settings, output } = request;
+    if settings.metric != ScoreMetric::Graph || model.graph(GraphRole::Anomaly).is_none() {
+        return Ok(());
+    }
+    if (settings.pools_map() || output.needs_map()) && !detector_gives(model, "map") {
+        return Err(Error::invalid_request(format!(
+            "the graph of model {} gives a score and no map: leave `map`, `regions`, `pooling`, `sigma`, `tile` and `roi` \
+             out",
+            model.name()
+        )));
+    }
+    if settings.pooling == Pooling::Own && !detector_gives(model, "score") {
+        return Err(Error::invalid_request(format!(
+            "the graph of model {} gives a map and no score: `pooling` is max, mean or top:SHARE",
+            model.name()
+        )));
+    }
+    Ok(())
+}
+
+impl Scored {
+    const fn without_map(score: f64) -> Self {
+        Self { score, peak: None, map: None, map_size: None, regions: None }
     }
 }

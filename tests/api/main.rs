@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test takes for granted is a part of what it proves")]
 
 mod anomaly;
+mod anomaly_models;
 mod batches;
 mod collections;
 mod composed;

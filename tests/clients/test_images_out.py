@@ -58,7 +58,7 @@ def test_anomaly_scores_are_the_error_of_the_reconstruction(http, images, model,
         figure = getattr(reference, metric)(before, after)
         assert entry["score"] == pytest.approx(1 - figure if metric == "ssim" else figure, rel=2e-3, abs=1e-4)
         assert entry["metric"] == metric
-        assert from_data_uri(entry["map"]).shape[:2] == (model.height, model.width)
+        assert from_data_uri(entry["map"]).shape[:2] == (image.height, image.width)
 
 
 @pytest.mark.parametrize("model", DENOISING_MODELS, ids=str)

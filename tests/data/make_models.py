@@ -25,6 +25,7 @@ from tiny_graphs import (
     byte_encoder,
     channels_last_encoder,
     chatty_encoder,
+    detector,
     gray_encoder,
     half_encoder,
     infinite_encoder,
@@ -35,8 +36,11 @@ from tiny_graphs import (
     mingling_encoder,
     nan_encoder,
     one_row_encoder,
+    patch_encoder,
     random_encoder,
     slow,
+    sometimes_nan,
+    spots,
     steady,
     token_encoder,
     two_rows_encoder,
@@ -207,6 +211,12 @@ def mae_golden():
     }
 
 
+def detector_golden():
+    image = second_row(preprocess_plain(drawn_image()))
+    where = np.abs(image - np.float32(0.5)).mean(axis=1, keepdims=True)
+    return {"image": drawn_image(), "anomaly.image": image, "anomaly.score": where.max((1, 2, 3)), "anomaly.map": where}
+
+
 def vae_golden():
     image = second_row(preprocess_plain(drawn_image()))
     flat = pool(image).reshape(len(image), 12)
@@ -224,7 +234,7 @@ def vae_golden():
 # ---------------------------------------------------------------- folders
 
 
-def write(folder, manifest, graphs, golden=None, external=False):
+def write(folder, manifest, graphs, golden=None, external=False, memory=None):
     folder.mkdir(parents=True)
     (folder / "model.toml").write_text(manifest)
     for role, built in graphs.items():
@@ -244,6 +254,8 @@ def write(folder, manifest, graphs, golden=None, external=False):
             onnx.save_model(built, path)
     if golden:
         np.savez_compressed(folder / "golden.npz", **golden)
+    if memory is not None:
+        np.save(folder / "memory.npy", memory)
 
 
 def write_models(root):
@@ -314,6 +326,33 @@ def write_models(root):
         + embedding("tokens", "mean")
         + UNIT,
         {"encoder": token_encoder(51), "masked": masked_by_noise()},
+    )
+    write(
+        root / "tiny-detector",
+        head("anomaly", "how far colours are from grey, in the form of Anomalib's exports")
+        + graph("anomaly", {"image": "input"}, {"score": "pred_score", "map": "anomaly_map"}),
+        {"anomaly": detector()},
+        detector_golden(),
+    )
+    write(
+        root / "tiny-spots",
+        head("anomaly", "how far a grey pixel is from those around it", channels="gray", side=128)
+        + graph("anomaly", IMAGE, {"map": "map"}),
+        {"anomaly": spots(128)},
+    )
+    write(
+        root / "tiny-memory",
+        head("anomaly", "mean colours of 2x2 squares, compared with five greys")
+        + graph("encoder", IMAGE, {"latent": "features"})
+        + embedding("latent")
+        + '\n[memory]\nfile = "memory.npy"\n',
+        {"encoder": patch_encoder()},
+        memory=np.repeat(np.float32([[0], [0.25], [0.5], [0.75], [1]]), 3, axis=1),
+    )
+    write(
+        root / "tiny-nan",
+        head("anomaly", "gives NaN where a pixel is black") + graph("anomaly", IMAGE, {"map": "map"}),
+        {"anomaly": sometimes_nan()},
     )
     write(root / "slow", contrastive("never ends by itself"), {"encoder": slow()})
     write(root / "steady", contrastive("takes tens of milliseconds a run"), {"encoder": steady()})
@@ -457,10 +496,18 @@ def compare(session, role, golden):
     names = [k for k in golden if k.startswith(role + ".")]
     if not names:
         return ""
-    feed = {i.name: golden[f"{role}.{i.name}"] for i in session.get_inputs()}
+    aliases = {
+        "denoised": "image.out",
+        "completed": "image.out",
+        "input": "image",
+        "pred_score": "score",
+        "anomaly_map": "map",
+    }
+    feed = {i.name: golden[f"{role}.{aliases.get(i.name, i.name)}"] for i in session.get_inputs()}
     worst = 0.0
-    aliases = {"denoised": "image.out", "completed": "image.out"}
     for output, got in zip(session.get_outputs(), session.run(None, feed)):
+        if output.name in ("pred_label", "pred_mask"):
+            continue
         want = golden[f"{role}.{aliases.get(output.name, output.name)}"]
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
         worst = max(worst, float(np.abs(got - want).max()))

@@ -238,6 +238,71 @@ def blur():
     )
 
 
+def detector():
+    """A detector in the form of Anomalib's exports: its map is the mean over channels of |x - 0.5|."""
+    boolean = lambda name, *shape: helper.make_tensor_value_info(name, BOOL, shape)
+    return model(
+        [
+            node("Sub", "input half", "centred"),
+            node("Abs", "centred", "far"),
+            node("ReduceMean", "far channels", "anomaly_map", keepdims=1),
+            node("ReduceMax", "anomaly_map all", "pred_score", keepdims=0),
+            node("Greater", "pred_score quarter", "pred_label"),
+            node("Greater", "anomaly_map quarter", "pred_mask"),
+        ],
+        [tensor("input", "batch", 3, 8, 8)],
+        [
+            tensor("pred_score", "batch"),
+            boolean("pred_label", "batch"),
+            tensor("anomaly_map", "batch", 1, 8, 8),
+            boolean("pred_mask", "batch", 1, 8, 8),
+        ],
+        [
+            const("half", 0.5),
+            const("quarter", 0.25),
+            const("channels", [1], np.int64),
+            const("all", [1, 2, 3], np.int64),
+        ],
+    )
+
+
+def spots(side):
+    """A detector whose map is how far a grey pixel is from the mean of the 9x9 around it."""
+    return model(
+        [
+            node("AveragePool", "image", "around", kernel_shape=[9, 9], pads=[4, 4, 4, 4], count_include_pad=0),
+            node("Sub", "image around", "difference"),
+            node("Abs", "difference", "map"),
+        ],
+        [tensor("image", "batch", 1, side, side)],
+        [tensor("map", "batch", 1, side, side)],
+        [],
+    )
+
+
+def sometimes_nan():
+    """A detector that gives NaN for images that are black somewhere: noise has hardly a black pixel in all channels."""
+    return model(
+        [
+            node("ReduceMax", "image channels", "brightest", keepdims=1),
+            node("Div", "brightest brightest", "map"),
+        ],
+        [image_in()],
+        [tensor("map", "batch", 1, 8, 8)],
+        [const("channels", [1], np.int64)],
+    )
+
+
+def patch_encoder():
+    """The mean colour of each 2x2 square, as a feature map of 4x4 positions."""
+    return model(
+        [node("AveragePool", "image", "features", kernel_shape=[2, 2], strides=[2, 2])],
+        [image_in()],
+        [tensor("features", "batch", 3, 4, 4)],
+        [],
+    )
+
+
 def gray_encoder():
     return model(
         pool_nodes("embedding"),

@@ -18,7 +18,7 @@ use crate::{
     admission::SharedPermit,
     error::{Error, ErrorKind, Result},
     http::{AppState, error::Failure, middleware::BodyShare},
-    service::Image,
+    service::{Image, RoiRequest},
 };
 
 /// Bodies from this size on are parsed outside the async threads.
@@ -39,7 +39,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(in crate::http) struct FormRules {
     /// The fields of a JSON body that are no options.
     pub(in crate::http) json: &'static [&'static str],
-    /// The parts of a form that are files: `image`, perhaps `mask`.
+    /// The parts of a form that are files: `image`, perhaps `mask` or `roi`.
     pub(in crate::http) parts: &'static [&'static str],
     pub(in crate::http) images: Images,
     /// Options of which each image has its own.
@@ -60,6 +60,8 @@ pub(in crate::http) const IMAGES: FormRules =
     FormRules { json: &["images", "image"], parts: &["image"], images: Images::Needed, repeated: &[] };
 /// A route that takes images, perhaps a mask for all of them, and options.
 const MASKED_IMAGES: FormRules = FormRules { json: &["images", "image", "mask"], parts: &["image", "mask"], ..IMAGES };
+/// A route that takes images, perhaps a region of interest for all of them, and options.
+const SCORED_IMAGES: FormRules = FormRules { json: &["images", "image", "roi"], parts: &["image", "roi"], ..IMAGES };
 /// A route that takes options alone.
 pub(in crate::http) const OPTIONS: FormRules = FormRules { json: &[], parts: &[], images: Images::None, repeated: &[] };
 
@@ -141,7 +143,11 @@ impl Sent {
         let rules = T::RULES;
         let mut fields = self.fields(rules);
         fields.share = self.share.clone();
-        fields.merge_query(Fields::of_query(&self.uri, rules.repeated), rules.repeated);
+        let mut query = Fields::of_query(&self.uri, rules.repeated);
+        if rules.json.contains(&"roi") {
+            fields.take_roi(&mut query);
+        }
+        fields.merge_query(query, rules.repeated);
         T::from_fields(fields)
     }
 
@@ -238,6 +244,11 @@ impl Form<'_> {
                     return Err(Error::invalid_request("`mask` is given twice"));
                 }
             }
+            "roi" if is_file => {
+                if self.fields.roi.replace(content).is_some() {
+                    return Err(Error::invalid_request("`roi` is given twice"));
+                }
+            }
             _ => {
                 if self.names.len() < NAMED_PARTS && !self.names.contains(&name) {
                     self.names.push(name.clone());
@@ -292,6 +303,22 @@ impl<O: DeserializeOwned + Send + 'static> FromFields for MaskedRequest<O> {
     fn from_fields(fields: Fields<'_>) -> Result<Self> {
         let (mut content, options) = fields.split()?;
         Ok(Self { images: content.needed_images()?, mask: content.mask(), options })
+    }
+}
+
+/// The images of a request, the part of them that counts where one is named, and the options.
+pub(in crate::http) struct ScoredRequest<O> {
+    pub(in crate::http) images: Vec<Image>,
+    pub(in crate::http) roi: Option<RoiRequest>,
+    pub(in crate::http) options: O,
+}
+
+impl<O: DeserializeOwned + Send + 'static> FromFields for ScoredRequest<O> {
+    const RULES: FormRules = SCORED_IMAGES;
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self> {
+        let (mut content, options) = fields.split()?;
+        Ok(Self { images: content.needed_images()?, roi: content.roi()?, options })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
@@ -12,7 +13,7 @@ use super::{fields::Fields, image, vector::vector};
 use crate::{
     admission::SharedPermit,
     error::{Error, ErrorKind, Result},
-    service::Image,
+    service::{Image, RoiRequest},
 };
 
 /// Elements that a list is read to, however high its own limit is set: each keeps memory beside the bytes it came in.
@@ -26,6 +27,7 @@ pub(in crate::http) struct Content<'a> {
     pub(super) mask: Option<Image>,
     /// The vector of an object of a list, which was read with the list.
     pub(super) vector: Option<Vec<f32>>,
+    pub(super) roi: Option<Bytes>,
     pub(super) share: Option<SharedPermit>,
 }
 
@@ -71,6 +73,24 @@ impl<'a> Content<'a> {
         self.mask.take().or_else(|| self.json_of("mask").map(|json| self.counted(image::of_json(json))))
     }
 
+    /// The part of the images that counts: a box, as a list or as four numbers with commas between, or an image.
+    pub(in crate::http) fn roi(&mut self) -> Result<Option<RoiRequest>> {
+        if let Some(bytes) = self.roi.take() {
+            let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+            let is_box =
+                text.is_some_and(|text| text.starts_with(|first: char| first == '[' || first.is_ascii_digit()));
+            return match text.filter(|_| is_box) {
+                Some(text) => box_of(text).map(Some),
+                None => Ok(Some(RoiRequest::Mask(image::of_bytes(bytes)))),
+            };
+        }
+        Ok(match self.json_of("roi") {
+            None => None,
+            Some(json) if json.starts_with('[') => Some(box_of(json)?),
+            Some(json) => Some(RoiRequest::Mask(self.counted(image::of_json(json)))),
+        })
+    }
+
     /// OpenAI's `input`: one image or a list of them.
     pub(in crate::http) fn inputs(&self) -> Result<Vec<Image>> {
         let Some(json) = self.json_of("input") else { return Ok(Vec::new()) };
@@ -113,6 +133,18 @@ impl<'a> Content<'a> {
             _ => Err(Error::invalid_request("not an object")),
         };
         Ok(self.list(name, "objects")?.map(|list| list.into_iter().map(object).collect()))
+    }
+}
+
+/// A box from `[10, 20, 300, 200]`, with or without the brackets.
+fn box_of(text: &str) -> Result<RoiRequest> {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let numbers: Result<Vec<u32>, _> = inside.split(',').map(|number| number.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok([left, top, width, height]) => Ok(RoiRequest::Box([*left, *top, *width, *height])),
+        _ => Err(Error::invalid_request(
+            "`roi` is an image, or a box of four whole numbers of pixels: [left, top, width, height]",
+        )),
     }
 }
 
@@ -176,7 +208,7 @@ mod tests {
     fn content(json: &str) -> Content<'_> {
         #[derive(Deserialize)]
         struct None {}
-        const NAMES: &[&str] = &["images", "image", "input", "mask", "vector", "latents", "items"];
+        const NAMES: &[&str] = &["images", "image", "input", "mask", "roi", "vector", "latents", "items"];
         Fields::of_json(json.as_bytes(), NAMES).split::<None>().unwrap().0
     }
 
@@ -242,6 +274,26 @@ mod tests {
         let good: Vec<bool> = items.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, false, false, false, false, true]);
         assert!(items[6].as_ref().unwrap_err().message().contains("known here: vector, id"));
+    }
+
+    #[test]
+    fn a_region_of_interest_is_a_box_or_an_image() {
+        let roi = |json: &str| content(json).roi();
+        assert!(roi("{}").unwrap().is_none() && roi(r#"{"roi": null}"#).unwrap().is_none());
+        assert!(matches!(roi(r#"{"roi": [1, 2, 3, 4]}"#).unwrap(), Some(RoiRequest::Box([1, 2, 3, 4]))));
+        assert!(matches!(roi(&format!(r#"{{"roi": "{GIF}"}}"#)).unwrap(), Some(RoiRequest::Mask(Ok(_)))));
+        for json in [r#"{"roi": [1, 2, 3]}"#, r#"{"roi": [1, 2, 3, -4]}"#, r#"{"roi": ["a"]}"#] {
+            assert!(roi(json).unwrap_err().message().contains("[left, top, width, height]"), "{json}");
+        }
+        let text = |text: &'static str| {
+            let mut content = content("{}");
+            content.roi = Some(Bytes::from_static(text.as_bytes()));
+            content.roi()
+        };
+        assert!(matches!(text(" 1,2, 3,4").unwrap(), Some(RoiRequest::Box([1, 2, 3, 4]))));
+        assert!(matches!(text("[1,2,3,4]").unwrap(), Some(RoiRequest::Box([1, 2, 3, 4]))));
+        assert!(matches!(text("GIF89a").unwrap(), Some(RoiRequest::Mask(Ok(_)))));
+        assert!(text("1,2").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use axum::http::Uri;
+use bytes::Bytes;
 use serde::{
     de::{
         self, DeserializeOwned, DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor,
@@ -48,6 +49,8 @@ pub(in crate::http) struct Fields<'a> {
     pub(super) mask: Option<Image>,
     /// The vector of an object of a list.
     vector: Option<Vec<f32>>,
+    /// The region of interest of a form or a query: a box as text, or an image.
+    pub(super) roi: Option<Bytes>,
     /// What counts the bytes of the body: what is copied out of it is counted with it.
     pub(super) share: Option<SharedPermit>,
     fault: Option<Error>,
@@ -143,6 +146,17 @@ impl<'a> Fields<'a> {
         self.note(query.fault.map_or(Ok(()), Err));
     }
 
+    /// Takes a region of interest over from a query.
+    pub(super) fn take_roi(&mut self, query: &mut Self) {
+        for text in query.take_texts("roi") {
+            let text = Bytes::from(text);
+            if self.has_json("roi") || self.roi.as_ref().is_some_and(|roi| *roi != text) {
+                self.note(Err(differ("roi")));
+            }
+            self.roi = Some(text);
+        }
+    }
+
     /// Takes out every text given under a name.
     pub(super) fn take_texts(&mut self, name: &str) -> Vec<String> {
         let texts =
@@ -164,7 +178,7 @@ impl<'a> Fields<'a> {
     /// The struct of a route's options, and the fields that are no options; an error if anything is wrong with the
     /// request so far. Every unknown option is named, with the names that are known.
     pub(in crate::http) fn split<O: DeserializeOwned>(self) -> Result<(Content<'a>, O)> {
-        let Self { entries, content, images, mask, vector, share, fault, file_names: _, single: _ } = self;
+        let Self { entries, content, images, mask, vector, roi, share, fault, file_names: _, single: _ } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -175,7 +189,7 @@ impl<'a> Fields<'a> {
             FieldValue::Json(raw) => Some((name, raw)),
             FieldValue::Text(_) => None,
         });
-        Ok((Content { json: json.collect(), images, mask, vector, share }, options))
+        Ok((Content { json: json.collect(), images, mask, vector, roi, share }, options))
     }
 
     /// The struct of a route that takes options alone.

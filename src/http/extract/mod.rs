@@ -23,7 +23,7 @@ mod vector;
 
 pub(super) use body::{
     FormRules, FromFields, IMAGES, Images, ImagesRequest, LOOKS_LIKE_JSON, MaskedRequest, OPTIONS, OptionsRequest,
-    RequestBody,
+    RequestBody, ScoredRequest,
 };
 pub(super) use content::Content;
 pub(super) use examples::{ExampleList, ExampleSchema};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    anomaly::ScoreMetric,
+    anomaly::{ScoreMetric, pooling::Pooling, regions::Region, roi::Roi, settings::ScoreOptions},
     domain::ModelName,
     error::{Error, ErrorKind, Result},
     http::{
@@ -13,11 +13,11 @@ use crate::{
         accept::Media,
         answer::{data_uri, with_shape},
         error::Failure,
-        extract::{ImagesRequest, LookupName as _, RequestBody, from_text},
+        extract::{LookupName as _, RequestBody, ScoredRequest, from_text},
         results::{ResultEntry, ResultForm, ResultList},
-        schema::{BinaryFile, FormImages, JsonImages},
+        schema::{BinaryFile, FormScored, JsonScored},
     },
-    service::{Context, MapFormat, ScoreRequest, Scored},
+    service::{Context, MapFormat, RegionRequest, ScoreOutput, ScoreRequest, Scored},
 };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -25,20 +25,82 @@ use crate::{
 pub struct AnomalyOptions {
     #[param(required = false)]
     model: String,
-    #[serde(default)]
-    #[schema(default = "mse")]
-    #[param(required = false)]
-    metric: ScoreMetric,
-    /// `none`, `png` (8 bit, for the eye), `png16` (fixed scale), `npy` (the values) or `overlay` (heat over the
-    /// image). None unless asked for; a bare PNG is `png` unless asked otherwise.
+    /// The model's usual one unless it is named: `mse` where the model makes images.
+    metric: Option<ScoreMetric>,
+    /// How the map becomes the score: `max`, `mean`, or `top:SHARE`, the mean of that share of its highest values. What
+    /// is usual for the metric unless it is named.
+    #[schema(value_type = Option<String>, example = "top:0.01")]
+    #[param(value_type = Option<String>)]
+    pooling: Option<Pooling>,
+    /// The standard deviation of a Gaussian over the map, in pixels of the model's image, 0…64; 0 unless given.
+    #[schema(minimum = 0, maximum = 64)]
+    sigma: Option<f64>,
+    /// Scores the image at its own resolution, in tiles of so many pixels a side, 16…8192; the map and the score are
+    /// those of the whole image.
+    #[schema(minimum = 16, maximum = 8192, example = 256)]
+    tile: Option<u32>,
+    /// Pixels by which tiles overlap at least, up to half of `tile`; an eighth of it unless given.
+    overlap: Option<u32>,
+    /// The collection whose items metric `knn` compares with.
+    collection: Option<String>,
+    /// The nearest items whose distances metric `knn` averages, 1…100; 1 unless given.
+    #[schema(minimum = 1, maximum = 100)]
+    k: Option<u32>,
+    /// `none`, `png` (8 bit, for the eye), `png16` (fixed scale), `npy` (the values), `heat` (in colours) or `overlay`
+    /// (the colours over the image), at the size of the image. None unless asked for; a bare PNG is `png` unless asked
+    /// otherwise.
     #[serde(default, deserialize_with = "from_text")]
     #[schema(value_type = Option<String>, example = "png")]
     #[param(value_type = Option<String>)]
     map: Option<MapFormat>,
+    /// Say where the image is strange: the connected parts of the map above a threshold.
+    #[serde(default)]
+    #[param(required = false)]
+    regions: bool,
+    /// The value of the map that every pixel of a region exceeds; half of the map's own maximum unless given.
+    pixel_threshold: Option<f32>,
+    /// Leave regions of fewer pixels out.
+    min_area: Option<u32>,
+    /// Leave regions out whose highest value is lower.
+    min_peak: Option<f32>,
     /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
     strict: bool,
+}
+
+impl AnomalyOptions {
+    fn score_options(&self, roi: Option<Roi>) -> ScoreOptions {
+        ScoreOptions {
+            metric: self.metric,
+            pooling: self.pooling,
+            sigma: self.sigma,
+            tile: self.tile,
+            overlap: self.overlap,
+            roi,
+            collection: self.collection.clone(),
+            k: self.k,
+        }
+    }
+
+    /// The regions that are asked for.
+    fn regions(&self) -> Result<Option<RegionRequest>> {
+        let numbers = [("pixel_threshold", self.pixel_threshold), ("min_peak", self.min_peak)];
+        if let Some((name, _)) = numbers.iter().find(|(_, number)| number.is_some_and(|number| !number.is_finite())) {
+            return Err(Error::invalid_request(format!("`{name}` is not finite")));
+        }
+        let given = numbers.iter().find(|(_, number)| number.is_some()).map(|(name, _)| *name);
+        match given.or(self.min_area.map(|_| "min_area")) {
+            Some(name) if !self.regions => {
+                Err(Error::invalid_request(format!("`{name}` is about regions: ask for them by `regions` true")))
+            }
+            _ => Ok(self.regions.then(|| RegionRequest {
+                threshold: self.pixel_threshold,
+                min_area: self.min_area.unwrap_or(1),
+                min_peak: self.min_peak.unwrap_or(f32::NEG_INFINITY),
+            })),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,6 +113,9 @@ pub struct AnomalyEntry {
     /// The map of the error over the image, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
+    /// Where the image is strange, the highest peak first, 1,000 at most; there if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<Vec<Region>>,
 }
 
 type AnomalyList = ResultList<AnomalyEntry>;
@@ -63,7 +128,7 @@ impl ResultEntry for AnomalyEntry {
 const fn media_of(map: MapFormat) -> Option<Media> {
     match map {
         MapFormat::None => None,
-        MapFormat::Png | MapFormat::Png16 | MapFormat::Overlay => Some(Media::Png),
+        MapFormat::Png | MapFormat::Png16 | MapFormat::Heat | MapFormat::Overlay => Some(Media::Png),
         MapFormat::Npy => Some(Media::Npy),
     }
 }
@@ -81,26 +146,37 @@ fn map_for(media: Media, requested: Option<MapFormat>) -> Result<MapFormat> {
     Err(Error::new(ErrorKind::NotAcceptable, text))
 }
 
-/// Scores images by the error of their reconstruction.
+/// Scores images, and says where they are strange.
 #[utoipa::path(post, path = "/v1/anomaly", tag = "images", params(AnomalyOptions),
-    request_body(content((JsonImages<AnomalyOptions> = "application/json"),
-        (FormImages<AnomalyOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
+    request_body(content((JsonScored<AnomalyOptions> = "application/json"),
+        (FormScored<AnomalyOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
     responses((status = 200, content((AnomalyList = "application/json"), (BinaryFile = "image/png"),
         (BinaryFile = "application/x-npy")))))]
 pub(in crate::http) async fn anomaly(
     State(state): State<AppState>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
-    RequestBody(ImagesRequest { images, options }): RequestBody<ImagesRequest<AnomalyOptions>>,
+    RequestBody(ScoredRequest { images, roi, options }): RequestBody<ScoredRequest<AnomalyOptions>>,
 ) -> Result<Response, Failure> {
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png, Media::Npy], images.len())?;
-    let (metric, map) = (options.metric, map_for(form.media, options.map)?);
+    let map = map_for(form.media, options.map)?;
+    let output = ScoreOutput { map, regions: options.regions()?, ..ScoreOutput::default() };
     let model = ModelName::for_lookup(&options.model)?;
-    let results = state.service.score(&context, &model, images, ScoreRequest { metric, map }).await?;
-    let input = results.model.preprocessor().input();
-    let shape = [input.height as usize, input.width as usize];
+    let roi = match roi {
+        Some(roi) => Some(state.service.region_of_interest(&context, roi).await?),
+        None => None,
+    };
+    let settings = state.service.score_settings(&context, &model, options.score_options(roi)).await?;
+    let metric = settings.metric;
+    let results = state.service.score(&context, &model, images, ScoreRequest { settings, output }).await?;
+    let size = results.items.good.first().and_then(|(_, scored)| scored.map_size);
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);
-    let entry = |index, Scored { score, map }| AnomalyEntry { index, score, metric, map: map.map(uri) };
+    let entry =
+        |index, Scored { score, map, regions, .. }| AnomalyEntry { index, score, metric, map: map.map(uri), regions };
     let answer = form.answer(results, options.strict, entry, |scored| scored.map)?;
-    Ok(if form.media == Media::Npy { with_shape(answer, &shape)? } else { answer })
+    let shape = size.filter(|_| form.media == Media::Npy).map(|size| [size.height as usize, size.width as usize]);
+    Ok(match shape {
+        Some(shape) => with_shape(answer, &shape)?,
+        None => answer,
+    })
 }

@@ -1,11 +1,11 @@
 use super::*;
 
 use Capability::{Denoise, Embed, Generate, Inpaint, Interpolate, Reconstruct, Score};
-use GraphRole::{Autoencoder, Decoder, Encoder, Masked};
+use GraphRole::{Anomaly, Autoencoder, Decoder, Encoder, Masked};
 
 #[test]
 fn the_capability_table_is_this() {
-    let table: [(Family, &[GraphRole], bool, &[Capability]); 12] = [
+    let table: [(Family, &[GraphRole], bool, &[Capability]); 15] = [
         (Family::Autoencoder, &[Encoder, Decoder], false, &[Embed, Reconstruct, Score]),
         (Family::Autoencoder, &[Encoder, Decoder], true, &[Embed, Reconstruct, Denoise, Score]),
         (Family::Autoencoder, &[Autoencoder], false, &[Reconstruct, Score]),
@@ -18,6 +18,9 @@ fn the_capability_table_is_this() {
         (Family::MaskedAutoencoder, &[Encoder, Masked], true, &[Embed, Reconstruct, Inpaint, Score]),
         (Family::Variational, &[Encoder, Decoder], false, &[Embed, Reconstruct, Generate, Interpolate, Score]),
         (Family::Variational, &[Encoder, Decoder], true, &[Embed, Reconstruct, Denoise, Generate, Interpolate, Score]),
+        (Family::Anomaly, &[Anomaly], false, &[Score]),
+        (Family::Anomaly, &[Encoder], false, &[Embed, Score]),
+        (Family::Anomaly, &[Encoder, Anomaly], false, &[Embed, Score]),
     ];
     for (family, graphs, denoises, expected) in table {
         assert_eq!(family.capabilities(graphs, denoises), expected, "{family} of {graphs:?}, denoises = {denoises}");

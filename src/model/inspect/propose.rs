@@ -123,6 +123,9 @@ fn guess(found: &Found) -> Vec<Guess<'_>> {
             let decoder = |image| guess(GraphRole::Decoder, inputs(), vec![("image", port_name(image))], image);
             image.map(decoder).into_iter().collect()
         }
+        [image] if looks(image) && !detector_outputs(info).is_empty() => {
+            vec![guess(GraphRole::Anomaly, vec![("image", image.name.as_str())], detector_outputs(info), image)]
+        }
         [image] => {
             let inputs = || vec![("image", image.name.as_str())];
             let same = image_out.filter(|out| out.shape[1..] == image.shape[1..]);
@@ -136,6 +139,14 @@ fn guess(found: &Found) -> Vec<Guess<'_>> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The outputs of a detector, by the names that Anomalib gives them. The labels and masks beside them are cut off at a
+/// threshold of training, and are left out.
+fn detector_outputs(info: &GraphInfo) -> Vec<(&'static str, &str)> {
+    let named = |name: &str| info.outputs.iter().find(|port| port.name == name).map(|port| port.name.as_str());
+    let outputs = [("score", named("pred_score")), ("map", named("anomaly_map"))];
+    outputs.into_iter().filter_map(|(role, name)| Some((role, name?))).collect()
 }
 
 /// The outputs that make an encoder, by their names and shapes; masks and whole numbers are none.
@@ -167,7 +178,9 @@ fn encoder_outputs<'a>(ports: &[&'a Port]) -> Vec<(&'static str, &'a str)> {
 fn family(guesses: &[&Guess<'_>]) -> Family {
     let has = |role| guesses.iter().any(|guess| guess.role == role);
     let gives = |part| guesses.iter().any(|guess| guess.outputs.iter().any(|(role, _)| *role == part));
-    if has(GraphRole::Masked) {
+    if has(GraphRole::Anomaly) {
+        Family::Anomaly
+    } else if has(GraphRole::Masked) {
         Family::MaskedAutoencoder
     } else if gives("log_variance") && (has(GraphRole::Decoder) || !has(GraphRole::Autoencoder)) {
         Family::Variational
@@ -200,6 +213,7 @@ fn write(text: &mut String, family: Family, guesses: &[&Guess<'_>], image: &Port
     let size = (width.unwrap_or(USUAL_SIDE), height.unwrap_or(USUAL_SIDE));
     match processor {
         Some(processor) => text.push_str(&processor.section(size)),
+        None if family == Family::Anomaly => text.push_str(DETECTOR_PREPROCESS),
         None => write_recipes(text, size, Recipe { gray, bytes: image.dtype == "uint8" }),
     }
     if family == Family::MaskedAutoencoder {
@@ -212,6 +226,14 @@ fn write(text: &mut String, family: Family, guesses: &[&Guess<'_>], image: &Port
     }
     write_graphs(text, family, guesses);
 }
+
+/// The section `[preprocess]` of a detector that Anomalib has exported.
+const DETECTOR_PREPROCESS: &str = "\
+[preprocess]                # a guess: an export of Anomalib takes values in 0…1 and normalises them itself
+resize = \"exact\"
+filter = \"bilinear\"
+rescale = 0.00392156862745098
+";
 
 /// What decides which preprocessing is likely.
 #[derive(Clone, Copy)]
@@ -278,7 +300,7 @@ fn write_graphs(text: &mut String, family: Family, guesses: &[&Guess<'_>]) {
             "\n[embedding]\noutput = \"{output}\"\npooling = {pooling}\nnormalize = true\nmetric = \"cosine\""
         );
     }
-    if guesses.iter().any(|guess| guess.role != GraphRole::Encoder) {
+    if guesses.iter().any(|guess| guess.role.outputs().contains(&"image")) {
         text.push_str("\n[reconstruction]\nvalues = \"unit\"             # a guess; or \"normalized\": in the space of the input\n");
     }
 }

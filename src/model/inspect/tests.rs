@@ -65,6 +65,35 @@ fn a_repository_is_described_model_by_model_with_what_is_wrong() {
 }
 
 #[test]
+fn a_detector_is_known_by_the_names_that_anomalib_gives() {
+    let folder = bare("tiny-detector");
+    let manifest = proposed(folder.path());
+    assert_eq!((manifest.family, manifest.roles()), (Family::Anomaly, vec![GraphRole::Anomaly]));
+    let graph = &manifest.graphs[&GraphRole::Anomaly];
+    assert_eq!((graph.inputs["image"].as_str(), graph.outputs["score"].as_str()), ("input", "pred_score"));
+    assert_eq!((graph.outputs["map"].as_str(), graph.outputs.len()), ("anomaly_map", 2));
+    assert!(manifest.preprocess.mean.is_none() && manifest.preprocess.std.is_none());
+    assert_says(
+        &report(folder.path()),
+        &["normalises them itself", "output pred_label is bound to no role and ignored"],
+    );
+}
+
+#[test]
+fn an_encoder_with_a_memory_is_checked_against_it() {
+    assert_says(&report(&data("models/tiny-memory")), &["(anomaly): embed, score", "vectors of 48 numbers"]);
+    let folder = copy_of("tiny-memory");
+    let file = folder.path().join("memory.npy");
+    std::fs::write(&file, crate::image::npy::npy_f32(&[2, 4], &[0.0; 8])).unwrap();
+    assert_says(
+        &report(folder.path()),
+        &["memory: memory.npy has features of 4 numbers, and the patches of latent have 3"],
+    );
+    std::fs::remove_file(&file).unwrap();
+    assert_says(&report(folder.path()), &["memory: memory.npy is not there"]);
+}
+
+#[test]
 fn graphs_without_a_manifest_get_one_of_their_family() {
     for (fixture, family, roles) in [
         ("tiny-contrastive", Family::Contrastive, &[GraphRole::Encoder][..]),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, Pooling, RuntimeSpec, Tolerance, VERSION, Variant};
+use super::{
+    EmbeddingSpec, GraphSpec, Manifest, MaskedSpec, MemorySpec, Pooling, RuntimeSpec, Tolerance, VERSION, Variant,
+};
 use crate::{
     config::Section,
     domain::{Device, Metric, ModelName},
@@ -49,6 +51,7 @@ fn read(root: &mut Section) -> Option<Manifest> {
     let graphs = graphs(root, family);
     let embedding = embedding(root, family, &graphs);
     let masked = masked(root, family);
+    let memory = memory(root, family);
     let reconstruction = reconstruction(root, &graphs);
     let golden = golden(root).unwrap_or_default();
     let runtime = runtime(root);
@@ -64,6 +67,7 @@ fn read(root: &mut Section) -> Option<Manifest> {
         graphs,
         embedding,
         masked,
+        memory,
         reconstruction,
         golden,
         runtime,
@@ -230,6 +234,10 @@ fn embedding(root: &mut Section, family: Option<Family>, graphs: &Graphs) -> Opt
         root.absorb(section);
     }
     let output = output.or(usual)?;
+    if family == Some(Family::Anomaly) {
+        // A feature map or tokens, never a vector.
+        pooling = pooling.or(Some(Pooling::Mean));
+    }
     if output == "tokens" && matches!(pooling, None | Some(Pooling::None)) {
         root.report("embedding.pooling is missing: tokens become a vector by cls, mean or gem");
     }
@@ -252,6 +260,25 @@ fn masked(root: &mut Section, family: Option<Family>) -> Option<MaskedSpec> {
     }
     // a patch of 0 and a ratio out of range are told by the family's own rules
     Some(MaskedSpec { patch: patch?, ratio })
+}
+
+fn memory(root: &mut Section, family: Option<Family>) -> Option<MemorySpec> {
+    let mut section = root.section("memory")?;
+    let file = section.required::<String>("file");
+    if let Some(violation) = file.as_deref().and_then(folder::unfit) {
+        let key = section.name("file");
+        section.report(format!("{key} = {violation}"));
+    }
+    let neighbours = section.optional::<usize>("neighbours").unwrap_or(1);
+    if neighbours == 0 {
+        section.report("memory.neighbours = 0 is not at least 1".to_owned());
+    }
+    root.absorb(section);
+    if let Some(family) = family.filter(|&family| family != Family::Anomaly) {
+        root.report(format!("[memory] is for family anomaly, not {family}"));
+        return None;
+    }
+    Some(MemorySpec { file: file.unwrap_or_default(), neighbours })
 }
 
 fn reconstruction(root: &mut Section, graphs: &Graphs) -> Values {

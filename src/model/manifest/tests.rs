@@ -214,7 +214,7 @@ fn a_mask_is_bound_once_and_patches_divide_the_image() {
 fn the_manifests_in_the_documentation_are_whole() {
     let text = include_str!("../../../docs/MODELS.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         Manifest::parse(block).unwrap_or_else(|reasons| panic!("{reasons:?}\n{block}"));
     }
@@ -274,4 +274,33 @@ fn a_glance_tells_what_the_repository_needs_even_of_a_broken_manifest() {
     assert_eq!(glance(WHOLE), (true, vec!["int8".to_owned()]));
     assert_eq!(glance("required = true\nfamily = 7"), (true, Vec::new()));
     assert_eq!(glance("required = "), (false, Vec::new()));
+}
+
+#[test]
+fn a_detector_has_a_graph_of_its_own_or_an_encoder_with_a_memory() {
+    let text = |sections: &str| {
+        format!("manifest = 1\nfamily = \"anomaly\"\n[input]\nwidth = 8\nheight = 8\nchannels = \"gray\"\n{sections}")
+    };
+    let graph = "[graphs.anomaly]\nfile = \"a.onnx\"\ninputs = { image = \"input\" }\noutputs = { map = \"map\" }\n";
+    let encoder = "[graphs.encoder]\nfile = \"e.onnx\"\ninputs = { image = \"x\" }\noutputs = { latent = \"z\" }\n";
+    let memory = "[memory]\nfile = \"memory.npy\"\n";
+    for sections in [graph.to_owned(), format!("{encoder}{memory}"), format!("{graph}{encoder}{memory}neighbours = 3")]
+    {
+        let manifest = Manifest::parse(&text(&sections)).unwrap();
+        assert_eq!(manifest.memory.is_some(), sections.contains("[memory]"));
+        assert!(manifest.embedding.is_none_or(|embedding| embedding.pooling == Pooling::Mean));
+    }
+    let whole = Manifest::parse(&text(&format!("{encoder}{memory}neighbours = 3"))).unwrap();
+    assert_eq!(whole.memory, Some(MemorySpec { file: "memory.npy".to_owned(), neighbours: 3 }));
+    for (sections, part) in [
+        (String::new(), "needs [graphs.anomaly], or [graphs.encoder] and [memory]"),
+        (encoder.to_owned(), "[memory] is missing"),
+        (format!("{graph}{memory}"), "[graphs.encoder] is missing"),
+        (format!("{encoder}{memory}neighbours = 0"), "memory.neighbours = 0"),
+        (format!("{encoder}[memory]\nfile = \"../m.npy\""), "memory.file"),
+        (format!("{graph}[masked]\npatch = 4"), "[masked] is for family masked-autoencoder"),
+    ] {
+        let violations = Manifest::parse(&text(&sections)).unwrap_err().join("\n");
+        assert!(violations.contains(part), "{part}: {violations}");
+    }
 }
