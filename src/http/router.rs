@@ -2,7 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{Router, extract::MatchedPath, middleware::from_fn_with_state, response::Redirect, routing::get};
+use axum::{
+    Router,
+    extract::MatchedPath,
+    http::{HeaderValue, header},
+    middleware::{from_fn_with_state, map_response},
+    response::Response,
+};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     AppState,
     error::Failure,
+    explorer,
     middleware::{gate, observe, panicked},
     openapi::document,
     routes,
@@ -33,11 +40,15 @@ pub fn router(state: AppState) -> Router {
     let document = document(health_api, v1_api);
     let methods = Arc::new(methods(&document));
     let wrong_method = async move |path: MatchedPath| Failure::from(wrong_method(methods.get(path.as_str())));
-    let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
+    let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document).config(page));
+    let docs = docs.layer(map_response(async |mut response: Response| {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY));
+        response
+    }));
     health
         .merge(v1)
         .merge(docs)
-        .route("/", get(async || Redirect::temporary("/docs/")))
+        .merge(explorer::routes(state.has_page))
         .method_not_allowed_fallback(wrong_method)
         .fallback(async || Failure::from(Error::new(ErrorKind::RouteNotFound, NO_ROUTE)))
         .layer(CatchPanicLayer::custom(panicked))
@@ -64,5 +75,9 @@ fn wrong_method(allowed: Option<&Vec<&str>>) -> Error {
     let allowed = allowed.map_or_else(|| "the methods in the allow header".to_owned(), |allowed| allowed.join(", "));
     Error::new(ErrorKind::MethodNotAllowed, format!("the route is not for this method; it is for {allowed}"))
 }
+
+/// What the page of the documentation, which sets styles by itself, may do.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const NO_ROUTE: &str = "there is no such route; /docs lists every route";
