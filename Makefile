@@ -32,6 +32,9 @@ endif
 CLIENTS := .venv-clients
 FIXTURES := .venv-fixtures
 TRAINING := .venv-training
+# Playwright and axe-core, for the tests of the Explorer; the browser is the machine's.
+BROWSER := .venv-browser
+CHROMIUM = $(or $(LATENTD_CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable))
 # The harness of make bench and the servers it measures latentd against: bench/requirements/*.txt, each in its own.
 BENCHES := $(patsubst bench/requirements/%.txt,.venv-bench-%,$(wildcard bench/requirements/*.txt))
 # The libraries of bench/requirements.txt, measured beside the index.
@@ -39,12 +42,12 @@ PEERS := .venv-peers
 # Where cifar10/train.tar and cifar10/val.tar are; empty: ../shared/data beside the checkout.
 DATA ?=
 
-.PHONY: help tools python onnxruntime build run test test-rust test-clients test-training soak bench bench-index bench-index-peers bench-ingest lint docs openapi docs-reference \
+.PHONY: help tools python onnxruntime build run test test-rust test-clients test-browser test-training soak bench bench-index bench-index-peers bench-ingest lint docs openapi docs-reference \
         fixtures models model model-name docker clean
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
-	@echo 'make test       Rust tests, then real clients against the real binary'
+	@echo 'make test       Rust tests, then real clients and a real browser against the real binary'
 	@echo 'make test-training  the tests of training/ that need PyTorch too'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
 	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
@@ -89,7 +92,7 @@ endif
 run: build
 	@exec env $(RUN_ENV) '$(TARGET)/release/latentd' serve $(ARGS)
 
-test: test-rust test-clients
+test: test-rust test-clients test-browser
 
 test-rust: tools onnxruntime
 	@if command -v cargo-nextest >/dev/null; then \
@@ -141,6 +144,21 @@ test-clients: tools onnxruntime $(CLIENTS)/installed
 	LATENTD_BIN='$(LATENTD_BIN)' $(CLIENTS)/bin/python -m pytest tests/clients
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider bench/tests
 	LATENTD_BIN='$(LATENTD_BIN)' $(TRAINED_BY)/bin/python -m pytest -p no:cacheprovider -rs training/tests
+
+# Skipped where there is no browser, and then nothing is fetched for it.
+test-browser: tools onnxruntime
+ifeq ($(CHROMIUM),)
+	@echo 'make: no Chromium found, so the tests of the Explorer are skipped (Debian, Ubuntu: apt-get install chromium; or name one in LATENTD_CHROMIUM)'
+else
+	@$(MAKE) $(BROWSER)/installed
+	cargo build --quiet --locked $(TESTED)
+	LATENTD_CHROMIUM='$(CHROMIUM)' LATENTD_BIN='$(LATENTD_BIN)' $(BROWSER)/bin/python -m pytest tests/browser
+endif
+
+$(BROWSER)/installed: tests/browser/requirements.txt | python
+	$(PYTHON) -m venv --clear $(BROWSER)
+	$(BROWSER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # All of them, those that need PyTorch too: a minute, after an environment of several gigabytes.
 test-training: $(TRAINING)/installed
@@ -213,4 +231,4 @@ docker:
 
 clean:
 	cargo clean
-	rm -rf .ort $(BUILD_TOOLS) $(CLIENTS) $(FIXTURES) $(TRAINING) $(BENCHES) $(PEERS)
+	rm -rf .ort $(BUILD_TOOLS) $(CLIENTS) $(FIXTURES) $(TRAINING) $(BROWSER) $(BENCHES) $(PEERS)

@@ -80,7 +80,7 @@ impl App {
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
         let health_every = Duration::from_secs(config.index.health_every_s);
         let service = Arc::new(Service::new(parts));
-        let state = AppState::new(Arc::clone(&service));
+        let state = AppState::new(Arc::clone(&service)).with_page(config.ui.enabled);
         let (tell, opened) = oneshot::channel();
         let following = tokio::spawn(async move {
             let outcome = open_behind(config, metrics, &index, &service).await;

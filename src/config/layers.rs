@@ -8,7 +8,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, refuse};
+use super::{Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, Ui, refuse};
 use crate::error::{Error, Result};
 
 /// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
@@ -157,6 +157,7 @@ fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
         runtime: Runtime::read(section("runtime"), violations),
         cache: Cache::read(section("cache"), violations),
         server: Server::read(section("server"), violations),
+        ui: Ui::read(section("ui"), violations),
         index: Index::read(section("index"), violations),
         qdrant: Qdrant::read(section("qdrant"), violations),
         store: Store::read(section("store"), violations),

@@ -141,6 +141,14 @@ section! {
 }
 
 section! {
+    /// The page for people at `/`.
+    pub struct Ui in "ui" {
+        /// Whether browsers get the Explorer at `/`; without it, `/` leads everybody to `/docs/`.
+        enabled: bool = true,
+    }
+}
+
+section! {
     /// The latent index.
     pub struct Index in "index" {
         /// `embedded`: in this process, under `data`. `qdrant`: in the cluster that the section `qdrant` names.
@@ -235,6 +243,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub cache: Cache,
     pub server: Server,
+    pub ui: Ui,
     pub index: Index,
     pub qdrant: Qdrant,
     pub store: Store,
@@ -251,6 +260,7 @@ impl Config {
             Runtime::keys(),
             Cache::keys(),
             Server::keys(),
+            Ui::keys(),
             Index::keys(),
             Qdrant::keys(),
             Store::keys(),

@@ -6,6 +6,9 @@
 //! | `middleware` | what happens to every request around its handler |
 //! | `extract` | requests as values |
 //! | `accept`, `answer`, `error` | the forms of answers: which one, results, errors |
+//! | `caching` | what a client may keep |
+//! | `map_file` | a map as one binary file |
+//! | `explorer` | the page at `/` |
 //! | `query` | queries as several routes take them, and hits |
 //! | `results` | what the routes share that make one result of each image |
 //! | `routes` | one file for each resource |
@@ -14,9 +17,12 @@
 
 mod accept;
 mod answer;
+mod caching;
 mod compat;
 mod error;
+mod explorer;
 mod extract;
+mod map_file;
 mod middleware;
 mod openapi;
 mod query;

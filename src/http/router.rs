@@ -5,10 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{
     Router,
     extract::MatchedPath,
-    http::{HeaderValue, header::LOCATION},
+    http::{
+        HeaderValue,
+        header::{CONTENT_SECURITY_POLICY, LOCATION},
+    },
     middleware::{from_fn_with_state, map_response},
-    response::{Redirect, Response},
-    routing::get,
+    response::Response,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::{OpenApi, PathItem, Server};
@@ -18,6 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     AppState,
     error::Failure,
+    explorer,
     middleware::{gate, observe, panicked},
     openapi::document,
     routes,
@@ -41,7 +44,7 @@ pub fn router(state: AppState) -> Router {
     health
         .merge(v1)
         .merge(docs(document))
-        .route("/", get(async || Redirect::temporary("docs/")))
+        .merge(explorer::routes(state.has_page))
         .method_not_allowed_fallback(wrong_method)
         .fallback(async || Failure::from(Error::new(ErrorKind::RouteNotFound, NO_ROUTE)))
         .layer(CatchPanicLayer::custom(panicked))
@@ -57,11 +60,12 @@ fn docs(document: OpenApi) -> Router<AppState> {
     let mut of_page = document.clone();
     of_page.servers = Some(vec![Server::new("..")]);
     let pages = SwaggerUi::new("/docs").url("/openapi.json", document).url("/docs/openapi.json", of_page).config(page);
-    Router::from(pages).layer(map_response(with_relative_location))
+    Router::from(pages).layer(map_response(as_served))
 }
 
-/// The redirection from `/docs` to `/docs/`, by an address that holds below any path.
-async fn with_relative_location(mut answer: Response) -> Response {
+/// Says what the page may do, and redirects from `/docs` to `/docs/` by an address that holds below any path.
+async fn as_served(mut answer: Response) -> Response {
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(DOCS_POLICY));
     if let Some(location) = answer.headers_mut().get_mut(LOCATION).filter(|location| *location == "/docs/") {
         *location = HeaderValue::from_static("docs/");
     }
@@ -87,5 +91,9 @@ fn wrong_method(allowed: Option<&Vec<&str>>) -> Error {
     let allowed = allowed.map_or_else(|| "the methods in the allow header".to_owned(), |allowed| allowed.join(", "));
     Error::new(ErrorKind::MethodNotAllowed, format!("the route is not for this method; it is for {allowed}"))
 }
+
+/// What the page of the documentation, which sets styles by itself, may do.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const NO_ROUTE: &str = "there is no such route; /docs lists every route";

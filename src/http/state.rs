@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::AbortHandle};
+use uuid::Uuid;
 
-use super::middleware::body_budget;
+use super::{caching::EntityTag, middleware::body_budget};
 use crate::{admission::Budget, service::Service};
 
 /// The state of the router; clones share it.
@@ -13,6 +14,10 @@ pub struct AppState {
     pub(super) service: Arc<Service>,
     pub(super) bodies: Arc<Budget>,
     draining: Arc<watch::Sender<bool>>,
+    /// Whether browsers get the Explorer at `/`.
+    pub(super) has_page: bool,
+    /// Names this run of the server: versions of collections count anew in each.
+    run: Arc<str>,
 }
 
 impl AppState {
@@ -20,7 +25,19 @@ impl AppState {
     pub fn new(service: Arc<Service>) -> Self {
         let limit = service.limits().bodies_in_flight_bytes;
         let bodies = body_budget(limit, service.metrics().body_bytes_in_flight.clone());
-        Self { service, bodies, draining: Arc::new(watch::Sender::new(false)) }
+        let run = Uuid::new_v4().simple().to_string().into();
+        Self { service, bodies, draining: Arc::new(watch::Sender::new(false)), has_page: true, run }
+    }
+
+    /// With the Explorer at `/` or without it.
+    #[must_use]
+    pub fn with_page(self, has_page: bool) -> Self {
+        Self { has_page, ..self }
+    }
+
+    /// The tag of what these parts name in this run of the server.
+    pub(super) fn tag(&self, parts: &[&str]) -> EntityTag {
+        EntityTag::of(&[&[&*self.run], parts].concat())
     }
 
     /// The use cases behind the routes.

@@ -48,28 +48,67 @@ pub fn png_pixels(pixels: &Pixels) -> Result<Vec<u8>> {
 /// # Errors
 /// `internal` when encoding fails.
 pub fn thumbnail(decoded: &Decoded, max_edge: u32) -> Result<Vec<u8>> {
-    let input = InputSpec {
-        bgr: false,
-        width: max_edge.max(1),
-        height: max_edge.max(1),
-        channels: Channels::Rgb,
-        background: Background::WHITE,
-        orientation: true,
-    };
+    let input = shown(max_edge);
     let view = decoded.view(&input);
     let to = thumbnail_size(view.upright, input.width);
     let data = resize(&view.data, view.source, (to, Region::all(to)), input.channels, FilterKind::Bicubic);
+    jpeg(&data, to)
+}
+
+/// The middle of an image as a square with sides of `edge` pixels: upright, in RGB, transparency on white.
+#[must_use]
+pub fn square(decoded: &Decoded, edge: u32) -> Pixels {
+    let input = shown(edge);
+    let (width, height) = (input.width, input.height);
+    let view = decoded.view(&input);
+    let to = cover(view.upright, width);
+    let middle = Region { left: (to.width - width) / 2, top: (to.height - height) / 2, size: Size { width, height } };
+    let data = resize(&view.data, view.source, (to, middle), input.channels, FilterKind::Bicubic);
+    Pixels { width, height, channels: input.channels, data: data.into_owned() }
+}
+
+/// An RGB image as a JPEG, at the quality of thumbnails.
+///
+/// # Errors
+/// `internal` when the data do not fit the size.
+pub fn jpeg_pixels(pixels: &Pixels) -> Result<Vec<u8>> {
+    let size = Size { width: pixels.width, height: pixels.height };
+    if pixels.channels != Channels::Rgb {
+        return Err(Error::internal("an image that is not RGB was to be written as JPEG"));
+    }
+    jpeg(&pixels.data, size)
+}
+
+fn jpeg(rgb: &[u8], size: Size) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    encoded(
-        JpegEncoder::new_with_quality(Cursor::new(&mut file), THUMBNAIL_QUALITY).write_image(
-            &data,
-            to.width,
-            to.height,
-            ExtendedColorType::Rgb8,
-        ),
-        "encode a thumbnail",
-    )?;
+    let encoder = JpegEncoder::new_with_quality(Cursor::new(&mut file), THUMBNAIL_QUALITY);
+    encoded(encoder.write_image(rgb, size.width, size.height, ExtendedColorType::Rgb8), "encode a jpeg")?;
     Ok(file)
+}
+
+/// What people are shown of an image, within a square.
+fn shown(edge: u32) -> InputSpec {
+    InputSpec {
+        bgr: false,
+        width: edge.max(1),
+        height: edge.max(1),
+        channels: Channels::Rgb,
+        background: Background::WHITE,
+        orientation: true,
+    }
+}
+
+/// By how much a file may be decoded smaller for its [`square`].
+#[must_use]
+pub fn square_shrink(header: &Header, edge: u32) -> Shrink {
+    Shrink::of_file(header, |from| cover(from, edge.max(1)))
+}
+
+/// The size of an image of this shape whose shorter side is `edge`.
+fn cover(from: Size, edge: u32) -> Size {
+    let (shorter, longer) = (u64::from(from.width.min(from.height)), u64::from(from.width.max(from.height)));
+    let long = u32::try_from((longer * u64::from(edge)).div_ceil(shorter.max(1))).unwrap_or(u32::MAX).max(edge);
+    if from.width <= from.height { Size { width: edge, height: long } } else { Size { width: long, height: edge } }
 }
 
 /// By how much a file may be decoded smaller for its [`thumbnail`].

@@ -13,6 +13,7 @@
 //! | `resize` | Pillow's resampling, bit for bit |
 //! | `preprocess` | pixels → tensor in the order of Hugging Face processors, and back to 0…1 |
 //! | `encode`, `npy` | pixels and arrays → bytes |
+//! | `sheet` | many small images on one |
 //! | `quality`, `noise` | how alike two images are; noise that repeats |
 //! | `mask` | which patches of an image are hidden |
 
@@ -33,6 +34,7 @@ pub mod pixels;
 pub mod preprocess;
 pub mod quality;
 pub mod resize;
+mod sheet;
 mod shrink;
 pub mod sniff;
 pub mod spec;
@@ -48,6 +50,7 @@ pub use noise::Noise;
 pub use pixels::{Pixels, Plane};
 pub use preprocess::{Placement, Preprocessor};
 pub use resize::{Region, Size};
+pub use sheet::Sheet;
 pub use shrink::Shrink;
 pub use sniff::Format;
 pub use spec::{

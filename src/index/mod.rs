@@ -120,6 +120,7 @@ pub struct Page {
 pub struct PageItem {
     pub id: ItemId,
     pub metadata: Metadata,
+    pub image: Option<ImageRef>,
 }
 
 /// One search.

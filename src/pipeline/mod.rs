@@ -15,6 +15,7 @@
 //! | `prediction` | what a model makes of an image |
 //! | `embedding` | images → vectors, those of the cache without any work |
 //! | `cache` | vectors of images that come again |
+//! | `thumbnail` | stored images made small, for people |
 
 mod admission;
 mod cache;
@@ -24,6 +25,7 @@ mod embedding;
 mod plan;
 mod prediction;
 mod run;
+mod thumbnail;
 
 use std::{sync::Arc, time::Duration};
 

@@ -59,6 +59,8 @@ pub(super) struct Background<K, T> {
     turn: Arc<Semaphore>,
     limiter: Arc<Limiter>,
     grace: Duration,
+    /// Results kept at a time.
+    kept: usize,
 }
 
 struct Slot<T> {
@@ -96,7 +98,12 @@ impl<K: Eq + Hash + Clone, T: Send + Sync + 'static> Background<K, T> {
             depth: metrics.background_jobs.clone(),
         };
         let limiter = Limiter::new(options, Arc::clone(metrics));
-        Self { slots: Mutex::default(), turn: Arc::new(Semaphore::new(1)), limiter, grace: GRACE }
+        Self { slots: Mutex::default(), turn: Arc::new(Semaphore::new(1)), limiter, grace: GRACE, kept: KEPT }
+    }
+
+    /// The same for results so large that fewer of them are kept.
+    pub(super) fn keeping(self, kept: usize) -> Self {
+        Self { kept, ..self }
     }
 
     /// The result as of this version of the collection. If there is none it is begun, or the job under way waited for,
@@ -173,7 +180,7 @@ impl<K: Eq + Hash + Clone, T: Send + Sync + 'static> Background<K, T> {
             }
         };
         let slot = there.unwrap_or_else(|| {
-            drop_oldest(&mut slots);
+            drop_oldest(&mut slots, self.kept);
             let slot = Arc::new(Slot::new());
             slots.insert(key, Arc::clone(&slot));
             slot
@@ -183,9 +190,9 @@ impl<K: Eq + Hash + Clone, T: Send + Sync + 'static> Background<K, T> {
     }
 }
 
-/// Makes room for one more result.
-fn drop_oldest<K: Eq + Hash + Clone, T: Send + Sync + 'static>(slots: &mut HashMap<K, Arc<Slot<T>>>) {
-    if slots.len() >= KEPT {
+/// Makes room for one more result than so many.
+fn drop_oldest<K: Eq + Hash + Clone, T: Send + Sync + 'static>(slots: &mut HashMap<K, Arc<Slot<T>>>, kept: usize) {
+    if slots.len() >= kept {
         let idle = slots.iter().filter(|(_, slot)| !slot.is_running());
         let oldest = idle.min_by_key(|(_, slot)| slot.last_asked()).map(|(key, _)| key.clone());
         oldest.map(|oldest| slots.remove(&oldest));

@@ -119,8 +119,9 @@ impl Service {
 
     fn forget_computed(&self, name: &CollectionName) {
         self.duplicates.forget(|(about, _)| about == name);
-        self.layouts.forget(|about| about == name);
-        self.maps.forget(|(about, ..)| about == name);
+        self.layouts.forget(|(about, _)| about == name);
+        self.maps.forget(|slot| slot.collection == *name);
+        self.large_maps.forget(|slot| slot.collection == *name);
         self.healths.forget(|about| about == name);
         self.queries.forget(name);
     }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{Context, Image, Items, Service, Stage, deletions::Unnamed, to_its_end};
@@ -277,39 +276,6 @@ impl Service {
     pub async fn facets(&self, ctx: &Context, name: &CollectionName, request: FacetsRequest) -> Result<Vec<Facet>> {
         let FacetsRequest { key, limit, filter, space_key } = request;
         self.open_for(ctx, name, space_key.as_ref()).await?.facets(&key, filter, limit).await
-    }
-
-    /// The stored image of an item and its media type, or `item_not_found`.
-    pub async fn item_image(
-        &self,
-        ctx: &Context,
-        name: &CollectionName,
-        id: &ItemId,
-        space_key: Option<SpaceKey>,
-    ) -> Result<(Bytes, String)> {
-        let image = self.image_of(ctx, name, id, space_key.clone()).await?;
-        match self.store.get(&image).await {
-            // the item may have been replaced since its row was read: then it names another image now
-            Err(error) if error.kind() == ErrorKind::ItemNotFound => {
-                let now = self.image_of(ctx, name, id, space_key).await?;
-                if now == image {
-                    return Err(error);
-                }
-                Ok((self.store.get(&now).await?, now.media_type))
-            }
-            read => Ok((read?, image.media_type)),
-        }
-    }
-
-    async fn image_of(
-        &self,
-        ctx: &Context,
-        name: &CollectionName,
-        id: &ItemId,
-        space_key: Option<SpaceKey>,
-    ) -> Result<ImageRef> {
-        let item = self.item(ctx, name, id, space_key).await?;
-        item.image.ok_or_else(|| Error::new(ErrorKind::ItemNotFound, format!("no image is stored with the item {id}")))
     }
 }
 

@@ -11,13 +11,19 @@ use crate::{
     domain::{CollectionName, Condition, FieldPath, Filter, ItemId, MapMethod, Metadata, Scalar, SpaceKey, TopK},
     error::{Error, Result},
     index::{Bounds, Collection, CollectionSpec, StoredItem},
-    statistics::{Moments, Plane, keep_neighbours, project},
+    statistics::{Axes, Moments, Plane, keep_neighbours, project},
 };
 
-/// Points of a map, at most.
+/// Points of a map unless more are asked for, and vectors that its axes are found from.
 const MAP_POINTS: usize = 5000;
+/// Points of a map, at most.
+const MOST_MAP_POINTS: usize = 200_000;
 /// Bytes of vectors that are held to be projected; longer vectors make fewer points.
 const SAMPLE_BYTES: usize = 64 << 20;
+/// The same for a map of more points than are made unless they are asked for.
+const LARGE_SAMPLE_BYTES: usize = 256 << 20;
+/// Large maps that are kept at a time.
+pub(super) const LARGE_MAPS: usize = 4;
 /// The same for t-SNE, which compares every pair of vectors.
 const COMPARED_BYTES: usize = 32 << 20;
 
@@ -27,7 +33,18 @@ pub struct MapRequest {
     pub method: MapMethod,
     /// Where in the metadata the values stand that points come with.
     pub key: Option<FieldPath>,
+    /// Points at most; 5,000 unless given.
+    pub points: Option<usize>,
     pub space_key: Option<SpaceKey>,
+}
+
+/// What tells one map from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct MapSlot {
+    pub(super) collection: CollectionName,
+    method: MapMethod,
+    key: Option<FieldPath>,
+    points: usize,
 }
 
 /// The points of a collection.
@@ -71,43 +88,73 @@ impl Service {
         name: &CollectionName,
         request: MapRequest,
     ) -> Result<(CollectionSpec, Computed<CollectionMap>)> {
-        let MapRequest { method, key, space_key } = request;
+        let MapRequest { method, key, points, space_key } = request;
+        let points = points.unwrap_or(MAP_POINTS);
+        if !(1..=MOST_MAP_POINTS).contains(&points) {
+            return Err(Error::invalid_request(format!("`points` is 1 to {MOST_MAP_POINTS}, not {points}")));
+        }
         let collection = self.open_in_space(name, space_key.as_ref()).await?;
         let spec = collection.spec().clone();
         let version = collection.info().await?.version;
-        let slot = (name.clone(), method, key.clone());
+        let slot = MapSlot { collection: name.clone(), method, key: key.clone(), points };
         let collection = collection.bounded(Bounds::BACKGROUND);
+        let maps = if points > MAP_POINTS { &self.large_maps } else { &self.maps };
         let map = match method {
-            MapMethod::Pca => self.maps.get(slot, version, patience(ctx), draw(self.pool(), collection, key)).await?,
+            MapMethod::Pca => {
+                maps.get(slot, version, patience(ctx), draw(self.pool(), collection, key, points)).await?
+            }
             MapMethod::Tsne => {
-                let work = lay_out(self.pool(), Arc::clone(&collection));
-                let layout = self.layouts.get(name.clone(), version, patience(ctx), work).await?;
+                let points = points.min(MAP_POINTS);
+                let work = lay_out(self.pool(), Arc::clone(&collection), points);
+                let layout = self.layouts.get((name.clone(), points), version, patience(ctx), work).await?;
                 let (from, current) = (layout.version, layout.current);
-                let map = self.maps.get(slot, from, patience(ctx), label(layout.value, collection, key)).await?;
+                let map = maps.get(slot, from, patience(ctx), label(layout.value, collection, key)).await?;
                 Computed { current: current && map.current, ..map }
             }
         };
         Ok((spec, map))
     }
+
+    /// What changes whenever the map of a collection does.
+    pub async fn map_version(&self, name: &CollectionName, space_key: Option<&SpaceKey>) -> Result<u64> {
+        Ok(self.open_in_space(name, space_key).await?.info().await?.version)
+    }
 }
 
-async fn draw(pool: Arc<CpuPool>, collection: Arc<dyn Collection>, key: Option<FieldPath>) -> Result<CollectionMap> {
+/// The map of principal components. The axes of a large map are found from a sample of it.
+async fn draw(
+    pool: Arc<CpuPool>,
+    collection: Arc<dyn Collection>,
+    key: Option<FieldPath>,
+    points: usize,
+) -> Result<CollectionMap> {
     let count = collection.info().await?.count;
     let dimension = collection.spec().dimension;
-    let most = fitting(MAP_POINTS, dimension);
+    let most =
+        if points > MAP_POINTS { within(LARGE_SAMPLE_BYTES, points, dimension) } else { fitting(points, dimension) };
     let items = collection.sample(most, key.is_some()).await?;
     let work = move || {
-        let plane = plane(&vectors(&items), dimension);
-        let point = |(item, [x, y]): (&StoredItem, [f64; 2])| MapPoint {
-            id: item.id.clone(),
+        let plane = plane_by_sample(&vectors(&items), dimension);
+        let point = |(item, [x, y]): (StoredItem, [f64; 2])| MapPoint {
             x,
             y,
             value: key.as_ref().and_then(|key| value(&item.metadata, key)),
+            id: item.id,
         };
-        let points = items.iter().zip(plane.points).map(point).collect();
+        let points = items.into_iter().zip(plane.points).map(point).collect();
         CollectionMap { count, most, explained: Some(plane.explained), points }
     };
     pool.background(work).await
+}
+
+/// The points of all vectors in the plane of some of them, evenly picked where there are more than [`MAP_POINTS`].
+fn plane_by_sample(vectors: &[&[f32]], dimension: usize) -> Plane {
+    if vectors.len() <= MAP_POINTS {
+        return plane(vectors, dimension);
+    }
+    let sample: Vec<&[f32]> = vectors.iter().copied().step_by(vectors.len().div_ceil(MAP_POINTS)).collect();
+    let (axes, Plane { explained, .. }) = Axes::of(&sample, Moments::of(sample.iter().copied(), dimension).mean());
+    Plane { points: vectors.iter().map(|vector| axes.point(vector)).collect(), explained }
 }
 
 /// How many vectors of this dimension are held at a time, `most` if they are not too long.
@@ -132,10 +179,10 @@ fn value(metadata: &Metadata, key: &FieldPath) -> Option<Scalar> {
 }
 
 /// The map of neighbours. Its work ends soon after this future is dropped.
-async fn lay_out(pool: Arc<CpuPool>, collection: Arc<dyn Collection>) -> Result<Layout> {
+async fn lay_out(pool: Arc<CpuPool>, collection: Arc<dyn Collection>, points: usize) -> Result<Layout> {
     let count = collection.info().await?.count;
     let dimension = collection.spec().dimension;
-    let most = within(COMPARED_BYTES, MAP_POINTS, dimension);
+    let most = within(COMPARED_BYTES, points, dimension);
     let items = collection.sample(most, false).await?;
     let work = move |cancelled: &Cancelled| {
         let vectors = vectors(&items);

@@ -19,6 +19,7 @@ mod recommend;
 mod reconstruct;
 mod score;
 mod search;
+mod stored_images;
 mod transfer;
 
 use std::sync::{Arc, OnceLock};
@@ -42,6 +43,7 @@ pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
 pub use score::{MapFormat, RegionRequest, RoiRequest, ScoreOutput, ScoreRequest, Scored};
 pub use search::{Found, QueryBy, SearchRequest};
+pub use stored_images::SpritesRequest;
 pub use transfer::{export_collection, import_collection};
 
 pub use crate::pipeline::{Context, Image, Stage};
@@ -51,7 +53,7 @@ use background::Background;
 use crate::{
     compute::CpuPool,
     config::Limits,
-    domain::{CollectionName, FieldPath, MapMethod, ModelName, SpaceKey},
+    domain::{CollectionName, ModelName, SpaceKey},
     error::{Error, Result},
     index::IndexEngine,
     model::{Model, Repository},
@@ -73,8 +75,9 @@ pub struct Service {
     limits: Limits,
     metrics: Arc<Metrics>,
     duplicates: Background<(CollectionName, u32), Duplicates>,
-    maps: Background<(CollectionName, MapMethod, Option<FieldPath>), CollectionMap>,
-    layouts: Background<CollectionName, map::Layout>,
+    maps: Background<map::MapSlot, CollectionMap>,
+    large_maps: Background<map::MapSlot, CollectionMap>,
+    layouts: Background<(CollectionName, usize), map::Layout>,
     healths: Background<CollectionName, Health>,
     queries: health::RecentQueries,
 }
@@ -114,6 +117,7 @@ impl Service {
             pipeline,
             duplicates: Background::new(jobs, &metrics),
             maps: Background::new(jobs, &metrics),
+            large_maps: Background::new(jobs, &metrics).keeping(map::LARGE_MAPS),
             layouts: Background::new(jobs, &metrics),
             healths: Background::new(jobs, &metrics),
             limits,

@@ -19,7 +19,7 @@ mod spectrum;
 pub use groups::{Group, Groups};
 pub use moments::{Moments, Spread};
 pub use neighbours::keep_neighbours;
-pub use projection::{Plane, project};
+pub use projection::{Axes, Plane, project};
 pub use spectrum::effective_rank;
 
 /// The vectors less their mean, as the columns of a matrix.

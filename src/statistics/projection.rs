@@ -29,17 +29,45 @@ pub struct Plane {
 /// an axis is the one in which its largest number is positive.
 #[must_use]
 pub fn project(vectors: &[&[f32]], mean: &[f64]) -> Plane {
-    let columns = centred(vectors, mean);
-    let axes = principal_axes(&columns);
-    let along: Vec<DVector<f64>> = axes.iter().map(|axis| columns.tr_mul(axis)).collect();
-    let coordinate = |axis: usize, at: usize| along.get(axis).map_or(0.0, |values| values[at]);
-    let points = (0..vectors.len()).map(|at| [coordinate(0, at), coordinate(1, at)]).collect();
-    let total = columns.norm_squared();
-    let share = |axis: usize| {
-        let sum = along.get(axis).map_or(0.0, |values| values.norm_squared());
-        if total > 0.0 { sum / total } else { 0.0 }
-    };
-    Plane { points, explained: [share(0), share(1)] }
+    Axes::of(vectors, mean).1
+}
+
+/// The plane of some vectors, in which further ones have their points too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axes {
+    mean: Vec<f64>,
+    /// Up to two orthogonal directions of unit length.
+    directions: Vec<DVector<f64>>,
+}
+
+impl Axes {
+    /// The first two principal components of the vectors, and their points there.
+    #[must_use]
+    pub fn of(vectors: &[&[f32]], mean: &[f64]) -> (Self, Plane) {
+        let columns = centred(vectors, mean);
+        let directions = principal_axes(&columns);
+        let along: Vec<DVector<f64>> = directions.iter().map(|axis| columns.tr_mul(axis)).collect();
+        let coordinate = |axis: usize, at: usize| along.get(axis).map_or(0.0, |values| values[at]);
+        let points = (0..vectors.len()).map(|at| [coordinate(0, at), coordinate(1, at)]).collect();
+        let total = columns.norm_squared();
+        let share = |axis: usize| {
+            let sum = along.get(axis).map_or(0.0, |values| values.norm_squared());
+            if total > 0.0 { sum / total } else { 0.0 }
+        };
+        let plane = Plane { points, explained: [share(0), share(1)] };
+        (Self { mean: mean.to_vec(), directions }, plane)
+    }
+
+    /// The point of a vector of the same dimension.
+    #[must_use]
+    pub fn point(&self, vector: &[f32]) -> [f64; 2] {
+        let along = |axis: usize| {
+            let axis = self.directions.get(axis)?;
+            let parts = vector.iter().zip(&self.mean).zip(axis.iter());
+            Some(parts.map(|((value, mean), direction)| (f64::from(*value) - mean) * direction).sum())
+        };
+        [along(0).unwrap_or(0.0), along(1).unwrap_or(0.0)]
+    }
 }
 
 /// Up to two orthogonal directions of unit length, by orthogonal iteration with `XXᵀ`, which is never written out.
@@ -111,6 +139,18 @@ mod tests {
             assert!((before - (ax - bx).powi(2) - (ay - by).powi(2)).abs() < 1e-4);
         }
         assert_eq!(plane(&rows), found);
+    }
+
+    #[test]
+    fn a_vector_has_the_same_point_among_the_others_and_by_itself() {
+        let row = |at: usize| (0..6).map(|n| ((at * 7 + n * 13) as f32 * 0.61).sin()).collect::<Vec<f32>>();
+        let rows: Vec<Vec<f32>> = (0..40).map(row).collect();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let (axes, plane) = Axes::of(&rows, Moments::of(rows.iter().copied(), 6).mean());
+        for (row, point) in rows.iter().zip(&plane.points) {
+            let alone = axes.point(row);
+            assert!((alone[0] - point[0]).abs() < 1e-9 && (alone[1] - point[1]).abs() < 1e-9);
+        }
     }
 
     #[test]

@@ -28,6 +28,20 @@ fn scattered(count: usize, dimension: usize) -> Vec<Value> {
     (0..count).map(|at| item(at, &(0..dimension).map(|n| value(at, n)).collect::<Vec<_>>())).collect()
 }
 
+/// The binary map: its head, and the words behind it.
+async fn map_file(server: &Server, path: &str, known: Option<&str>) -> (Answer, Value, Vec<[u8; 4]>) {
+    let mut headers = vec![("accept", "application/octet-stream")];
+    headers.extend(known.map(|tag| ("if-none-match", tag)));
+    let answer = server.send(request("GET", path, &headers, Body::empty())).await;
+    if answer.status != 200 {
+        return (answer, Value::Null, Vec::new());
+    }
+    let (length, rest) = answer.body.split_first_chunk::<4>().unwrap();
+    let (head, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+    let (head, words) = (serde_json::from_slice(head).unwrap(), rest.as_chunks::<4>().0.to_vec());
+    (answer, head, words)
+}
+
 /// With so little time that work in the background cannot end within.
 async fn hurried(server: &Server, path: &str) -> Answer {
     server.send(request("GET", path, &[("x-request-timeout-ms", "51")], Body::empty())).await
@@ -285,5 +299,58 @@ async fn requests_that_make_no_sense_are_refused() {
     assert!(detail.contains("method") && detail.contains("`pca` or `tsne`"), "{detail}");
     for route in ["duplicates", "map", "map?method=tsne", "health"] {
         server.get(&format!("/v1/collections/none/{route}")).await.refused(404, "collection_not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_map_as_a_file_is_the_same_map_and_is_sent_once() {
+    let server = Server::start().await;
+    let c = collection(&server, json!({"dimension": 4}), scattered(60, 4)).await;
+    let path = format!("{c}/map?key=label");
+    let map = server.get(&path).await.ok();
+    let (answer, head, words) = map_file(&server, &path, None).await;
+    assert_eq!((answer.header("content-type"), answer.header("x-latentd-shape")), ("application/octet-stream", "60,2"));
+    for field in ["collection", "metric", "current", "method", "count", "max_points", "explained"] {
+        assert_eq!(head[field], map[field], "{field}");
+    }
+    assert_eq!((&head["points"], &head["column"]), (&json!(60), &json!("categories")));
+    for (at, point) in map["points"].as_array().unwrap().iter().enumerate() {
+        near(&point["x"], f64::from(f32::from_le_bytes(words[at])));
+        near(&point["y"], f64::from(f32::from_le_bytes(words[60 + at])));
+        let code = u32::from_le_bytes(words[120 + at]) as usize;
+        assert_eq!(head["categories"][code], point["value"]);
+    }
+    let tag = answer.header("etag").to_owned();
+    assert_eq!(map_file(&server, &path, Some(&tag)).await.0.status, 304);
+    assert_eq!(map_file(&server, &format!("{c}/map?key=tags"), Some(&tag)).await.0.status, 200, "another map");
+    assert_ne!(server.get(&path).await.header("etag"), tag, "the same map in another form");
+    server.post(&format!("{c}/items"), json!({"items": [item("new", &[1.0; 4])]})).await.ok();
+    let changed = map_file(&server, &path, Some(&tag)).await;
+    assert_eq!((changed.0.status, &changed.1["points"]), (200, &json!(61)));
+}
+
+#[tokio::test]
+async fn a_large_map_has_the_axes_of_its_sample_and_a_small_one_fewer_points() {
+    let server = Server::start().await;
+    let c = collection(&server, json!({"dimension": 2, "metric": "euclid"}), scattered(6000, 2)).await;
+    let large = patiently(&server, &format!("{c}/map?points=200000")).await;
+    assert_eq!((large["points"].as_array().unwrap().len(), &large["max_points"]), (6000, &json!(200_000)));
+    let plain = patiently(&server, &format!("{c}/map")).await;
+    assert_eq!(plain["points"].as_array().unwrap().len(), 5000);
+    // in two dimensions the plane is the whole space: all distances stay
+    let point = |at: usize| ["x", "y"].map(|axis| large["points"][at][axis].as_f64().unwrap());
+    let ids = [large["points"][7]["id"].as_str().unwrap(), large["points"][5000]["id"].as_str().unwrap()];
+    let mut vectors = Vec::new();
+    for id in ids {
+        let found = server.get(&format!("{c}/items/{id}?with_vector=true")).await.ok();
+        vectors.push([0, 1].map(|axis| found["vector"][axis].as_f64().unwrap()));
+    }
+    let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
+    let (shown, real) = (distance(point(7), point(5000)), distance(vectors[0], vectors[1]));
+    assert!((shown - real).abs() < 1e-4, "{shown} is not {real}");
+    let few = patiently(&server, &format!("{c}/map?points=10&method=tsne")).await;
+    assert_eq!(few["points"].as_array().unwrap().len(), 10);
+    for points in ["0", "200001", "many"] {
+        server.get(&format!("{c}/map?points={points}")).await.refused(400, "invalid_request");
     }
 }

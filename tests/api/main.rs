@@ -10,6 +10,7 @@ mod conventions;
 mod denoise;
 mod documents;
 mod embeddings;
+mod explorer;
 mod families;
 #[path = "../support/files.rs"]
 mod files;

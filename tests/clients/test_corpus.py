@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ROOT, running
+from processes import ROOT, running
 from corpus import SIDE, corpus, damaged
 from reference import Model
 

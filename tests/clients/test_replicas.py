@@ -16,7 +16,7 @@ import bucket
 import httpx
 import pytest
 
-from conftest import ROOT, binary, free_port, started
+from processes import ROOT, binary, free_port, started
 from images import draw, encoded
 
 QDRANT = os.environ.get("LATENTD_TEST_QDRANT_BIN")

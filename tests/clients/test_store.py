@@ -5,7 +5,7 @@ import time
 import httpx
 
 from bucket import BUCKET, keys, settings
-from conftest import running
+from processes import running
 from images import draw, encoded
 
 PNG = {"content-type": "image/png"}

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -30,6 +30,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The route of a request that matches none, in metrics and in the log.
 const NO_ROUTE: &str = "unmatched";
+/// The policy of answers that are no pages.
+const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
 pub(in crate::http) async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -46,7 +48,10 @@ pub(in crate::http) async fn observe(State(state): State<AppState>, request: Req
     let took = started.elapsed();
     let timing = server_timing(response.extensions().get::<Context>(), took);
     let headers = response.headers_mut();
-    headers.reserve(4);
+    headers.reserve(6);
+    // What is no page of ours does nothing in a browser, whatever it holds: a stored image is a stranger's file.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NO_PAGE));
     for (name, value) in [(REQUEST_ID, &id), (TRACEPARENT, &trace.header()), (SERVER_TIMING, &timing)] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);

@@ -1,23 +1,19 @@
-//! A collection as a whole: its duplicates, its map, its health. All three are computed in the background, once for
+//! A collection as a whole: its duplicates and its health; `map` has its map. All three are computed in the background, once for
 //! each state of the collection.
 
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{CollectionName, FieldPath, MapMethod, Metric, Scalar, SpaceKey, TopK},
+    domain::{CollectionName, Metric, SpaceKey, TopK},
     http::{
         AppState,
         error::Failure,
         extract::{LookupParams, QueryOptions, SpaceOptions},
     },
     index::CollectionSpec,
-    service::{
-        self, CollectionMap, Computed, Context, Drift, Duplicates, DuplicatesRequest, HEALTH_SAMPLE, Health, MapPoint,
-        MapRequest,
-    },
+    service::{self, Computed, Context, Drift, Duplicates, DuplicatesRequest, HEALTH_SAMPLE, Health},
 };
 
 /// Groups of an answer unless the caller says otherwise.
@@ -36,7 +32,7 @@ pub struct About {
 }
 
 impl About {
-    fn new<T>(spec: CollectionSpec, computed: &Computed<T>) -> Self {
+    pub(super) fn new<T>(spec: CollectionSpec, computed: &Computed<T>) -> Self {
         let CollectionSpec { name, space_key, metric, .. } = spec;
         Self { collection: name.into(), space_key: space_key.map(String::from), metric, current: computed.current }
     }
@@ -107,73 +103,6 @@ pub(in crate::http) async fn duplicates(
     let request = DuplicatesRequest { min_score: options.min_score, space_key: options.space_key };
     let (spec, duplicates) = state.service.duplicates(&context, &collection, request).await?;
     Ok(Json(DuplicatesAnswer::new(About::new(spec, &duplicates), &duplicates.value, limit)))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct MapOptions {
-    /// `pca` unless given.
-    #[serde(default)]
-    #[param(value_type = Option<MapMethod>)]
-    method: MapMethod,
-    /// A dotted key of the metadata, whose value each point comes with.
-    #[param(value_type = Option<String>)]
-    key: Option<FieldPath>,
-    /// Refuse unless this is the collection's space.
-    #[param(value_type = Option<String>)]
-    space_key: Option<SpaceKey>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MapAnswer {
-    #[serde(flatten)]
-    about: About,
-    method: MapMethod,
-    /// Items of the collection.
-    count: u64,
-    /// Points at most; a larger collection is sampled.
-    max_points: usize,
-    /// The shares of the variance along x and along y; null with `tsne`.
-    explained: Option<[f64; 2]>,
-    points: Vec<Point>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Point {
-    id: String,
-    x: f64,
-    y: f64,
-    /// The first value at `key`, where a key was given and the item has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
-}
-
-impl MapAnswer {
-    fn new(about: About, method: MapMethod, map: &CollectionMap) -> Self {
-        let point = |point: &MapPoint| Point {
-            id: point.id.to_string(),
-            x: point.x,
-            y: point.y,
-            value: point.value.as_ref().map(Scalar::to_value),
-        };
-        let points = map.points.iter().map(point).collect();
-        Self { about, method, count: map.count, max_points: map.most, explained: map.explained, points }
-    }
-}
-
-/// The collection as points in a plane. With `method=pca`, its first two principal components, in the unit of the
-/// vectors. With `method=tsne`, t-SNE from there, without a unit: near vectors are near points. While that is computed
-/// (seconds), the answer is `unavailable` with `Retry-After`.
-#[utoipa::path(get, path = "/v1/collections/{collection}/map", tag = "search", operation_id = "map",
-    params(("collection" = String, Path), MapOptions), responses((status = 200, body = MapAnswer)))]
-pub(in crate::http) async fn map(
-    State(state): State<AppState>,
-    Extension(context): Extension<Context>,
-    LookupParams(collection): LookupParams<CollectionName>,
-    QueryOptions(MapOptions { method, key, space_key }): QueryOptions<MapOptions>,
-) -> Result<Json<MapAnswer>, Failure> {
-    let (spec, map) = state.service.map(&context, &collection, MapRequest { method, key, space_key }).await?;
-    Ok(Json(MapAnswer::new(About::new(spec, &map), method, &map.value)))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

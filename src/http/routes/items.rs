@@ -1,6 +1,6 @@
 //! Items of a collection.
 
-use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     http::{
         AppState,
-        answer::{ItemError, bare, item_errors},
+        answer::{ItemError, item_errors},
         error::Failure,
         extract::{
             Fields, FormRules, FromFields, ImageSchema, ItemsRequest, LookupParams, OPTIONS, OptionsRequest,
@@ -17,6 +17,7 @@ use crate::{
         },
         schema::{BinaryFile, FormItems, JsonItems},
     },
+    index::PageItem,
     service::{Context, PageRequest, PatchRequest},
 };
 
@@ -113,9 +114,18 @@ pub struct PageOptions {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ItemPage {
-    data: Vec<ItemEntry>,
+    data: Vec<PageEntry>,
     /// Continues after this page; null at the end.
     cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PageEntry {
+    id: String,
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    /// The media type of the stored image, if there is one.
+    image: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -136,8 +146,12 @@ pub(in crate::http) async fn page(
 ) -> Result<Json<ItemPage>, Failure> {
     let limit = TopK::new(limit.unwrap_or(PAGE))?;
     let page = state.service.items(&context, &collection, PageRequest { limit, cursor, filter, space_key }).await?;
-    let data = page.items.into_iter().map(|item| ItemEntry { id: item.id.into(), metadata: item.metadata }).collect();
-    Ok(Json(ItemPage { data, cursor: page.cursor }))
+    let entry = |item: PageItem| PageEntry {
+        id: item.id.into(),
+        metadata: item.metadata,
+        image: item.image.map(|image| image.media_type),
+    };
+    Ok(Json(ItemPage { data: page.items.into_iter().map(entry).collect(), cursor: page.cursor }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -233,20 +247,6 @@ pub(in crate::http) async fn remove(
 ) -> Result<StatusCode, Failure> {
     state.service.delete_item(&context, &collection, &id, space_key).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The stored image: the file as it was sent, or its thumbnail.
-#[utoipa::path(get, path = "/v1/collections/{collection}/items/{id}/image", tag = "items",
-    operation_id = "item_image", params(("collection" = String, Path), ("id" = String, Path), SpaceOptions),
-    responses((status = 200, body = BinaryFile, content_type = "image/*")))]
-pub(in crate::http) async fn image(
-    State(state): State<AppState>,
-    Extension(context): Extension<Context>,
-    LookupParams((collection, id)): LookupParams<(CollectionName, ItemId)>,
-    QueryOptions(SpaceOptions { space_key }): QueryOptions<SpaceOptions>,
-) -> Result<Response, Failure> {
-    let (bytes, media_type) = state.service.item_image(&context, &collection, &id, space_key).await?;
-    Ok(bare(&media_type, bytes, None)?)
 }
 
 /// Which items to delete: by ids, or by a filter that does not match everything by construction.

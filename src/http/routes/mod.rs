@@ -12,11 +12,13 @@ mod inpaint;
 mod insight;
 mod interpolate;
 mod items;
+mod map;
 mod models;
 mod preprocess;
 mod recommend;
 mod reconstruct;
 mod search;
+mod stored_images;
 
 pub(super) use classify::ClassifyOptions;
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
@@ -45,7 +47,9 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(anomaly::anomaly))
         .routes(routes!(generate::generate))
         .routes(routes!(preprocess::preprocess))
-        .routes(routes!(items::image));
+        .routes(routes!(map::map))
+        .routes(routes!(stored_images::image))
+        .routes(routes!(stored_images::sprites));
     let json = OpenApiRouter::new()
         .routes(routes!(models::list))
         .routes(routes!(interpolate::interpolate))
@@ -64,7 +68,6 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(facets::count))
         .routes(routes!(facets::facets))
         .routes(routes!(insight::duplicates))
-        .routes(routes!(insight::map))
         .routes(routes!(insight::health))
         .layer(from_fn(json_only));
     negotiated.merge(json)

@@ -231,8 +231,8 @@ impl Core {
         let more = found.len() > limit.get();
         found.truncate(limit.get());
         let cursor = found.last().filter(|_| more).map(|(key, _)| cursor::encode(self.number, *key));
-        let items = found.into_iter().map(|(_, record)| PageItem { id: record.id, metadata: record.metadata });
-        Ok(Page { items: items.collect(), cursor })
+        let item = |(_, Record { id, metadata, image, .. })| PageItem { id, metadata, image };
+        Ok(Page { items: found.into_iter().map(item).collect(), cursor })
     }
 
     /// The cost of a search, as far as it can be told without a look at the filter.

@@ -37,7 +37,7 @@ impl QdrantCollection {
             // one more than asked for tells whether another page follows
             limit: Some(limit.get() as u32 + 1),
             order_by: ascending(ADDED, after.as_ref().map(|cursor| cursor.stamp)),
-            with_payload: only(&[ID, METADATA, ADDED]),
+            with_payload: only(&[ID, METADATA, IMAGE, MEDIA_TYPE, ADDED]),
             with_vectors: vectors(false),
             ..ScrollPoints::default()
         };
@@ -49,10 +49,11 @@ impl QdrantCollection {
         let more = found.len() > limit.get();
         found.truncate(limit.get());
         let cursor = if more { Some(cursor::encode(&self.entry.physical, &next(&found, after)?)) } else { None };
-        let items = found
-            .iter()
-            .map(|point| Ok(PageItem { id: id_of(&point.payload)?, metadata: metadata_of(&point.payload)? }));
-        Ok(Page { items: items.collect::<Result<_>>()?, cursor })
+        let item = |point: &RetrievedPoint| {
+            let (id, metadata) = (id_of(&point.payload)?, metadata_of(&point.payload)?);
+            Ok(PageItem { id, metadata, image: image_of(&point.payload) })
+        };
+        Ok(Page { items: found.iter().map(item).collect::<Result<_>>()?, cursor })
     }
 
     /// Points come in the order of their ids, which are hashes: the first ones are a sample without preference, and
