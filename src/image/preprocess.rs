@@ -3,7 +3,7 @@
 use super::{
     decode::{Decoded, Header},
     pixels::{Pixels, Plane, background},
-    resize::{Region, Size, fit, resize_rows},
+    resize::{Region, Size, fit, resize, resize_rows},
     shrink::Shrink,
     spec::{Channels, Crop, FilterKind, InputSpec, PreprocessSpec, Resize, Values},
 };

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Mutex as Turn, oneshot};
 use tracing::{Instrument as _, Span};
 
@@ -209,8 +210,8 @@ impl Shared {
         let permit = self.admit_write(bounds)?;
         let (turn, writes, shared) = (Arc::clone(&self.turn), self.writes.clone(), Arc::clone(self));
         let task = async move {
-            let prepared = prepare.await?;
-            let turn = turn.lock_owned().await;
+            // The place in the line is taken first: writes happen in the order in which they were admitted.
+            let (prepared, turn) = tokio::try_join!(prepare, turn.lock_owned().map(Ok))?;
             let span = Span::current();
             let (answer, answered) = oneshot::channel();
             let run = move || {
