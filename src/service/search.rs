@@ -42,21 +42,26 @@ pub struct SearchRequest {
 
 /// What a search found, best first.
 #[derive(Debug)]
-pub struct Found {
+pub struct SearchResults {
     pub spec: CollectionSpec,
     pub hits: Vec<Hit>,
 }
 
 impl Service {
     /// The items nearest to an image, a vector or another item.
-    pub async fn search(&self, ctx: &Context, name: &CollectionName, mut request: SearchRequest) -> Result<Found> {
+    pub async fn search(
+        &self,
+        ctx: &Context,
+        name: &CollectionName,
+        mut request: SearchRequest,
+    ) -> Result<SearchResults> {
         let collection = self.open_for(ctx, name, request.space_key.as_ref()).await?;
         self.embed_queries(ctx, collection.spec(), vec![&mut request]).await?;
         let query = self.query_of(collection.as_ref(), request).await?;
         let started = Instant::now();
         let hits = collection.search(query).await?;
         self.note_searches(ctx, collection.spec(), 1, started.elapsed());
-        Ok(Found { spec: collection.spec().clone(), hits })
+        Ok(SearchResults { spec: collection.spec().clone(), hits })
     }
 
     /// Several searches side by side; each has its own result or error, in their order. Their images are admitted
