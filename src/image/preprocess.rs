@@ -3,7 +3,7 @@
 use super::{
     decode::{Decoded, Header},
     pixels::{Pixels, Plane, background},
-    resize::{Region, Size, fit, resize, resize_rows},
+    resize::{Region, Scaling, Size, fit, resize, resize_rows},
     shrink::Shrink,
     spec::{Channels, Crop, FilterKind, InputSpec, PreprocessSpec, Resize, Values},
 };
@@ -99,7 +99,8 @@ impl Preprocessor {
         let inside = columns.place as usize * channels.count()..;
         let mut line = around.clone();
         (0..rows.place).for_each(|_| each(&around));
-        resize_rows(&view.data, view.source, (to, covered), (channels, self.spec.filter), |row| {
+        let scaling = Scaling { to, region: covered, channels, filter: self.spec.filter };
+        resize_rows(&view.data, view.source, &scaling, |row| {
             if row.len() == line.len() {
                 each(row);
             } else {

@@ -79,19 +79,23 @@ pub fn resize(
         return Cow::Borrowed(data);
     }
     let mut out = Vec::with_capacity(region.size.width as usize * region.size.height as usize * channels.count());
-    resize_rows(data, from, (to, region), (channels, filter), |row| out.extend_from_slice(row));
+    resize_rows(data, from, &Scaling { to, region, channels, filter }, |row| out.extend_from_slice(row));
     Cow::Owned(out)
+}
+
+/// What is made of an image by resizing: a region of it at another size.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaling {
+    pub to: Size,
+    pub region: Region,
+    pub channels: Channels,
+    pub filter: FilterKind,
 }
 
 /// [`resize`], which hands each row of the region to `each` as soon as it is there, from the top down: the image at its
 /// new size need not be written where it is only passed on.
-pub fn resize_rows(
-    data: &[u8],
-    from: impl Into<Source>,
-    (to, region): (Size, Region),
-    (channels, filter): (Channels, FilterKind),
-    mut each: impl FnMut(&[u8]),
-) {
+pub fn resize_rows(data: &[u8], from: impl Into<Source>, scaling: &Scaling, mut each: impl FnMut(&[u8])) {
+    let Scaling { to, region, channels, filter } = *scaling;
     let from = from.into();
     if from == to.into() && region == Region::all(to) {
         return data.chunks_exact(to.width as usize * channels.count()).for_each(each);
@@ -113,8 +117,8 @@ pub fn resize_rows(
         count: region.size.height,
     };
     match channels {
-        Channels::Rgb => resample::<3>(data, (columns, rows), filter, &mut each),
-        Channels::Gray => resample::<1>(data, (columns, rows), filter, &mut each),
+        Channels::Rgb => resample::<3>(data, columns, rows, filter, &mut each),
+        Channels::Gray => resample::<1>(data, columns, rows, filter, &mut each),
     }
 }
 
@@ -135,12 +139,7 @@ pub fn fit(from: Size, within: Size) -> Size {
     }
 }
 
-fn resample<const N: usize>(
-    data: &[u8],
-    (columns, rows): (Line, Line),
-    filter: FilterKind,
-    each: &mut impl FnMut(&[u8]),
-) {
+fn resample<const N: usize>(data: &[u8], columns: Line, rows: Line, filter: FilterKind, each: &mut impl FnMut(&[u8])) {
     let Some(kernel) = Kernel::of(filter) else { return nearest::<N>(data, columns, rows, each) };
     let horizontal = Taps::new(columns, &kernel);
     let mut vertical = Taps::new(rows, &kernel);

@@ -39,7 +39,7 @@ impl Core {
             let mut answers = Vec::with_capacity(items.len());
             let mut images: HashMap<u64, Option<ImageRef>> = HashMap::new();
             for EncodedItem { row, codes, terms } in items {
-                let (key, answer) = put(writer, effects, &row, (codes, terms))?;
+                let (key, answer) = put(writer, effects, &row, codes, terms)?;
                 images.insert(key, row.record.image);
                 keys.push(key);
                 answers.push(answer);
@@ -196,7 +196,8 @@ fn put(
     writer: &mut Writer<'_>,
     effects: &mut Effects,
     row: &EncodedRow,
-    (encoded, new): (Encoded, Vec<Term>),
+    encoded: Encoded,
+    new: Vec<Term>,
 ) -> Result<(u64, Written)> {
     yield_to_others();
     let record = &row.record;
