@@ -55,7 +55,6 @@ impl Core {
     }
 
     fn encode_item(&self, item: NewItem) -> Result<EncodedItem> {
-        yield_to_others();
         let vector = admit_item(&self.spec, &item.id, item.vector, &item.metadata)?;
         let (codes, terms) = (Encoded::new(vector.as_slice()), terms(&item.metadata));
         let record = Record { id: item.id, metadata: item.metadata, image: item.image };
