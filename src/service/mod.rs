@@ -42,7 +42,7 @@ pub use preprocess::Preprocessed;
 pub use recommend::{Example, Examples};
 pub use reconstruct::Reconstruction;
 pub use score::{MapFormat, RegionRequest, RoiRequest, ScoreOutput, ScoreRequest, Scored};
-pub use search::{Found, QueryBy, SearchRequest};
+pub use search::{QueryBy, SearchRequest, SearchResults};
 pub use stored_images::SpritesRequest;
 pub use transfer::{export_collection, import_collection};
 

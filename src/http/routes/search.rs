@@ -16,7 +16,7 @@ use crate::{
         schema::{BinaryFile, FormSearch, JsonSearch, JsonSearches},
     },
     index::CollectionSpec,
-    service::{Context, Found, SearchRequest},
+    service::{Context, SearchRequest, SearchResults},
 };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -88,7 +88,7 @@ pub struct SearchAnswer {
 }
 
 impl SearchAnswer {
-    pub(in crate::http) fn new(found: Found) -> Self {
+    pub(in crate::http) fn new(found: SearchResults) -> Self {
         let CollectionSpec { name, space_key, metric, .. } = found.spec;
         let data = entries(found.hits);
         Self { collection: name.into(), space_key: space_key.map(String::from), metric, data }
