@@ -24,7 +24,7 @@ export function Anomaly({ model, image, calibrations }) {
   const [metric, setMetric] = useState('');
   const [name, setName] = useState('');
   const [wanted, setRate] = useState('0.05');
-  const { regions } = useFeatures();
+  const { known, regions } = useFeatures();
   const [heat, setHeat] = useState(0.7);
   const calibration = calibrations.find((one) => one.name === name);
   const rates = calibration ? RATES.filter(([one]) => Number(one) >= lowestRate(calibration)) : [];
@@ -35,8 +35,8 @@ export function Anomaly({ model, image, calibrations }) {
   const query = calibration
     ? { model: model.id, calibration: name, false_positive_rate: rate, regions: (mapped && regions) || undefined, map: mapped ? 'overlay' : undefined }
     : { model: model.id, metric, regions: (mapped && regions) || undefined, map: mapped ? 'overlay' : undefined };
-  const work = useWork((signal) => json({ method: 'POST', path: '/v1/anomaly', query, file: image.file }, signal),
-    [model.id, image, metric, name, rate, mapped, regions]);
+  const work = useWork(known && ((signal) => json({ method: 'POST', path: '/v1/anomaly', query, file: image.file }, signal)),
+    [known, model.id, image, metric, name, rate, mapped]);
   const spread = useWork(calibration ? (signal) => scoresOf(model.id, calibration, signal) : null, [model.id, name]);
   const controls = html`
     ${calibrations.length > 0 && html`<${Choice} label="Calibration" value=${name} empty="none" onChange=${setName}
