@@ -267,7 +267,7 @@ impl Pipeline {
         self.open(ctx, admitted, Target::Whole { spare_bytes }, move |open| open.whole(&input)).await
     }
 
-    fn admit_image(&self, image: Image, ctx: &Context) -> Result<AdmittedImage> {
+    pub(super) fn admit_image(&self, image: Image, ctx: &Context) -> Result<AdmittedImage> {
         let mut admitted = self.admit_images(vec![image], ctx.deadline)?;
         admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))
     }

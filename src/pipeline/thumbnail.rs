@@ -37,8 +37,7 @@ impl Pipeline {
     async fn reduce<T: Send + 'static>(&self, ctx: &Context, image: Encoded, wanted: Reduction<T>) -> Result<T> {
         let header = *image.header()?;
         header.check_size(self.max_pixels)?;
-        let mut admitted = self.admit_images(vec![Ok(image.clone())], ctx.deadline)?;
-        let permit = admitted.pop().ok_or_else(|| Error::internal("an image was not admitted"))?.permit;
+        let permit = self.admit_image(Ok(image.clone()), ctx)?.permit;
         let memory = self.memory(decoding_bytes(&header, wanted.shrink), ctx.deadline).await?;
         let work = move || {
             let _memory = memory;

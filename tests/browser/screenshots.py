@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
 from conftest import FLAGS, copied_models, fill, found  # noqa: E402
 from processes import ROOT, running  # noqa: E402
 
-SIZE = {"width": 1280, "height": 860}
+SIZE = {"width": 1280, "height": 980}
 EACH = 40
 
 
@@ -33,8 +33,9 @@ def main():
 
 
 def playground(page, url):
-    page.goto(f"{url}/#/playground?model=mae-cifar10&with=dae-cifar10&collection=shapes&item=hills-07")
-    page.locator(".compare").nth(2).wait_for()
+    page.goto(f"{url}/#/playground?model=simclr-cifar10&with=dae-cifar10&collection=shapes&item=hills-07")
+    page.locator(".compare").nth(1).wait_for()
+    page.locator(".row-of-thumbs img").nth(7).wait_for()
     page.wait_for_load_state("networkidle")
     page.screenshot(path=ROOT / "docs/images/explorer-playground.png")
 

@@ -41,7 +41,7 @@ function content(view, name) {
     case 'map': return html`<${MapView} />`;
     case 'review': return html`<${Review} />`;
     case 'models': return html`<${Models} />`;
-    default: return html`<main class="view"><${Empty} title="There is no such view">The address may be mistyped. <a href="#/playground">To the Playground</a><//></main>`;
+    default: return html`<main class="view"><h1 class="visually-hidden">No such view</h1><${Empty} title="There is no such view">The address may be mistyped. <a href="#/playground">To the Playground</a><//></main>`;
   }
 }
 

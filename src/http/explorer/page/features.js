@@ -10,6 +10,7 @@ export function features() {
     const route = (path) => path in data.paths;
     const anomaly = data.paths['/v1/anomaly']?.post.parameters.map((parameter) => parameter.name) || [];
     return {
+      known: true,
       calibrations: route('/v1/models/{model}/calibrations/{name}/export') && anomaly.includes('calibration'),
       regions: anomaly.includes('regions'),
       sprites: route('/v1/collections/{collection}/sprites'),

@@ -30,7 +30,7 @@ export function ImageInput({ image, onImage, label = 'image', pastes = false, sm
     ${image && html`<img class="drop-image pixelated" src=${image.shown} alt=${`The ${label}: ${image.name}`} />`}
     <div class="drop-text">
       <button type="button" class="button" onClick=${() => input.current.click()}>
-        ${image ? 'Another' : 'Choose'} ${label}
+        ${image ? 'Another one' : `Choose ${label}`}
       </button>
       <span class="hint">${pastes ? 'or drop it here, or paste it' : 'or drop it here'}</span>
     </div>

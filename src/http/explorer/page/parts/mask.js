@@ -44,7 +44,7 @@ export function MaskPainter({ image, onMask }) {
         onPointerDown=${(event) => { painting.current = true; event.target.setPointerCapture(event.pointerId); paint(...at(event)); }}
         onPointerMove=${(event) => painting.current && paint(...at(event))}
         onPointerUp=${() => { painting.current = false; done(); }}
-        onKeyDown=${keys} onFocus=${() => setCursor([SIDE / 2, SIDE / 2])} onBlur=${() => setCursor(null)}></canvas>
+        onKeyDown=${keys} onBlur=${() => setCursor(null)}></canvas>
       ${cursor && html`<span class="brush" style=${{ left: `${100 * cursor[0] / SIDE}%`, top: `${100 * cursor[1] / SIDE}%` }}></span>`}
     </div>
     <figcaption>Hidden <button type="button" class="button button-quiet" onClick=${clear}>Clear</button></figcaption>

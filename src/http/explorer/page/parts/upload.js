@@ -33,7 +33,7 @@ function UploadDialog({ collection, dropped, close, done }) {
   const folder = useRef(null);
   const single = useRef(null);
   const take = (list) => setFiles([...list].map((file) => ({ file, path: file.webkitRelativePath || file.name }))
-    .filter(({ path }) => isImageName(path)));
+    .filter(({ path }) => isImageName(path)).sort((a, b) => (a.path < b.path ? -1 : 1)));
   const start = async () => {
     control.current = new AbortController();
     await uploadAll({ collection: collection.name, files, labels, signal: control.current.signal, tell: setProgress });

@@ -19,6 +19,7 @@ export function Collection({ name }) {
   const work = useWork(async (signal) => (await json({ path: collectionPath(name) }, signal)).data, [name, version]);
   const changed = () => setVersion((before) => before + 1);
   return html`<main class="view">
+    ${!work.value && html`<h1>${name}</h1>`}
     <${Outcome} of=${work}>
       ${(collection) => html`<${Opened} key=${name} collection=${collection} query=${query} version=${version} changed=${changed} />`}
     <//>

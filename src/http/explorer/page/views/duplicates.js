@@ -45,7 +45,7 @@ function Group({ group, collection, remove }) {
   const rest = group.ids.slice(1);
   return html`<article class="panel">
     <header class="panel-head">
-      <h3>${plural(group.size, 'item')} <span class="hint">${fixed(group.min_score, 3)} to ${fixed(group.max_score, 3)} alike</span></h3>
+      <h2>${plural(group.size, 'item')} <span class="hint">${fixed(group.min_score, 3)} to ${fixed(group.max_score, 3)} alike</span></h2>
       <button type="button" class="button" onClick=${() => remove(rest)}>Keep the first, delete ${rest.length === 1 ? 'the other' : `the other ${rest.length}`}</button>
     </header>
     <ul class="grid">
