@@ -67,7 +67,7 @@ async fn a_form_with_two_images_is_the_same_request() {
 }
 
 #[tokio::test]
-async fn ends_and_steps_that_make_no_way_are_refused() {
+async fn endpoints_and_steps_that_make_no_path_are_refused() {
     let server = server().await;
     let latents = json!([[0, 0, 0, 0], [1, 1, 1, 1]]);
     for (body, part) in [
@@ -81,7 +81,7 @@ async fn ends_and_steps_that_make_no_way_are_refused() {
         (json!({"latents": [[1, 2, 3, 4], [1, 2, 3, null]]}), "element 3"),
         (json!({"latents": 5}), "`latents`: not a list"),
         (json!({"latents": latents, "seed": 1}), "`seed` draws latents around images"),
-        (json!({"latents": latents, "steps": 1}), "not 2 in 1"),
+        (json!({"latents": latents, "steps": 1}), "not 2 and 1"),
         (json!({"latents": latents, "method": "curved"}), "method"),
     ] {
         let mut body = body;

@@ -211,7 +211,7 @@ impl Shared {
         let (turn, writes, shared) = (Arc::clone(&self.turn), self.writes.clone(), Arc::clone(self));
         let task = async move {
             // The place in the line is taken first: writes happen in the order in which they were admitted.
-            let (prepared, turn) = tokio::try_join!(prepare, turn.lock_owned().map(Ok))?;
+            let (turn, prepared) = tokio::try_join!(turn.lock_owned().map(Ok), prepare)?;
             let span = Span::current();
             let (answer, answered) = oneshot::channel();
             let run = move || {
