@@ -39,7 +39,7 @@ fn on_line(share: f64) -> [f64; 3] {
 }
 
 /// Oklab → 8-bit sRGB, by the matrices of Ottosson.
-#[expect(clippy::excessive_precision, clippy::unreadable_literal, reason = "the numbers stand as they were published")]
+#[expect(clippy::unreadable_literal, reason = "the numbers stand as they were published")]
 fn to_srgb([lightness, a, b]: [f64; 3]) -> [u8; 3] {
     let long = (lightness + 0.3963377774 * a + 0.2158037573 * b).powi(3);
     let medium = (lightness - 0.1055613458 * a - 0.0638541728 * b).powi(3);

@@ -39,7 +39,9 @@ pub fn regions(values: &[f32], width: usize, rules: RegionRules) -> Vec<Region> 
     let mut seen = vec![false; values.len()];
     let (mut found, mut open) = (Vec::new(), Vec::new());
     for start in 0..values.len() {
-        if seen[start] || !(values[start] > threshold) {
+        // A value that is no number is above nothing.
+        let above = values[start] > threshold;
+        if seen[start] || !above {
             continue;
         }
         seen[start] = true;

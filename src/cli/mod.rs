@@ -64,7 +64,7 @@ enum Command {
     /// Images are named by the BLAKE3 of their bytes, so what is there already is skipped and an interrupted run goes
     /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some images
     /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
-    Ingest(ingest::Options),
+    Ingest(Box<ingest::Options>),
     /// Move a collection between data folders; clear up in a Qdrant cluster
     #[command(subcommand)]
     Index(index::Command),
@@ -107,7 +107,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&flags),
         Command::Inspect(options) => inspect::run(&flags, &options),
         Command::Ingest(options) => {
-            return ingest::run(&flags, options).unwrap_or_else(|error| {
+            return ingest::run(&flags, *options).unwrap_or_else(|error| {
                 complain(&error.chain());
                 ExitCode::from(ingest::IN_VAIN)
             });

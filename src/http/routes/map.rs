@@ -109,8 +109,7 @@ pub(in crate::http) async fn map(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let media = negotiate(&headers, &[Media::Json, Media::Octets])?;
-    let tag =
-        |version: u64| state.tag(&[&collection.to_string(), &version.to_string(), &options.name(), media.as_str()]);
+    let tag = |version: u64| state.tag(&[collection.as_str(), &version.to_string(), &options.name(), media.as_str()]);
     let version = state.service.map_version(&collection, options.space_key.as_ref()).await?;
     if tag(version).is_known(&headers) {
         return Ok(tag(version).unchanged(Keep::Asking)?);
