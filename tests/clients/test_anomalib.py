@@ -20,6 +20,8 @@ from test_anomaly import array
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("anomalib", reason="Anomalib is not installed")
 SIDE = 256
+# What they depend on warns of its own affairs.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
