@@ -105,3 +105,19 @@ fn a_pooling_that_does_not_fit_the_output_is_told() {
     assert!(EmbeddingHead::new(&spec(Pooling::Mean), source(&[4])).unwrap_err().contains("mean"));
     assert!(EmbeddingHead::new(&spec(Pooling::None), source(&[5, 4])).unwrap_err().contains("cls, mean or gem"));
 }
+
+#[test]
+fn patches_are_the_positions_of_a_feature_map_or_the_tokens_of_a_grid() {
+    let map = head(Pooling::None, &[2, 1, 3]);
+    let patches = map.patches(&row(&[2, 1, 3], &[1.0, 2.0, 3.0, 10.0, 20.0, 30.0])).unwrap();
+    assert_eq!((patches.columns, patches.rows, map.patch_dimension()), (3, 1, Some(2)));
+    assert_eq!(patches.features, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+    let tokens = head(Pooling::Mean, &[5, 2]);
+    for (shape, data) in [([5, 2], &TOKENS[..]), ([4, 2], &TOKENS[2..])] {
+        let patches = tokens.patches(&row(&shape, data)).unwrap();
+        assert_eq!((patches.columns, patches.rows, &patches.features[..]), (2, 2, &TOKENS[2..]));
+    }
+    // Three tokens are no grid over a square image, and a vector has no patches.
+    assert!(tokens.patches(&row(&[3, 2], &TOKENS[..6])).is_err());
+    assert!(head(Pooling::None, &[3]).patches(&row(&[3], &[0.0; 3])).is_err());
+}
