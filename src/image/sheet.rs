@@ -7,7 +7,7 @@ pub const COLUMNS: usize = 16;
 /// What is seen of a sprite that is not there, in each channel.
 const EMPTY: u8 = 128;
 
-/// Square images of one size, in rows of [`COLUMNS`] from the top left.
+/// Square images of one size, in rows of `COLUMNS` from the top left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sheet {
     pixels: Pixels,
