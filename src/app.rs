@@ -24,7 +24,7 @@ use crate::{
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::{self, CudaOptions, GraphLoader, Runtime},
     service::{self, Parts, Service},
-    store::ImageStore,
+    store::{CalibrationStore, ImageStore},
     telemetry::Metrics,
 };
 
@@ -228,6 +228,8 @@ fn compose(config: &Config, runtime: Runtime, index: Arc<dyn IndexEngine>) -> Re
         models: Arc::new(models),
         index,
         store: Arc::new(open_store(config)?),
+        calibrations: CalibrationStore::connect(&Path::new(&config.general.data).join("calibrations"), &config.store)?,
+        anomaly: config.anomaly.clone(),
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         cache_bytes: config.cache.bytes,
         limits: config.limits.clone(),

@@ -25,10 +25,12 @@ pub enum ErrorKind {
     ModelNotFound,
     CollectionNotFound,
     ItemNotFound,
+    CalibrationNotFound,
     MethodNotAllowed,
     NotAcceptable,
     AlreadyExists,
     SpaceMismatch,
+    CalibrationStale,
     PayloadTooLarge,
     ImageTooLarge,
     UnsupportedMediaType,
@@ -44,7 +46,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -52,10 +54,12 @@ impl ErrorKind {
         Self::ModelNotFound,
         Self::CollectionNotFound,
         Self::ItemNotFound,
+        Self::CalibrationNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::AlreadyExists,
         Self::SpaceMismatch,
+        Self::CalibrationStale,
         Self::PayloadTooLarge,
         Self::ImageTooLarge,
         Self::UnsupportedMediaType,
@@ -80,10 +84,12 @@ impl ErrorKind {
             Self::ModelNotFound => "model_not_found",
             Self::CollectionNotFound => "collection_not_found",
             Self::ItemNotFound => "item_not_found",
+            Self::CalibrationNotFound => "calibration_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotAcceptable => "not_acceptable",
             Self::AlreadyExists => "already_exists",
             Self::SpaceMismatch => "space_mismatch",
+            Self::CalibrationStale => "calibration_stale",
             Self::PayloadTooLarge => "payload_too_large",
             Self::ImageTooLarge => "image_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",

@@ -15,7 +15,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// The version of the document's format.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// The fewest normals (or groups of them) that a calibration may have.
 const FEWEST: usize = 2;
@@ -23,13 +23,19 @@ const FEWEST: usize = 2;
 /// More equal scores than this share are worth a warning: p-values of tied scores say little.
 const MANY_TIES: f64 = 0.05;
 
+/// The false-positive rate at which images are judged where none is named, if the calibration is large enough.
+pub const DEFAULT_RATE: f64 = 0.01;
+
 /// The labels of normal images; every other label is that of a kind of anomaly.
 const NORMAL: [&str; 3] = ["normal", "good", "ok"];
 
 /// A scored image of a calibration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Sample {
     pub score: f64,
+    /// The highest value of its map; none where the score has no map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<f64>,
     /// What it belongs to (a part, a lot): images of one group are not independent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -46,7 +52,7 @@ impl Sample {
 }
 
 /// A calibration as it is stored, exported and imported.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationDocument {
     pub format: u32,
@@ -65,6 +71,8 @@ pub struct CalibrationDocument {
 pub struct Calibration {
     pub document: CalibrationDocument,
     conformal: Conformal,
+    /// Of the highest values of the maps; none where there are no maps.
+    peaks: Option<Conformal>,
     /// The number of normals.
     count: usize,
     /// The number of groups; none where the normals have none.
@@ -89,6 +97,17 @@ pub enum Verdict {
     /// A person should look.
     Review,
     Anomalous,
+}
+
+impl Verdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Review => "review",
+            Self::Anomalous => "anomalous",
+        }
+    }
 }
 
 /// The rates at which images are judged.
@@ -118,7 +137,8 @@ impl Calibration {
             let text = format!("a calibration of format {}: this version reads format {FORMAT}", document.format);
             return Err(Error::invalid_request(text));
         }
-        if document.samples.iter().any(|sample| !sample.score.is_finite()) {
+        let numbers = document.samples.iter().flat_map(|sample| [Some(sample.score), sample.peak]);
+        if numbers.flatten().any(|number| !number.is_finite()) {
             return Err(Error::invalid_request("a score of the calibration is not finite"));
         }
         let normals: Vec<&Sample> = document.samples.iter().filter(|sample| sample.is_normal()).collect();
@@ -136,8 +156,10 @@ impl Calibration {
                 use another metric or pooling";
             return Err(Error::invalid_request(text));
         }
+        let peaks: Option<Vec<f64>> = normals.iter().map(|sample| sample.peak).collect();
+        let peaks = peaks.map(|peaks| Conformal::new(&peaks, groups.as_deref(), u64::from(document.version)));
         let (count, groups) = (scores.len(), groups.map(|_| independent));
-        Ok(Self { document, conformal, count, groups })
+        Ok(Self { document, conformal, peaks, count, groups })
     }
 
     #[must_use]
@@ -193,6 +215,39 @@ impl Calibration {
         warnings
     }
 
+    /// The false-positive rate where none is named: 0.01, or the lowest at which this calibration can call an image
+    /// anomalous.
+    #[must_use]
+    pub fn default_rate(&self, guarantee: Guarantee) -> f64 {
+        DEFAULT_RATE.max(self.conformal.lowest_rate(guarantee))
+    }
+
+    /// The lowest p-value that an image can have.
+    #[must_use]
+    pub fn lowest_p_value(&self) -> f64 {
+        self.conformal.lowest_p_value()
+    }
+
+    /// The value that the map of a normal image exceeds anywhere at the false-positive rate: where regions begin. None where
+    /// the scores have no map, and infinite where the rate takes more normals.
+    #[must_use]
+    pub fn pixel_threshold(&self, rates: Rates) -> Option<f64> {
+        let decision = self.peaks.as_ref()?.decide(rates.false_positive_rate, rates.guarantee);
+        Some(decision.map_or(f64::INFINITY, |decision| decision.threshold))
+    }
+
+    /// The end of the scale of drawn maps, the same for all images: twice what the maps of 99 % of the normals reach.
+    #[must_use]
+    pub fn map_scale(&self) -> Option<f64> {
+        self.peaks.as_ref()?.quantile(0.99).map(|peak| 2.0 * peak)
+    }
+
+    /// Scores of normals that are independent of each other, in ascending order.
+    #[must_use]
+    pub fn reference(&self) -> &[f64] {
+        self.conformal.reference()
+    }
+
     /// The lines that the rates draw.
     ///
     /// # Errors
@@ -220,10 +275,13 @@ impl Calibration {
         Error::invalid_request(format!("`{name}` {rate} takes {need} {what}; the calibration has {have}"))
     }
 
-    /// Judges a finite score.
+    /// Judges a finite score. Ties count against the image, or are broken by a number drawn uniformly from 0…1.
     #[must_use]
-    pub fn judge(&self, score: f64, lines: &Lines) -> Judgement {
-        let p_value = self.conformal.p_value(score);
+    pub fn judge(&self, score: f64, lines: &Lines, draw: Option<f64>) -> Judgement {
+        let p_value = match draw {
+            None => self.conformal.p_value(score),
+            Some(draw) => self.conformal.p_value_with_ties_drawn(score, draw),
+        };
         let threshold = lines.anomalous.threshold;
         let verdict = if p_value <= lines.anomalous.level {
             Verdict::Anomalous
@@ -264,7 +322,7 @@ mod tests {
     use super::*;
 
     fn sample(score: f64, group: Option<&str>, label: Option<&str>) -> Sample {
-        Sample { score, group: group.map(str::to_owned), label: label.map(str::to_owned) }
+        Sample { score, peak: None, group: group.map(str::to_owned), label: label.map(str::to_owned) }
     }
 
     fn document(samples: Vec<Sample>) -> CalibrationDocument {
@@ -292,7 +350,7 @@ mod tests {
     fn an_image_is_ok_worth_a_look_or_anomalous_by_the_rates() {
         let calibration = Calibration::new(document(ten())).unwrap();
         let lines = calibration.lines(rates(0.1, Some(0.3))).unwrap();
-        let judged = |score| calibration.judge(score, &lines);
+        let judged = |score| calibration.judge(score, &lines, None);
         assert_eq!(judged(7.0).verdict, Verdict::Ok);
         assert_eq!(judged(8.5).verdict, Verdict::Review);
         assert_eq!(judged(10.5).verdict, Verdict::Anomalous);
@@ -337,6 +395,16 @@ mod tests {
         assert!(refused(partly).contains("2 of 3 normal images have a group"));
         let newer = CalibrationDocument { format: 2, ..document(ten()) };
         assert!(Calibration::new(newer).unwrap_err().message().contains("this version reads format 1"));
+    }
+
+    #[test]
+    fn regions_begin_where_the_maps_of_normals_end_and_maps_have_one_scale() {
+        let calibration = Calibration::new(document(ten())).unwrap();
+        assert_eq!((calibration.pixel_threshold(rates(0.1, None)), calibration.map_scale()), (None, None));
+        let samples = ten().into_iter().map(|sample| Sample { peak: Some(2.0 * sample.score), ..sample }).collect();
+        let calibration = Calibration::new(document(samples)).unwrap();
+        assert_eq!(calibration.pixel_threshold(rates(0.1, None)), Some(20.0));
+        assert!((calibration.map_scale().unwrap() - 39.64).abs() < 1e-9, "{:?}", calibration.map_scale());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const CONFIDENCE: f64 = 0.9;
 pub const COVERAGE: f64 = 0.95;
 
 /// What a false-positive rate is promised over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Guarantee {
     /// On average over calibrations.
@@ -51,7 +51,7 @@ pub struct Conformal {
 /// Where a rate puts the line between normal and anomalous.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
-    /// A higher score is anomalous.
+    /// A higher score is anomalous; infinite where no score can be, which groups have at the lowest rates.
     pub threshold: f64,
     /// The largest p-value that is anomalous.
     pub level: f64,
@@ -141,6 +141,32 @@ impl Conformal {
         values.get(values.len() / 2).map_or(1.0, |median| (2.0 * median).min(1.0))
     }
 
+    /// The p-value of a score above all others: none is lower.
+    #[must_use]
+    pub fn lowest_p_value(&self) -> f64 {
+        self.p_value(f64::INFINITY)
+    }
+
+    /// The lowest rate at which an image can be anomalous.
+    #[must_use]
+    pub fn lowest_rate(&self, guarantee: Guarantee) -> f64 {
+        let (n, lowest) = (self.independent(), self.lowest_p_value());
+        match guarantee {
+            Guarantee::Marginal => lowest,
+            Guarantee::Conditional => {
+                let ranks = (lowest * (n + 1) as f64).round() as usize;
+                // The rate at which that many ranks just have the confidence; the bisection may end below it.
+                (beta_quantile(ranks, n, CONFIDENCE) * (1.0 + 1e-9)).min(1.0)
+            }
+        }
+    }
+
+    /// One score of each group, or all scores: independent of each other, in ascending order.
+    #[must_use]
+    pub fn reference(&self) -> &[f64] {
+        self.draws.first().map_or(&[], Vec::as_slice)
+    }
+
     /// The line that a false-positive rate draws.
     ///
     /// # Errors
@@ -158,7 +184,7 @@ impl Conformal {
         // p-values fall as scores grow: the threshold is the first calibration score above which they are low enough.
         let low_enough = |score: &f64| self.p_value(score.next_up()) <= level;
         let first = self.all.partition_point(|score| !low_enough(score));
-        let threshold = self.all.get(first).or(self.all.last()).copied().unwrap_or(f64::INFINITY);
+        let threshold = self.all.get(first).copied().unwrap_or(f64::INFINITY);
         let tail = (1.0 - COVERAGE) / 2.0;
         let interval = (beta_quantile(rank, n, tail), beta_quantile(rank, n, 1.0 - tail));
         Ok(Decision { threshold, level, interval })

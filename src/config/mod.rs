@@ -1,12 +1,14 @@
 //! Configuration as plain data: defaults < `latentd.toml` < environment < flags, read once and checked once, with
 //! every violation listed at once.
 
+mod anomaly;
 mod engine;
 mod layers;
 mod secret;
 mod section;
 mod table;
 
+pub use anomaly::Anomaly;
 pub use engine::IndexEngine;
 pub use layers::{Flags, Loaded, load};
 pub use secret::Secret;
@@ -247,6 +249,7 @@ pub struct Config {
     pub index: Index,
     pub qdrant: Qdrant,
     pub store: Store,
+    pub anomaly: Anomaly,
     pub log: Log,
 }
 
@@ -264,6 +267,7 @@ impl Config {
             Index::keys(),
             Qdrant::keys(),
             Store::keys(),
+            Anomaly::keys(),
             Log::keys(),
         ]
         .concat()
@@ -283,6 +287,8 @@ impl Config {
             ("limits.deadline_ms", limits.deadline_ms),
             ("limits.metadata_bytes", limits.metadata_bytes as u64),
             ("runtime.run_limit_ms", self.runtime.run_limit_ms),
+            ("anomaly.calibration_images", self.anomaly.calibration_images as u64),
+            ("anomaly.calibration_ms", self.anomaly.calibration_ms),
             ("index.graph_expansion_add", self.index.graph_expansion_add as u64),
             ("index.graph_expansion_search", self.index.graph_expansion_search as u64),
             ("index.graph_rebuild_percent", self.index.graph_rebuild_percent),
@@ -312,6 +318,7 @@ impl Config {
         }
         found.extend(self.qdrant.violations());
         found.extend(self.store.violations());
+        found.extend(self.anomaly.violations());
         if self.general.models.is_empty() || self.general.data.is_empty() {
             found.push("models and data name a folder each".into());
         }

@@ -17,7 +17,7 @@ pub use filter::{Condition, Date, Filter, MinShould, Number, NumberRange, Range,
 pub use map_method::MapMethod;
 pub use metadata::{Metadata, check_integers, check_metadata};
 pub use metric::Metric;
-pub use name::{CollectionName, ItemId, ModelName};
+pub use name::{CalibrationName, CalibrationRef, CollectionName, ItemId, ModelName};
 pub use space::SpaceKey;
 pub use top_k::TopK;
 pub use vector::Embedding;

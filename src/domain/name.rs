@@ -91,6 +91,72 @@ impl FromStr for CollectionName {
     }
 }
 
+/// A calibration's name, by the same rule as a model's folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CalibrationName(String);
+
+text_type!(CalibrationName);
+
+impl FromStr for CalibrationName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if is_folder_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::invalid_request(format!("calibration name {text:?} is not {NAME_RULE}")))
+        }
+    }
+}
+
+/// A calibration as a request names it: `NAME`, the latest version, or `NAME@VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CalibrationRef {
+    pub name: CalibrationName,
+    /// None: the latest.
+    pub version: Option<u32>,
+}
+
+impl fmt::Display for CalibrationRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "{}@{version}", self.name),
+            None => write!(f, "{}", self.name),
+        }
+    }
+}
+
+impl FromStr for CalibrationRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Some((name, version)) = text.split_once('@') else {
+            return Ok(Self { name: text.parse()?, version: None });
+        };
+        let version = version.parse().ok().filter(|version| *version > 0);
+        let version = version.ok_or_else(|| {
+            Error::invalid_request(format!("calibration {text:?} is not NAME or NAME@VERSION, whose versions count from 1"))
+        })?;
+        Ok(Self { name: name.parse()?, version: Some(version) })
+    }
+}
+
+impl TryFrom<String> for CalibrationRef {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<CalibrationRef> for String {
+    fn from(calibration: CalibrationRef) -> Self {
+        calibration.to_string()
+    }
+}
+
 /// An item's id: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -140,6 +206,18 @@ mod tests {
             assert!(bad.parse::<ModelName>().is_err(), "{bad}");
         }
         assert!("a:b".parse::<CollectionName>().is_err());
+    }
+
+    #[test]
+    fn a_calibration_is_named_alone_or_with_its_version() {
+        let parse = |text: &str| text.parse::<CalibrationRef>();
+        assert_eq!(parse("line-1").unwrap().version, None);
+        let versioned = parse("line-1@12").unwrap();
+        assert_eq!((versioned.name.as_str(), versioned.version), ("line-1", Some(12)));
+        assert_eq!(versioned.to_string(), "line-1@12");
+        for bad in ["", "@1", "a@", "a@0", "a@x", "a@1@2", "A", "a/b", ".."] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

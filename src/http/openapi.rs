@@ -29,6 +29,7 @@ const IMAGE_TYPES: [&str; 3] = ["image/jpeg", "image/png", "application/octet-st
     tags(
         (name = "health", description = "The server itself"),
         (name = "models", description = "What there is to serve"),
+        (name = "calibrations", description = "Scores of normal images, by which others are judged"),
         (name = "images", description = "Images through a model"),
         (name = "collections", description = "Collections of the latent index"),
         (name = "items", description = "Items of a collection"),

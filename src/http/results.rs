@@ -37,6 +37,18 @@ pub struct ResultList<E> {
     errors: Vec<ItemError>,
 }
 
+/// A list with more fields beside its own.
+#[derive(Serialize)]
+struct ListBeside<E, B> {
+    #[serde(flatten)]
+    list: ResultList<E>,
+    #[serde(flatten)]
+    beside: B,
+}
+
+#[derive(Serialize)]
+struct NothingBeside {}
+
 /// The schema of a [`ResultList`] under the name that its entry gives it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a list is written by `ResultList`; this type describes it for the documentation")]
@@ -87,6 +99,17 @@ impl ResultForm {
         entry: impl Fn(usize, T) -> E,
         file: impl FnOnce(T) -> Option<Vec<u8>>,
     ) -> Result<Response> {
+        self.answer_beside(by_model, strict, (entry, file), NothingBeside {})
+    }
+
+    /// As [`answer`](Self::answer), with more fields beside those of the list.
+    pub(super) fn answer_beside<T, E: ResultEntry, B: Serialize>(
+        &self,
+        by_model: ByModel<T>,
+        strict: bool,
+        (entry, file): (impl Fn(usize, T) -> E, impl FnOnce(T) -> Option<Vec<u8>>),
+        beside: B,
+    ) -> Result<Response> {
         let ByModel { model, space_key, items } = by_model;
         let items = items.settle(strict || self.media.is_binary())?;
         if self.media.is_binary() {
@@ -97,6 +120,7 @@ impl ResultForm {
         let errors = item_errors(&items.errors);
         let data = items.good.into_iter().map(|(index, made)| entry(index, made)).collect();
         let (model, space_key) = (model.name().to_string(), space_key.to_string());
-        Ok(Json(ResultList { model, space_key, data, errors }).into_response())
+        let list = ResultList { model, space_key, data, errors };
+        Ok(Json(ListBeside { list, beside }).into_response())
     }
 }

@@ -10,7 +10,7 @@ use super::{
     compat::openai::InputOptions,
     extract::ImageSchema,
     routes::{
-        AddOptions, BatchOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem,
+        AddOptions, BatchOptions, CalibrationOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem,
         SearchOptions,
     },
 };
@@ -199,4 +199,25 @@ pub(super) struct JsonSearches {
     queries: Vec<JsonSearch>,
     #[serde(flatten)]
     options: BatchOptions,
+}
+
+/// Images for a calibration in JSON, with the options beside them.
+#[derive(ToSchema)]
+pub(super) struct JsonNormals {
+    /// Images known to be normal, and perhaps labelled anomalies; none where the options name a collection.
+    images: Option<Vec<ImageSchema>>,
+    #[serde(flatten)]
+    options: CalibrationOptions,
+}
+
+/// Images for a calibration as parts of a form, with their groups and labels in the same order.
+#[derive(ToSchema)]
+pub(super) struct FormNormals {
+    image: Option<Vec<BinaryFile>>,
+    /// One for each image, or none.
+    group: Option<Vec<String>>,
+    /// One for each image, or none.
+    label: Option<Vec<String>>,
+    #[serde(flatten)]
+    options: CalibrationOptions,
 }

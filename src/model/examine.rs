@@ -78,6 +78,8 @@ pub(super) struct Examination {
     pub(super) graphs: BTreeMap<GraphRole, Examined>,
     /// The hash of the graph that defines the space.
     pub(super) hash: Option<blake3::Hash>,
+    /// The hash of every graph.
+    pub(super) hashes: BTreeMap<GraphRole, blake3::Hash>,
     pub(super) embedding: Option<EmbeddingHead>,
     /// The shape of what the decoder takes from the encoder, without the batch axis.
     pub(super) latent: Option<Vec<usize>>,
@@ -202,12 +204,15 @@ impl Examination {
     }
 
     fn hash_space(&mut self, folder: &Path, manifest: &Manifest) {
-        let defining = space::defining_graph(manifest).and_then(|role| self.graphs.get(&role));
-        match defining.map(|graph| space::hash_graph(folder, &graph.file, &graph.onnx)) {
-            Some(Ok(hash)) => self.hash = Some(hash),
-            Some(Err(reason)) => self.problems.push(reason),
-            None => {}
+        for (&role, graph) in &self.graphs {
+            match space::hash_graph(folder, &graph.file, &graph.onnx) {
+                Ok(hash) => {
+                    self.hashes.insert(role, hash);
+                }
+                Err(reason) => self.problems.push(reason),
+            }
         }
+        self.hash = space::defining_graph(manifest).and_then(|role| self.hashes.get(&role).copied());
     }
 
     fn read_golden(&mut self, folder: &Path, manifest: &Manifest) -> Option<Golden> {

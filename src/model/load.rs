@@ -101,7 +101,7 @@ pub(super) fn load(
     let preprocessor = Preprocessor::new(manifest.input.clone(), manifest.preprocess.clone())
         .map_err(|error| vec![error.message().to_owned()])?;
     let examination = examine::examine(folder, manifest, shared.loader.as_ref(), &settings);
-    let Examination { graphs, hash, embedding, latent, memory, problems, remarks, golden: _ } = examination;
+    let Examination { graphs, hash, hashes, embedding, latent, memory, problems, remarks, golden: _ } = examination;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -123,6 +123,7 @@ pub(super) fn load(
     Ok(Model {
         name: name.clone(),
         space_key: space::key(name.as_str(), manifest, &hash),
+        graph_hashes: hashes,
         preprocessor,
         graphs,
         embedding,

@@ -1,7 +1,7 @@
 //! A model that serves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,6 +13,7 @@ use super::{
     manifest::Manifest,
     masking::Masking,
     memory::PatchMemory,
+    space,
 };
 use crate::{
     batch::{BatchSearch, GraphQueue, Workers},
@@ -29,6 +30,7 @@ pub struct Model {
     pub(super) name: ModelName,
     pub(super) declared: Arc<Declared>,
     pub(super) space_key: SpaceKey,
+    pub(super) graph_hashes: BTreeMap<GraphRole, blake3::Hash>,
     pub(super) preprocessor: Preprocessor,
     pub(super) graphs: BTreeMap<GraphRole, Graph>,
     pub(super) embedding: Option<EmbeddingHead>,
@@ -56,6 +58,21 @@ impl Model {
     #[must_use]
     pub const fn space_key(&self) -> &SpaceKey {
         &self.space_key
+    }
+
+    /// The key of the scores that these graphs of the model make, with everything else that a score is made of as text: two
+    /// scores compare only where their keys are equal.
+    #[must_use]
+    pub fn score_key(&self, graphs: &[GraphRole], rest: &str) -> String {
+        let hashes = self.graph_hashes.iter().filter(|(role, _)| graphs.contains(role));
+        let hashes: Vec<(GraphRole, blake3::Hash)> = hashes.map(|(role, hash)| (*role, *hash)).collect();
+        space::score_key(self.name.as_str(), self.manifest(), &hashes, rest)
+    }
+
+    /// The hashes (BLAKE3) of the image files that the model was trained on; none where its folder lists none.
+    #[must_use]
+    pub fn trained_on(&self) -> Option<&HashSet<blake3::Hash>> {
+        self.declared.trained_on.as_ref()
     }
 
     #[must_use]

@@ -35,7 +35,8 @@
 //! or `anomaly` graph, with the image, the map or the score as output, no pooling and no normalisation.
 
 use std::{
-    fmt::Write as _,
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     path::Path,
@@ -50,6 +51,9 @@ use super::{
     onnx::{ExternalData, OnnxFile},
 };
 use crate::{domain::SpaceKey, image::PREPROCESSING_VERSION};
+
+/// The version of the code that makes scores of a model's outputs: another one makes scores that do not compare.
+const SCORE_VERSION: u32 = 1;
 
 /// The graph whose bytes define the space.
 #[must_use]
@@ -66,17 +70,28 @@ pub(super) fn key(name: &str, manifest: &Manifest, graph: &blake3::Hash) -> Spac
 
 /// The canonical text that is hashed.
 fn canonical(manifest: &Manifest, graph: &blake3::Hash) -> String {
-    let Manifest { input, preprocess, .. } = manifest;
-    let channels = input.channels.count();
     let (output, pooling, normalize) = output(manifest);
     let mut text = String::new();
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        // writing to a string cannot fail
-        let _ = writeln!(text, "{key}={value}");
-    };
+    let mut line = |key: &str, value: &dyn Display| write_line(&mut text, key, value);
     line("latentd-space", &1);
     line("preprocessing", &PREPROCESSING_VERSION);
     line("graph", &graph.to_hex());
+    prepared_as(manifest, &mut line);
+    line("output", &output);
+    line("pooling", &pooling.as_str());
+    line("normalize", &normalize);
+    text
+}
+
+fn write_line(text: &mut String, key: &str, value: &dyn Display) {
+    // writing to a string cannot fail
+    let _ = writeln!(text, "{key}={value}");
+}
+
+/// How images are prepared, line by line.
+fn prepared_as(manifest: &Manifest, line: &mut impl FnMut(&str, &dyn Display)) {
+    let Manifest { input, preprocess, .. } = manifest;
+    let channels = input.channels.count();
     line("input.width", &input.width);
     line("input.height", &input.height);
     line("input.channels", &if input.bgr { "bgr".to_owned() } else { word(&input.channels) });
@@ -89,10 +104,38 @@ fn canonical(manifest: &Manifest, graph: &blake3::Hash) -> String {
     line("preprocess.rescale", &format_args!("{:016x}", preprocess.rescale.to_bits()));
     line("preprocess.mean", &bits(preprocess.mean.as_deref(), 0.0, channels));
     line("preprocess.std", &bits(preprocess.std.as_deref(), 1.0, channels));
-    line("output", &output);
-    line("pooling", &pooling.as_str());
-    line("normalize", &normalize);
-    text
+}
+
+/// The key of scores: `name#` and 12 hex digits of a BLAKE3 hash over every graph that makes the score, what its inputs
+/// and outputs are bound to, the preparation of images, and the settings of the score.
+///
+/// The space key leaves the decoder out; a score by reconstruction depends on it.
+pub(super) fn score_key(
+    name: &str,
+    manifest: &Manifest,
+    graphs: &[(GraphRole, blake3::Hash)],
+    settings: &str,
+) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn Display| write_line(&mut text, key, value);
+    line("latentd-score", &SCORE_VERSION);
+    line("preprocessing", &PREPROCESSING_VERSION);
+    for (role, hash) in graphs {
+        line(&format!("graph.{role}"), &hash.to_hex());
+        if let Some(spec) = manifest.graphs.get(role) {
+            let bound = |kind: &str, names: &BTreeMap<String, String>| format!("graph.{role}.{kind}={names:?}");
+            line("bound", &bound("inputs", &spec.inputs));
+            line("bound", &bound("outputs", &spec.outputs));
+        }
+    }
+    prepared_as(manifest, &mut line);
+    line("reconstruction", &word(&manifest.reconstruction));
+    if let Some(masked) = &manifest.masked {
+        line("masked.patch", &masked.patch);
+        line("masked.ratio", &format_args!("{:016x}", masked.ratio.to_bits()));
+    }
+    line("settings", &settings);
+    format!("{name}#{}", &blake3::hash(text.as_bytes()).to_hex()[..12])
 }
 
 fn output(manifest: &Manifest) -> (&str, Pooling, bool) {

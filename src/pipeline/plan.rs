@@ -33,6 +33,15 @@ impl Task {
         }
     }
 
+    /// The roles of the graphs that one image passes for this task.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub(crate) fn graphs(self, model: &Model) -> Result<Vec<GraphRole>> {
+        let plan = self.plan(model)?;
+        Ok([Some(plan.first), plan.second].into_iter().flatten().map(Graph::role).collect())
+    }
+
     /// The graphs that one image passes for this task.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Use cases without HTTP: from images and options to vectors, images, scores and found items.
 
 mod background;
+mod calibrations;
 mod classify;
 mod collections;
 mod deletions;
@@ -25,6 +26,10 @@ mod transfer;
 use std::sync::{Arc, OnceLock};
 
 pub use background::Computed;
+pub use calibrations::{
+    AnomalyRequest, Assessed, Assessment, CalibrateRequest, CalibrationState, JudgeRequest, JudgedBy, Made, Normals,
+    StreamDrift, Ties,
+};
 pub use classify::{Classified, ClassifyRequest};
 pub use collections::NewCollection;
 pub use deletions::{delete_pending, forget as forget_images};
@@ -49,16 +54,17 @@ pub use transfer::{export_collection, import_collection};
 pub use crate::pipeline::{Context, Image, Stage};
 
 use background::Background;
+use calibrations::{Calibrations, CalibrationsParts};
 
 use crate::{
     compute::CpuPool,
-    config::Limits,
+    config::{self, Limits},
     domain::{CollectionName, ModelName, SpaceKey},
     error::{Error, Result},
     index::IndexEngine,
     model::{Model, Repository},
     pipeline::{Pipeline, PipelineParts},
-    store::ImageStore,
+    store::{CalibrationStore, ImageStore},
     telemetry::{Metrics, metrics::CodeLabels},
 };
 
@@ -80,6 +86,7 @@ pub struct Service {
     layouts: Background<(CollectionName, usize), map::Layout>,
     healths: Background<CollectionName, Health>,
     queries: health::RecentQueries,
+    calibrations: Calibrations,
 }
 
 /// The parts a service is put together from.
@@ -87,6 +94,8 @@ pub struct Parts {
     pub models: Arc<Repository>,
     pub index: Arc<dyn IndexEngine>,
     pub store: Arc<ImageStore>,
+    pub calibrations: CalibrationStore,
+    pub anomaly: config::Anomaly,
     pub pool: CpuPool,
     /// Of vectors kept for images that come again; 0: none.
     pub cache_bytes: u64,
@@ -97,7 +106,7 @@ pub struct Parts {
 impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { models, index, store, pool, cache_bytes, limits, metrics } = parts;
+        let Parts { models, index, store, calibrations, anomaly, pool, cache_bytes, limits, metrics } = parts;
         let pool = Arc::new(pool);
         let pipeline = Pipeline::new(PipelineParts {
             pool: Arc::clone(&pool),
@@ -106,6 +115,13 @@ impl Service {
             metrics: Arc::clone(&metrics),
         });
         let jobs = limits.background_jobs;
+        let calibrations = Calibrations::new(CalibrationsParts {
+            store: calibrations,
+            pool: Arc::clone(&pool),
+            settings: anomaly,
+            jobs,
+            metrics: Arc::clone(&metrics),
+        });
         let unnamed = deletions::Unnamed::new(Arc::clone(&store), Arc::clone(&index));
         Self {
             models,
@@ -123,6 +139,7 @@ impl Service {
             limits,
             metrics,
             queries: health::RecentQueries::default(),
+            calibrations,
         }
     }
 
@@ -149,6 +166,12 @@ impl Service {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Milliseconds that a request which calibrates may take.
+    #[must_use]
+    pub const fn calibration_ms(&self) -> u64 {
+        self.calibrations.max_ms
     }
 
     #[must_use]
@@ -199,10 +222,14 @@ impl Service {
     }
 
     fn counted<T>(&self, items: Items<T>) -> Items<T> {
-        for (_, error) in &items.errors {
+        self.count_errors(&items.errors);
+        items
+    }
+
+    fn count_errors(&self, errors: &[(usize, Error)]) {
+        for (_, error) in errors {
             self.metrics.item_errors.get_or_create(&CodeLabels { code: error.kind().code() }).inc();
         }
-        items
     }
 }
 

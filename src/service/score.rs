@@ -15,7 +15,7 @@ pub use output::{MapFormat, RegionRequest, ScoreOutput};
 use output::Canvas;
 use reading::{MapScore, Reading};
 
-use super::{ByModel, Context, Image, Service};
+use super::{Context, Image, Service};
 use crate::{
     anomaly::{
         ScoreMetric,
@@ -24,7 +24,6 @@ use crate::{
         roi::{Roi, RoiMask},
         settings::{ScoreOptions, ScoreSettings},
     },
-    domain::ModelName,
     error::{Error, Result},
     image::{Background, Channels, Encoded, InputSpec, Size},
     model::{Capability, GraphRole, Model},
@@ -68,53 +67,44 @@ impl Service {
     /// # Errors
     /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model, and `invalid_request` for
     /// a map of a metric that has none.
-    pub async fn score(
+    pub(super) async fn score(
         &self,
         ctx: &Context,
-        model: &ModelName,
+        model: &Arc<Model>,
         images: Vec<Image>,
-        request: ScoreRequest,
-    ) -> Result<ByModel<Scored>> {
+        request: &Arc<ScoreRequest>,
+    ) -> Result<Vec<Result<Scored>>> {
         let metric = request.settings.metric;
         if !metric.has_map() && request.output.needs_map() {
             return Err(Error::invalid_request(format!(
                 "metric {metric} is of the latent and has no map; leave `map` and `regions` out"
             )));
         }
-        let model = self.model_for(ctx, model, images.len()).await?;
-        check_detector(&model, &request)?;
-        let request = Arc::new(request);
-        let results = if let Some(neighbours) = &request.settings.neighbours {
-            self.score_by_neighbours(ctx, &model, images, neighbours).await?
+        check_detector(model, request)?;
+        Ok(if let Some(neighbours) = &request.settings.neighbours {
+            self.score_by_neighbours(ctx, model, images, neighbours).await?
         } else if let Some((tile, overlap)) = request.settings.tile.zip(request.settings.overlap) {
             // What the model cannot do is the request's error, and not that of each image.
-            self.pipeline.check(&model, Task::Score(metric))?;
-            let tiles = tiled::Tiles { tile, overlap, request: &request };
-            let one = |image| self.score_tiled(ctx, &model, image, tiles);
+            self.pipeline.check(model, Task::Score(metric))?;
+            let tiles = tiled::Tiles { tile, overlap, request };
+            let one = |image| self.score_tiled(ctx, model, image, tiles);
             stream::iter(images.into_iter().map(one)).buffered(tiled::IMAGES_AT_A_TIME).collect().await
         } else {
-            let runs = self.pipeline.begin(ctx, &model, Task::Score(metric), images)?;
-            join_all(runs.into_iter().map(|run| self.score_whole(ctx, run, Arc::clone(&request)))).await
-        };
-        Ok(self.by_model(model, results))
+            let runs = self.pipeline.begin(ctx, model, Task::Score(metric), images)?;
+            join_all(runs.into_iter().map(|run| self.score_whole(ctx, run, Arc::clone(request)))).await
+        })
     }
 
     /// The settings that a request names, and for the others those that the model and the metric have.
     ///
     /// # Errors
     /// `capability_not_supported` for a model that does not score; `invalid_request` for settings that do not go together.
-    pub async fn score_settings(
-        &self,
-        ctx: &Context,
-        model: &ModelName,
-        options: ScoreOptions,
-    ) -> Result<ScoreSettings> {
-        let model = self.loaded(model, ctx.deadline).await?;
+    pub(super) fn score_settings(model: &Model, options: ScoreOptions) -> Result<ScoreSettings> {
         let metric = match options.metric {
             Some(metric) => metric,
-            None => usual_metric(&model)?,
+            None => usual_metric(model)?,
         };
-        let pools = metric == ScoreMetric::Graph && !detector_gives(&model, "score");
+        let pools = metric == ScoreMetric::Graph && !detector_gives(model, "score");
         let pooling = options.pooling.or(pools.then_some(Pooling::Max));
         ScoreOptions { pooling, ..options }.settings(metric)
     }
@@ -184,6 +174,25 @@ impl Service {
         let bytes = u64::from(size.width) * u64::from(size.height) * output::DRAWN_BYTES;
         Ok(Canvas::Memory(self.pipeline.memory(bytes, ctx.deadline).await?))
     }
+}
+
+/// The key of the scores that a model makes with these settings: what a calibration is bound to.
+///
+/// # Errors
+/// `capability_not_supported` where the model makes no such score.
+pub(super) fn score_key(model: &Model, settings: &ScoreSettings) -> Result<String> {
+    let task = if settings.metric == ScoreMetric::Knn { Task::Embed } else { Task::Score(settings.metric) };
+    let text = serde_json::to_string(settings)
+        .map_err(|error| Error::internal("the settings of a score cannot be written").with_source(error))?;
+    let memory = model.memory().filter(|_| settings.metric == ScoreMetric::PatchKnn);
+    let text = memory.map_or_else(|| text.clone(), |memory| format!("{text} memory={}", memory.hash().to_hex()));
+    Ok(model.score_key(&task.graphs(model)?, &text))
+}
+
+/// Whether scores with these settings are made beside a map.
+pub(super) fn has_map(model: &Model, settings: &ScoreSettings) -> bool {
+    let detector = model.graph(GraphRole::Anomaly).filter(|_| settings.metric == ScoreMetric::Graph);
+    settings.metric.has_map() && (detector.is_none() || detector_gives(model, "map"))
 }
 
 /// The metric by which a model scores where a request names none.

@@ -1,6 +1,9 @@
-//! Stored images, in an object store: a folder of this machine, or a bucket.
+//! Stored images and calibrations, in an object store: a folder of this machine, or a bucket.
 
+mod calibrations;
 mod remote;
+
+pub use calibrations::{CalibrationStore, StoredVersion};
 
 use std::{
     collections::HashSet,

@@ -49,6 +49,11 @@ const SECONDS: Buckets = Buckets(&[
 ]);
 /// 10 ms to 3 hours.
 const LONG_SECONDS: Buckets = Buckets(&[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 10_800.0]);
+/// 0.0001 to 1,000, three a decade: scores are of any magnitude.
+const MAGNITUDES: Buckets = Buckets(&[
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0,
+    200.0, 500.0, 1000.0,
+]);
 const SIZES: Buckets = Buckets(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +118,28 @@ pub struct PlanLabels {
     pub plan: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScoreLabels {
+    pub model: String,
+    pub metric: &'static str,
+}
+
+/// A calibration and a stream of images that are judged by it; the labels of streams are a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StreamLabels {
+    pub model: String,
+    pub calibration: String,
+    pub stream: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabels {
+    pub model: String,
+    pub calibration: String,
+    pub stream: String,
+    pub verdict: &'static str,
+}
+
 /// What is known of the health of a collection's vectors.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HealthFigures {
@@ -165,6 +192,10 @@ pub struct Metrics {
     pub active_units: Family<CollectionLabels, Figure>,
     pub nearest_score: Family<CollectionLabels, Figure>,
     pub query_drift: Family<CollectionLabels, Figure>,
+    pub anomaly_scores: Histograms<ScoreLabels>,
+    pub verdicts: Family<VerdictLabels, Count>,
+    pub drift: Family<StreamLabels, Figure>,
+    pub drift_alarm: Family<StreamLabels, Level>,
 }
 
 impl Default for Metrics {
@@ -220,6 +251,14 @@ impl Default for Metrics {
             active_units: family(r, "collection_active_units", "Dimensions whose variance exceeds the threshold"),
             nearest_score: family(r, "collection_nearest_score", "Mean score of an item's nearest neighbour"),
             query_drift: family(r, "collection_query_drift", "How far recent queries lie from what is stored"),
+            anomaly_scores: {
+                let scores = Histograms::new_with_constructor(MAGNITUDES);
+                r.register("anomaly_score", "Anomaly scores", scores.clone());
+                scores
+            },
+            verdicts: family(r, "anomaly_verdicts", "Images judged by a calibration, by their verdict"),
+            drift: family(r, "anomaly_drift_log", "Natural logarithm of the test martingale of a stream's scores"),
+            drift_alarm: family(r, "anomaly_drift_alarm", "1 for a stream whose martingale has reached its alarm"),
             registry,
         }
     }
@@ -320,10 +359,25 @@ impl Metrics {
         }
     }
 
+    /// Drops everything told about streams that were judged by a calibration.
+    pub fn forget_streams(&self, streams: impl IntoIterator<Item = StreamLabels>) {
+        for labels in streams {
+            self.drift.remove(&labels);
+            self.drift_alarm.remove(&labels);
+            for verdict in VERDICTS {
+                let StreamLabels { model, calibration, stream } = labels.clone();
+                self.verdicts.remove(&VerdictLabels { model, calibration, stream, verdict });
+            }
+        }
+    }
+
     pub fn observe_stage(&self, stage: &'static str, seconds: f64) {
         self.stage_seconds.get_or_create(&StageLabels { stage }).observe(seconds);
     }
 }
+
+/// What an image can be judged.
+const VERDICTS: [&str; 3] = ["ok", "review", "anomalous"];
 
 /// The ways in which a search can be answered.
 pub const SEARCH_PLANS: [&str; 6] = ["exact", "scan", "filter_scan", "graph", "graph_then_scan", "qdrant"];

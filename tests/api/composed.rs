@@ -6,14 +6,14 @@ use axum::Router;
 use latentd::{
     batch::{RunPermits, Watchdog},
     compute::CpuPool,
-    config::Limits,
+    config::{Anomaly, Limits},
     domain::Device,
     http::AppState,
     index::{EmbeddedEngine, EmbeddedOptions},
     model::{ModelDefaults, Repository, RepositoryParts},
     runtime::Runtime,
     service::{Parts, Service},
-    store::ImageStore,
+    store::{CalibrationStore, ImageStore},
     telemetry::Metrics,
 };
 
@@ -51,6 +51,8 @@ pub fn composed(home: &Home) -> Composed {
         models: Arc::clone(&models),
         index: Arc::new(EmbeddedEngine::open(&home.data().join("index"), options).unwrap()),
         store: Arc::new(ImageStore::open(&home.data().join("images")).unwrap()),
+        calibrations: CalibrationStore::open(&home.data().join("calibrations")).unwrap(),
+        anomaly: Anomaly::default(),
         pool: CpuPool::new(1).unwrap(),
         cache_bytes: 0,
         limits: Limits::default(),

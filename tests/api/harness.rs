@@ -27,7 +27,8 @@ const LOAD_TIME: Duration = Duration::from_secs(60);
 pub struct Server {
     router: Router,
     _app: App,
-    home: Home,
+    /// None where the home is another's.
+    home: Option<Home>,
 }
 
 /// Where a server has its models and its data.
@@ -72,9 +73,15 @@ impl Server {
         let home = Home::with(models);
         let mut config = home.config();
         change(&mut config);
+        let server = Self::at(config).await;
+        Self { home: Some(home), ..server }
+    }
+
+    /// With settings of a home that outlives it.
+    pub async fn at(config: Config) -> Self {
         let mut app = App::build(config).await.unwrap();
         app.opened().await.unwrap();
-        let server = Self { router: app.router(), _app: app, home };
+        let server = Self { router: app.router(), _app: app, home: None };
         server.loaded().await;
         server
     }
@@ -90,7 +97,7 @@ impl Server {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.home.data()
+        self.home.as_ref().unwrap().data()
     }
 
     pub fn router(&self) -> Router {
@@ -159,7 +166,8 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -
     request.body(body).unwrap()
 }
 
-fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
+/// A form of parts, whose boundary is `BOUNDARY`.
+pub fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, content) in parts {
         body.extend(format!("--BOUNDARY\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());

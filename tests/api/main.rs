@@ -4,6 +4,7 @@
 mod anomaly;
 mod anomaly_models;
 mod batches;
+mod calibrations;
 mod collections;
 mod composed;
 mod conventions;

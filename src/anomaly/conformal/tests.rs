@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn scores(count: usize) -> Vec<f64> {
@@ -60,6 +62,22 @@ fn a_score_is_anomalous_exactly_when_it_is_above_the_threshold() {
 }
 
 #[test]
+fn the_lowest_rate_is_one_at_which_an_image_can_be_anomalous_and_no_lower_one_is() {
+    let groups: Vec<usize> = (0..120).map(|at| at / 4).collect();
+    for groups in [None, Some(&groups[..])] {
+        let conformal = Conformal::new(&scores(120), groups, 1);
+        for guarantee in [Guarantee::Marginal, Guarantee::Conditional] {
+            let rate = conformal.lowest_rate(guarantee);
+            let decision = conformal.decide(rate, guarantee).unwrap();
+            assert!(conformal.lowest_p_value() <= decision.level && decision.threshold.is_finite(), "{decision:?}");
+            let below = conformal.decide(rate * 0.999, guarantee);
+            assert!(below.is_err_and(|few| few.have < few.need) || groups.is_some(), "{guarantee:?}");
+            assert!(below.is_err() || below.is_ok_and(|decision| decision.threshold.is_infinite()));
+        }
+    }
+}
+
+#[test]
 fn exchangeable_scores_are_judged_anomalous_at_the_rate_that_was_asked_for() {
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let (mut anomalous, trials) = (0, 20_000);
@@ -108,4 +126,27 @@ fn quantiles_are_those_of_numpy() {
     assert_eq!(conformal.quantile(0.5), Some(2.5));
     assert!((conformal.quantile(0.9).unwrap() - 3.7).abs() < 1e-12);
     assert_eq!(Conformal::new(&[], None, 0).quantile(0.5), None);
+}
+
+proptest! {
+    /// Among exchangeable scores each of n + 1 is as likely the one to be judged: exactly ⌊α (n + 1)⌋ of them are
+    /// anomalous where no two are equal, and no more where some are.
+    #[test]
+    fn of_exchangeable_scores_exactly_the_share_asked_for_is_anomalous(
+        scores in prop::collection::vec(-1e6..1e6_f64, 3..80), ranks in 1_usize..40, rounding in any::<bool>(),
+    ) {
+        let scores: Vec<f64> = if rounding { scores.iter().map(|score| (score / 1e5).round()).collect() } else { scores };
+        let rate = ranks.min(scores.len() - 1) as f64 / scores.len() as f64;
+        let anomalous = (0..scores.len()).filter(|&at| {
+            let others: Vec<f64> = scores.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, score)| *score).collect();
+            let conformal = Conformal::new(&others, None, 0);
+            conformal.p_value(scores[at]) <= conformal.decide(rate, Guarantee::Marginal).unwrap().level
+        });
+        let (count, expected) = (anomalous.count(), ranks.min(scores.len() - 1));
+        let mut distinct = scores.clone();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        prop_assert!(count <= expected);
+        prop_assert!(count == expected || distinct.len() < scores.len(), "{} of {}", count, expected);
+    }
 }

@@ -9,6 +9,7 @@
 //! | `image`, `vector` | an image and a vector inside JSON |
 //! | `examples` | examples of a recommendation, ids and vectors in one list |
 //! | `items` | items to add, each with its image or vector |
+//! | `normals` | images for a calibration, each with its group and its label |
 //! | `path` | names in the path, and options of routes without a body |
 
 mod body;
@@ -17,6 +18,7 @@ mod examples;
 mod fields;
 mod image;
 mod items;
+mod normals;
 mod path;
 mod value;
 mod vector;
@@ -30,5 +32,6 @@ pub(super) use examples::{ExampleList, ExampleSchema};
 pub(super) use fields::Fields;
 pub(super) use image::ImageSchema;
 pub(super) use items::ItemsRequest;
+pub(super) use normals::NormalsRequest;
 pub(super) use path::{LookupName, LookupParams, NoOptions, PathParams, QueryOptions, SpaceOptions};
 pub(super) use value::from_text;

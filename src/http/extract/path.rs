@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::fields::Fields;
 use crate::{
-    domain::{CollectionName, ItemId, ModelName, SpaceKey},
+    domain::{CalibrationName, CalibrationRef, CollectionName, ItemId, ModelName, SpaceKey},
     error::{Error, ErrorKind},
     http::error::Failure,
 };
@@ -54,6 +54,14 @@ impl LookupName for CollectionName {
     const NOT_FOUND: ErrorKind = ErrorKind::CollectionNotFound;
 }
 
+impl LookupName for CalibrationName {
+    const NOT_FOUND: ErrorKind = ErrorKind::CalibrationNotFound;
+}
+
+impl LookupName for CalibrationRef {
+    const NOT_FOUND: ErrorKind = ErrorKind::CalibrationNotFound;
+}
+
 /// The parameters of the path of a route that looks them up.
 pub(in crate::http) struct LookupParams<T>(pub(in crate::http) T);
 
@@ -79,6 +87,16 @@ impl<S: Send + Sync> FromRequestParts<S> for LookupParams<(CollectionName, ItemI
         };
         let id: Result<ItemId, Error> = id.parse();
         Ok(Self((CollectionName::for_lookup(&collection)?, id.map_err(|error| malformed(error.message()))?)))
+    }
+}
+
+/// A model and one of its calibrations.
+impl<S: Send + Sync, C: LookupName> FromRequestParts<S> for LookupParams<(ModelName, C)> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let PathParams((model, calibration)) = PathParams::<(String, String)>::from_request_parts(parts, state).await?;
+        Ok(Self((ModelName::for_lookup(&model)?, C::for_lookup(&calibration)?)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -24,6 +24,9 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// What the use cases get to answer a passed deadline by themselves, since they know what they waited for.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// What the paths of routes that calibrate begin with.
+const CALIBRATIONS: &str = "/v1/models/{model}/calibrations/{name}";
+
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 const BINARY_HINT: &str = "curl's -d takes line breaks out of a file: send it with --data-binary";
 
@@ -42,7 +45,7 @@ pub(in crate::http) async fn gate(State(state): State<AppState>, mut request: Re
     if state.is_draining() {
         return refuse(&state, request, Error::unavailable("the server is shutting down"));
     }
-    let time = match allowed_time(request.headers(), state.service.limits().deadline_ms) {
+    let time = match allowed_time(request.headers(), longest_time(&state, &request)) {
         Ok(time) => time,
         Err(error) => return refuse(&state, request, error),
     };
@@ -79,6 +82,12 @@ pub(in crate::http) async fn json_only(request: Request, next: Next) -> Response
         Ok(_) => next.run(request).await,
         Err(error) => Failure::from(error).into_response(),
     }
+}
+
+/// The milliseconds that a request may take: those that calibrate have time for many images.
+fn longest_time(state: &AppState, request: &Request) -> u64 {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if path.starts_with(CALIBRATIONS) { state.service.calibration_ms() } else { state.service.limits().deadline_ms }
 }
 
 /// The caller's time where it is shorter than the server's.

@@ -5,19 +5,30 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    anomaly::{ScoreMetric, pooling::Pooling, regions::Region, roi::Roi, settings::ScoreOptions},
-    domain::ModelName,
+    anomaly::{
+        ScoreMetric,
+        calibration::{Judgement, Verdict},
+        conformal::Guarantee,
+        pooling::Pooling,
+        regions::Region,
+        roi::Roi,
+        settings::ScoreOptions,
+    },
+    domain::{CalibrationRef, ModelName},
     error::{Error, ErrorKind, Result},
     http::{
         AppState,
         accept::Media,
-        answer::{data_uri, with_shape},
+        answer::{ItemError, data_uri, with_shape},
         error::Failure,
         extract::{LookupName as _, RequestBody, ScoredRequest, from_text},
-        results::{ResultEntry, ResultForm, ResultList},
+        results::{ResultEntry, ResultForm},
         schema::{BinaryFile, FormScored, JsonScored},
     },
-    service::{Context, MapFormat, RegionRequest, ScoreOutput, ScoreRequest, Scored},
+    service::{
+        AnomalyRequest, Assessed, Assessment, Context, JudgeRequest, JudgedBy, MapFormat, RegionRequest, ScoreOutput, Scored,
+        Ties,
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -25,7 +36,7 @@ use crate::{
 pub struct AnomalyOptions {
     #[param(required = false)]
     model: String,
-    /// The model's usual one unless it is named: `mse` where the model makes images.
+    /// The calibration's, or without one the model's usual one, unless it is named: `mse` where the model makes images.
     metric: Option<ScoreMetric>,
     /// How the map becomes the score: `max`, `mean`, or `top:SHARE`, the mean of that share of its highest values. What
     /// is usual for the metric unless it is named.
@@ -57,12 +68,34 @@ pub struct AnomalyOptions {
     #[serde(default)]
     #[param(required = false)]
     regions: bool,
-    /// The value of the map that every pixel of a region exceeds; half of the map's own maximum unless given.
+    /// The value of the map that every pixel of a region exceeds. Unless given, with a calibration the value that the maps
+    /// of normal images exceed at the false-positive rate; without one half of the map's own maximum.
     pixel_threshold: Option<f32>,
     /// Leave regions of fewer pixels out.
     min_area: Option<u32>,
     /// Leave regions out whose highest value is lower.
     min_peak: Option<f32>,
+    /// The calibration that judges the images, `NAME` or `NAME@VERSION`. What a request leaves out of metric and other
+    /// settings of the score is the calibration's.
+    calibration: Option<String>,
+    /// The share of normal images that may be called anomalous: 0.01 unless given, or the lowest that the calibration can
+    /// give where that is more.
+    #[schema(example = 0.01)]
+    #[param(example = 0.01)]
+    false_positive_rate: Option<f64>,
+    /// A larger rate, up to which images are worth a look.
+    review_rate: Option<f64>,
+    /// Whether the rate holds on average over calibrations (`marginal`, unless given) or for this one with probability 0.9.
+    guarantee: Option<Guarantee>,
+    /// The false-discovery rate over the images of the request (Benjamini and Hochberg), which decides in place of the
+    /// false-positive rate.
+    fdr: Option<f64>,
+    /// Whether equal scores count `against` the image, unless given, or are broken at `random`.
+    ties: Option<Ties>,
+    /// Of the random ties.
+    seed: Option<u64>,
+    /// The stream that the images are of, as `anomaly.streams` lists them; each is watched for drift by itself.
+    stream: Option<String>,
     /// Fail the request with its first bad image.
     #[serde(default)]
     #[param(required = false)]
@@ -81,6 +114,37 @@ impl AnomalyOptions {
             collection: self.collection.clone(),
             k: self.k,
         }
+    }
+
+    /// By what the images are judged.
+    fn judge(&self) -> Result<Option<JudgeRequest>> {
+        let Some(calibration) = &self.calibration else {
+            let for_verdicts = [
+                ("false_positive_rate", self.false_positive_rate.is_some()),
+                ("review_rate", self.review_rate.is_some()),
+                ("guarantee", self.guarantee.is_some()),
+                ("fdr", self.fdr.is_some()),
+                ("ties", self.ties.is_some()),
+                ("seed", self.seed.is_some()),
+                ("stream", self.stream.is_some()),
+            ];
+            return match for_verdicts.into_iter().find(|(_, given)| *given) {
+                Some((name, _)) => {
+                    Err(Error::invalid_request(format!("`{name}` is about verdicts, which take a `calibration`")))
+                }
+                None => Ok(None),
+            };
+        };
+        Ok(Some(JudgeRequest {
+            calibration: CalibrationRef::for_lookup(calibration)?,
+            false_positive_rate: self.false_positive_rate,
+            review_rate: self.review_rate,
+            guarantee: self.guarantee.unwrap_or_default(),
+            fdr: self.fdr,
+            ties: self.ties.unwrap_or_default(),
+            seed: self.seed.unwrap_or(0),
+            stream: self.stream.clone(),
+        }))
     }
 
     /// The regions that are asked for.
@@ -110,6 +174,8 @@ pub struct AnomalyEntry {
     /// Grows with strangeness.
     score: f64,
     metric: ScoreMetric,
+    #[serde(flatten)]
+    judged: Option<JudgedEntry>,
     /// The map of the error over the image, as a data URI.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
@@ -118,7 +184,70 @@ pub struct AnomalyEntry {
     regions: Option<Vec<Region>>,
 }
 
-type AnomalyList = ResultList<AnomalyEntry>;
+/// What the calibration says of the image.
+#[derive(Debug, Serialize, ToSchema)]
+struct JudgedEntry {
+    /// The probability, at most, that a normal image has a score as high.
+    p_value: f64,
+    /// A higher score is anomalous; null where no score can be.
+    #[schema(value_type = Option<f64>)]
+    threshold: f64,
+    verdict: Verdict,
+    /// Whether the verdict is `anomalous`.
+    anomalous: bool,
+    /// Where the score stands: 0 at the median of the calibration or below, ½ at the threshold, 1 as far above it and on.
+    normalized: f64,
+}
+
+impl From<Judgement> for JudgedEntry {
+    fn from(judgement: Judgement) -> Self {
+        let Judgement { p_value, threshold, verdict, normalized } = judgement;
+        Self { p_value, threshold, verdict, anomalous: verdict == Verdict::Anomalous, normalized }
+    }
+}
+
+/// What judged the images.
+#[derive(Debug, Serialize, ToSchema)]
+struct JudgedByEntry {
+    name: String,
+    version: u32,
+    /// Normal images.
+    count: usize,
+    /// Their groups; null where none are given.
+    groups: Option<usize>,
+    false_positive_rate: f64,
+    /// Where the obtained false-positive rate of this calibration lies with probability 0.95.
+    interval: [f64; 2],
+    /// What limits the verdicts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+impl From<JudgedBy> for JudgedByEntry {
+    fn from(by: JudgedBy) -> Self {
+        let JudgedBy { name, version, count, groups, false_positive_rate, interval: (low, high), warnings } = by;
+        Self { name, version, count, groups, false_positive_rate, interval: [low, high], warnings }
+    }
+}
+
+/// What stands in an answer beside the list.
+#[derive(Debug, Serialize)]
+struct Beside {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<JudgedByEntry>,
+}
+
+/// The scores of a request's images.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the list is written by `ResultForm`; this type describes it for the documentation")]
+struct AnomalyList {
+    model: String,
+    space_key: String,
+    data: Vec<AnomalyEntry>,
+    errors: Vec<ItemError>,
+    /// The calibration that judged the images, where one is named.
+    calibration: Option<JudgedByEntry>,
+}
 
 impl ResultEntry for AnomalyEntry {
     const LIST: &'static str = "AnomalyList";
@@ -146,7 +275,7 @@ fn map_for(media: Media, requested: Option<MapFormat>) -> Result<MapFormat> {
     Err(Error::new(ErrorKind::NotAcceptable, text))
 }
 
-/// Scores images, and says where they are strange.
+/// Scores images, judges them by a calibration where one is named, and says where they are strange.
 #[utoipa::path(post, path = "/v1/anomaly", tag = "images", params(AnomalyOptions),
     request_body(content((JsonScored<AnomalyOptions> = "application/json"),
         (FormScored<AnomalyOptions> = "multipart/form-data"), (BinaryFile = "image/*"))),
@@ -161,19 +290,25 @@ pub(in crate::http) async fn anomaly(
     let form = ResultForm::choose(&headers, &[Media::Json, Media::Png, Media::Npy], images.len())?;
     let map = map_for(form.media, options.map)?;
     let output = ScoreOutput { map, regions: options.regions()?, ..ScoreOutput::default() };
-    let model = ModelName::for_lookup(&options.model)?;
+    let (model, judge) = (ModelName::for_lookup(&options.model)?, options.judge()?);
     let roi = match roi {
         Some(roi) => Some(state.service.region_of_interest(&context, roi).await?),
         None => None,
     };
-    let settings = state.service.score_settings(&context, &model, options.score_options(roi)).await?;
-    let metric = settings.metric;
-    let results = state.service.score(&context, &model, images, ScoreRequest { settings, output }).await?;
-    let size = results.items.good.first().and_then(|(_, scored)| scored.map_size);
+    let request = AnomalyRequest { options: options.score_options(roi), output, judge };
+    let Assessment { results, judged_by } = state.service.assess(&context, &model, images, request).await?;
+    let size = results.items.good.first().and_then(|(_, assessed)| assessed.scored.map_size);
     let uri = |bytes: Vec<u8>| data_uri(media_of(map).unwrap_or(Media::Octets).as_str(), &bytes);
-    let entry =
-        |index, Scored { score, map, regions, .. }| AnomalyEntry { index, score, metric, map: map.map(uri), regions };
-    let answer = form.answer(results, options.strict, entry, |scored| scored.map)?;
+    let entry = |index, Assessed { scored: Scored { score, map, regions, .. }, metric, judgement }| AnomalyEntry {
+        index,
+        score,
+        metric,
+        judged: judgement.map(JudgedEntry::from),
+        map: map.map(uri),
+        regions,
+    };
+    let beside = Beside { calibration: judged_by.map(JudgedByEntry::from) };
+    let answer = form.answer_beside(results, options.strict, (entry, |assessed: Assessed| assessed.scored.map), beside)?;
     let shape = size.filter(|_| form.media == Media::Npy).map(|size| [size.height as usize, size.width as usize]);
     Ok(match shape {
         Some(shape) => with_shape(answer, &shape)?,

@@ -1,6 +1,7 @@
 //! The routes, one file for each resource. A handler extracts, calls one use case and wraps what it gave.
 
 mod anomaly;
+mod calibrations;
 mod classify;
 mod collections;
 mod denoise;
@@ -20,6 +21,7 @@ mod reconstruct;
 mod search;
 mod stored_images;
 
+pub(super) use calibrations::CalibrationOptions;
 pub(super) use classify::ClassifyOptions;
 pub(super) use embeddings::{EmbeddingList, EmbeddingOptions};
 pub(super) use inpaint::InpaintOptions;
@@ -54,6 +56,11 @@ pub(super) fn v1() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(interpolate::interpolate))
         .routes(routes!(models::describe))
+        .routes(routes!(calibrations::list))
+        .routes(routes!(calibrations::create, calibrations::describe, calibrations::remove))
+        .routes(routes!(calibrations::extend))
+        .routes(routes!(calibrations::export))
+        .routes(routes!(calibrations::import, calibrations::put_import))
         .routes(routes!(collections::list))
         .routes(routes!(collections::create, collections::describe, collections::remove))
         .routes(routes!(items::add, items::page))
