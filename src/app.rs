@@ -26,6 +26,7 @@ use crate::{
     service::{self, Parts, Service},
     store::{CalibrationStore, ImageStore},
     telemetry::Metrics,
+    webhook::Webhook,
 };
 
 /// A server that listens and is ready to run.
@@ -230,6 +231,7 @@ fn compose(config: &Config, runtime: Runtime, index: Arc<dyn IndexEngine>) -> Re
         store: Arc::new(open_store(config)?),
         calibrations: CalibrationStore::connect(&Path::new(&config.general.data).join("calibrations"), &config.store)?,
         anomaly: config.anomaly.clone(),
+        webhook: Webhook::start(&config.webhook, Arc::clone(&metrics))?,
         pool: CpuPool::new(or_cores(config.runtime.decode_threads))?,
         cache_bytes: config.cache.bytes,
         limits: config.limits.clone(),

@@ -3,7 +3,7 @@
 //!
 //! Rooms are modules, arrows are imports, and arrows point one way:
 //!
-//! `main → cli → app → http → service → {pipeline, model, anomaly, index, store} → batch → runtime`, with `image` beside
+//! `main → cli → app → http → service → {pipeline, model, anomaly, index, store, webhook} → batch → runtime`, with `image` beside
 //! `model` and `statistics` beside `index`; `domain`, `error`, `config`, `admission`, `compute`, `memory`,
 //! `simd`, `telemetry`, `threads` and `tls` are leaves that anyone may use. Only `http` knows axum and status codes, only `runtime` knows `ort`, only
 //! `index::embedded` knows redb, only `index::qdrant` knows the Qdrant client, only `store` knows `object_store`.
@@ -32,3 +32,4 @@ pub mod store;
 pub mod telemetry;
 pub mod threads;
 pub mod tls;
+pub mod webhook;

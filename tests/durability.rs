@@ -448,6 +448,55 @@ async fn images_to_delete_are_deleted_after_a_kill_9() {
     server.kill();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_version_of_a_calibration_that_was_acknowledged_is_there_after_kill_9() {
+    let home = home_with_one_model();
+    let client = client();
+    let path = "v1/models/tiny-ae/calibrations/line-1";
+    // The normal images of each version that was acknowledged.
+    let mut acknowledged: BTreeMap<u64, u64> = BTreeMap::new();
+    for round in 0..4 {
+        let server = Server::start(home.path(), &[]);
+        server.ready().await;
+        for (version, count) in &acknowledged {
+            let url = format!("{}/{path}@{version}", server.base);
+            let found = client.get(url).send().await.unwrap().json::<Value>().await.unwrap();
+            assert_eq!(found["count"], *count, "version {version}: {found}");
+        }
+        let (base, poster) = (server.base.clone(), client.clone());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let writing = tokio::spawn(async move {
+            for number in 0_u32.. {
+                let first = round == 0 && number == 0;
+                let (method, url) = if first { ("PUT", format!("{base}/{path}")) } else { ("POST", format!("{base}/{path}/items")) };
+                let seeds = if first { vec![1, 2, 3] } else { vec![number + 4] };
+                let parts = seeds.into_iter().map(|seed| reqwest::multipart::Part::bytes(image(seed)));
+                let form = parts.fold(reqwest::multipart::Form::new(), |form, part| form.part("image", part));
+                let Ok(answer) = poster.request(method.parse().unwrap(), url).multipart(form).send().await else { return };
+                assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+                let Ok(made) = answer.json::<Value>().await else { return };
+                let _ = tell.send((made["version"].as_u64().unwrap(), made["count"].as_u64().unwrap()));
+            }
+        });
+        for _ in 0..10 {
+            let (version, count) = told.recv().await.unwrap();
+            acknowledged.insert(version, count);
+        }
+        server.kill();
+        writing.await.unwrap();
+        while let Some((version, count)) = told.recv().await {
+            acknowledged.insert(version, count);
+        }
+    }
+    assert!(acknowledged.len() >= 40);
+    let folder = home.path().join("data/calibrations/tiny-ae/line-1");
+    let whole = files::paths_below(&folder).into_iter().filter(|path| path.extension().is_some_and(|end| end == "json"));
+    for path in whole {
+        let document: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(document["format"], 1, "{}", path.display());
+    }
+}
+
 async fn pending_deletions(client: &reqwest::Client, base: &str) -> Option<u64> {
     let metrics = client.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
     metrics.lines().find_map(|line| line.strip_prefix("latentd_store_pending_deletions "))?.parse().ok()

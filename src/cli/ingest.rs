@@ -2,14 +2,14 @@
 
 mod client;
 mod deliver;
-mod exclude;
+pub(super) mod exclude;
 mod list;
 mod npy;
 mod pace;
-mod proxy;
+pub(super) mod proxy;
 mod read;
 mod send;
-mod source;
+pub(super) mod source;
 mod tally;
 
 use std::{
@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use self::{
-    client::{Api, ServerLimits, Trouble, VectorSpace},
+    client::{Api, VectorSpace},
     deliver::Delivery,
     exclude::Exclude,
     pace::Pace,
@@ -32,8 +32,9 @@ use self::{
     source::{Reading, Source},
     tally::{BETWEEN_LINES, Tally},
 };
+use super::remote::{Remote, ServerLimits, Trouble};
 use crate::{
-    config::{self, Flags},
+    config::Flags,
     domain::{CollectionName, ModelName},
     error::{Error, ErrorKind, Result},
 };
@@ -108,15 +109,8 @@ pub(super) struct Options {
 /// Runs the command; the code says whether all is in.
 pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
     let sources = options.paths.iter().map(|path| Source::of(path)).collect::<Result<Vec<_>>>()?;
-    let url = match &options.url {
-        Some(url) => url.clone(),
-        None => {
-            let listen = config::load(flags, std::env::vars_os())?.config.general.listen;
-            format!("http://{}", super::healthcheck::reachable(listen))
-        }
-    };
-    let key = std::env::var("LATENTD_API_KEY").ok().filter(|key| !key.is_empty());
-    let (api, notice) = Api::new(&url, key.as_deref(), options.collection.clone())?;
+    let (remote, notice) = Remote::of(options.url.as_deref(), flags)?;
+    let api = Api::new(remote, options.collection.clone());
     let tally = Arc::new(Tally::new(options.report.as_deref())?);
     if let Some(notice) = notice {
         tally.say(&notice);
@@ -198,7 +192,7 @@ impl Preparation<'_> {
     /// Makes sure that the collection is there and takes what the sources hold, and asks what the server takes.
     async fn limits(&self) -> Result<ServerLimits> {
         let name = &self.options.collection;
-        let collection = match self.api.describe().await.map_err(said)? {
+        let collection = match self.api.describe().await.map_err(Trouble::into_error)? {
             Some(collection) => collection,
             None => self.create().await?,
         };
@@ -208,13 +202,13 @@ impl Preparation<'_> {
                     "the collection {name} was made without a model: it takes vectors (.npy, or NDJSON with them), and no images"
                 )));
             }
-            return self.api.limits().await.map_err(said);
+            return self.api.remote().limits().await.map_err(Trouble::into_error);
         };
         let wanted = self.options.model.as_ref().map(ModelName::as_str);
         if let Some(wanted) = wanted.filter(|wanted| *wanted != model) {
             return Err(Error::invalid_request(format!("the collection {name} is of the model {model}, not {wanted}")));
         }
-        let described = self.api.model(model).await.map_err(said)?;
+        let described = self.api.remote().model(model).await.map_err(Trouble::into_error)?;
         // Before any id is looked up: items that are there already would hide that the model has changed.
         let space = collection.get("space_key").and_then(Value::as_str);
         if let Some((space, now)) = space.zip(described.space_key.as_deref()).filter(|(space, now)| space != now) {
@@ -232,7 +226,7 @@ impl Preparation<'_> {
     async fn create(&self) -> Result<Value> {
         let Options { collection: name, model, metric, store, .. } = self.options;
         match (model, metric) {
-            (Some(model), _) => self.api.create(model.as_str(), store.as_deref()).await.map_err(said),
+            (Some(model), _) => self.api.create(model.as_str(), store.as_deref()).await.map_err(Trouble::into_error),
             (None, Some(metric)) => {
                 let (sources, reading) = (self.sources.to_vec(), self.reading.clone());
                 let find = move || sources.iter().find_map(|source| source.dimension(&reading).transpose()).transpose();
@@ -240,22 +234,11 @@ impl Preparation<'_> {
                 let dimension = found
                     .map_err(|error| Error::internal("reading ended early").with_source(error))??
                     .ok_or_else(|| Error::invalid_request("--metric makes a collection for vectors: there are none"))?;
-                self.api.create_for_vectors(VectorSpace { dimension, metric }).await.map_err(said)
+                self.api.create_for_vectors(VectorSpace { dimension, metric }).await.map_err(Trouble::into_error)
             }
             (None, None) => Err(Error::invalid_request(format!(
                 "there is no collection {name}; --model NAME makes it, or for vectors of no model --metric cosine"
             ))),
         }
-    }
-}
-
-fn said(trouble: Trouble) -> Error {
-    match trouble {
-        Trouble::Fatal(error) => error,
-        Trouble::Busy(_) => Error::unavailable("the server is too busy to begin with"),
-        Trouble::Passing(refusal) => {
-            Error::unavailable(format!("the server does not serve: {}: {}", refusal.code, refusal.message))
-        }
-        Trouble::Refused(refusal) => Error::invalid_request(format!("{}: {}", refusal.code, refusal.message)),
     }
 }

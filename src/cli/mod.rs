@@ -65,6 +65,16 @@ enum Command {
     /// on where it was. LATENTD_API_KEY, if set, is sent as a bearer token. Exit codes: 0 all is in; 1 some images
     /// failed; 2 nothing can be done (usage, no server, no collection); 130 interrupted.
     Ingest(Box<ingest::Options>),
+    /// Make a calibration of a running server from folders, tar files and lists of normal images
+    ///
+    /// Images that a single request cannot hold go in several; the calibration is replaced when all are scored. Exit codes:
+    /// 0 made of all images; 1 made without some of them; 2 not made.
+    Calibrate(Box<calibrate::Options>),
+    /// Judge images of folders, tar files and lists by a calibration of a running server
+    ///
+    /// Exit codes: 4 some images are anomalous; else 3 some are to be reviewed; else 1 some could not be judged; 0 all are
+    /// ok; 2 nothing could be judged (usage, no server, no calibration).
+    Score(Box<score::Options>),
     /// Move a collection between data folders; clear up in a Qdrant cluster
     #[command(subcommand)]
     Index(index::Command),
@@ -106,12 +116,9 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&flags),
         Command::Inspect(options) => inspect::run(&flags, &options),
-        Command::Ingest(options) => {
-            return ingest::run(&flags, *options).unwrap_or_else(|error| {
-                complain(&error.chain());
-                ExitCode::from(ingest::IN_VAIN)
-            });
-        }
+        Command::Ingest(options) => return code_of(ingest::run(&flags, *options)),
+        Command::Calibrate(options) => return code_of(calibrate::run(&flags, &options)),
+        Command::Score(options) => return code_of(score::run(&flags, &options)),
         Command::Index(command) => index::run(&flags, &command),
         Command::Openapi => openapi(),
         Command::Config { example: false } => print(&Config::reference()),

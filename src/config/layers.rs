@@ -8,7 +8,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Anomaly, Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, Ui, refuse};
+use super::{Anomaly, Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, Ui, Webhook, refuse};
 use crate::error::{Error, Result};
 
 /// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
@@ -162,6 +162,7 @@ fn read(merged: &Table, violations: &mut Vec<String>) -> Config {
         qdrant: Qdrant::read(section("qdrant"), violations),
         store: Store::read(section("store"), violations),
         anomaly: Anomaly::read(section("anomaly"), violations),
+        webhook: Webhook::read(section("webhook"), violations),
         log: Log::read(section("log"), violations),
     }
 }

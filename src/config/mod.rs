@@ -7,6 +7,7 @@ mod layers;
 mod secret;
 mod section;
 mod table;
+mod webhook;
 
 pub use anomaly::Anomaly;
 pub use engine::IndexEngine;
@@ -14,6 +15,7 @@ pub use layers::{Flags, Loaded, load};
 pub use secret::Secret;
 pub use section::Key;
 pub(crate) use table::Section;
+pub use webhook::Webhook;
 
 use std::net::SocketAddr;
 
@@ -250,6 +252,7 @@ pub struct Config {
     pub qdrant: Qdrant,
     pub store: Store,
     pub anomaly: Anomaly,
+    pub webhook: Webhook,
     pub log: Log,
 }
 
@@ -268,6 +271,7 @@ impl Config {
             Qdrant::keys(),
             Store::keys(),
             Anomaly::keys(),
+            Webhook::keys(),
             Log::keys(),
         ]
         .concat()
@@ -319,6 +323,7 @@ impl Config {
         found.extend(self.qdrant.violations());
         found.extend(self.store.violations());
         found.extend(self.anomaly.violations());
+        found.extend(self.webhook.violations());
         if self.general.models.is_empty() || self.general.data.is_empty() {
             found.push("models and data name a folder each".into());
         }

@@ -206,6 +206,8 @@ pub(super) struct JsonSearches {
 pub(super) struct JsonNormals {
     /// Images known to be normal, and perhaps labelled anomalies; none where the options name a collection.
     images: Option<Vec<ImageSchema>>,
+    /// The part of the images that counts.
+    roi: Option<RoiSchema>,
     #[serde(flatten)]
     options: CalibrationOptions,
 }
@@ -214,6 +216,8 @@ pub(super) struct JsonNormals {
 #[derive(ToSchema)]
 pub(super) struct FormNormals {
     image: Option<Vec<BinaryFile>>,
+    /// An image of their size whose bright pixels count, or `left,top,width,height`.
+    roi: Option<BinaryFile>,
     /// One for each image, or none.
     group: Option<Vec<String>>,
     /// One for each image, or none.

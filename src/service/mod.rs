@@ -66,6 +66,7 @@ use crate::{
     pipeline::{Pipeline, PipelineParts},
     store::{CalibrationStore, ImageStore},
     telemetry::{Metrics, metrics::CodeLabels},
+    webhook::Webhook,
 };
 
 /// Everything the use cases stand on. One for the process.
@@ -87,6 +88,7 @@ pub struct Service {
     healths: Background<CollectionName, Health>,
     queries: health::RecentQueries,
     calibrations: Calibrations,
+    webhook: Option<Webhook>,
 }
 
 /// The parts a service is put together from.
@@ -96,6 +98,8 @@ pub struct Parts {
     pub store: Arc<ImageStore>,
     pub calibrations: CalibrationStore,
     pub anomaly: config::Anomaly,
+    /// None: nobody is told of verdicts.
+    pub webhook: Option<Webhook>,
     pub pool: CpuPool,
     /// Of vectors kept for images that come again; 0: none.
     pub cache_bytes: u64,
@@ -106,7 +110,8 @@ pub struct Parts {
 impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { models, index, store, calibrations, anomaly, pool, cache_bytes, limits, metrics } = parts;
+        let Parts { models, index, store, calibrations, anomaly, webhook, pool, cache_bytes, limits, metrics } =
+            parts;
         let pool = Arc::new(pool);
         let pipeline = Pipeline::new(PipelineParts {
             pool: Arc::clone(&pool),
@@ -140,6 +145,7 @@ impl Service {
             metrics,
             queries: health::RecentQueries::default(),
             calibrations,
+            webhook,
         }
     }
 
@@ -154,6 +160,9 @@ impl Service {
     pub async fn stop(&self) {
         if let Some(deletions) = self.deletions.get() {
             deletions.stop().await;
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.drain().await;
         }
     }
 

@@ -140,6 +140,11 @@ pub struct VerdictLabels {
     pub verdict: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    pub outcome: &'static str,
+}
+
 /// What is known of the health of a collection's vectors.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HealthFigures {
@@ -196,6 +201,8 @@ pub struct Metrics {
     pub verdicts: Family<VerdictLabels, Count>,
     pub drift: Family<StreamLabels, Figure>,
     pub drift_alarm: Family<StreamLabels, Level>,
+    pub webhook_events: Family<OutcomeLabels, Count>,
+    pub webhook_queue: Level,
 }
 
 impl Default for Metrics {
@@ -258,6 +265,8 @@ impl Default for Metrics {
             },
             verdicts: family(r, "anomaly_verdicts", "Images judged by a calibration, by their verdict"),
             drift: family(r, "anomaly_drift_log", "Natural logarithm of the test martingale of a stream's scores"),
+            webhook_events: family(r, "webhook_events", "Events of the webhook: delivered, failed or dropped"),
+            webhook_queue: gauge(r, "webhook_queue", "Events of the webhook that wait for their delivery"),
             drift_alarm: family(r, "anomaly_drift_alarm", "1 for a stream whose martingale has reached its alarm"),
             registry,
         }

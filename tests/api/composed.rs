@@ -53,6 +53,7 @@ pub fn composed(home: &Home) -> Composed {
         store: Arc::new(ImageStore::open(&home.data().join("images")).unwrap()),
         calibrations: CalibrationStore::open(&home.data().join("calibrations")).unwrap(),
         anomaly: Anomaly::default(),
+        webhook: None,
         pool: CpuPool::new(1).unwrap(),
         cache_bytes: 0,
         limits: Limits::default(),

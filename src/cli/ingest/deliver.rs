@@ -7,12 +7,13 @@ use std::{
 };
 
 use super::{
-    client::{Added, Api, Payload, Refusal, Trouble, Upload, is_passing},
+    client::{Added, Api, Payload, Upload},
     pace::Pace,
     source::{Candidate, Content, Failed},
     tally::Tally,
 };
 use crate::{
+    cli::remote::{Refusal, Trouble, is_passing},
     domain::ItemId,
     error::{Error, Result},
 };

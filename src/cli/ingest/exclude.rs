@@ -7,7 +7,7 @@ use glob::{MatchOptions, Pattern, PatternError};
 /// A pattern for paths from the source on. One with a slash is for the path as a whole; one without is for the name of a
 /// file or folder at any depth. What lies in a folder that matches is left out with it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Exclude {
+pub(in crate::cli) struct Exclude {
     pattern: Pattern,
     whole: bool,
 }
@@ -27,7 +27,7 @@ impl FromStr for Exclude {
 }
 
 impl Exclude {
-    pub(super) fn matches(&self, within: &Path) -> bool {
+    pub(in crate::cli) fn matches(&self, within: &Path) -> bool {
         // the entries of a tar file may begin with it
         let within = within.strip_prefix(".").unwrap_or(within);
         within.ancestors().any(|path| {

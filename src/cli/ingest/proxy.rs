@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// What becomes of a proxy that the environment names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ProxyUse {
+pub(in crate::cli) enum ProxyUse {
     /// The environment names none for such an address, or `NO_PROXY` has the address.
     None,
     /// The server is on this machine: no proxy would find it.
@@ -26,7 +26,7 @@ pub(super) enum ProxyUse {
 
 impl ProxyUse {
     /// For a server of this address, in this environment.
-    pub(super) fn of(server: &Url, variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(in crate::cli) fn of(server: &Url, variable: impl Fn(&str) -> Option<String>) -> Self {
         let own: [&'static str; 2] =
             if server.scheme() == "https" { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
         let set = |name: &'static str| Some((name, variable(name).filter(|value| !value.trim().is_empty())?));
@@ -45,7 +45,7 @@ impl ProxyUse {
     }
 
     /// A client that does so, and looks for no proxy by itself.
-    pub(super) fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder> {
+    pub(in crate::cli) fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder> {
         let builder = builder.no_proxy();
         let Self::Through { variable, proxy, .. } = self else { return Ok(builder) };
         let proxy = Proxy::all(proxy).map_err(|error| {
@@ -55,7 +55,7 @@ impl ProxyUse {
     }
 
     /// What the user should know, in one line.
-    pub(super) fn notice(&self) -> Option<String> {
+    pub(in crate::cli) fn notice(&self) -> Option<String> {
         match self {
             Self::None => None,
             Self::Local { variable, host } => {

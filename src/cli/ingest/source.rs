@@ -18,20 +18,20 @@ const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "
 
 /// What is done with a source's images beside sending them.
 #[derive(Debug, Clone)]
-pub(super) struct Reading {
+pub(in crate::cli) struct Reading {
     /// Puts the name of the folder that holds an image into `label` of its metadata.
-    pub(super) labels_from_folders: bool,
+    pub(in crate::cli) labels_from_folders: bool,
     /// Paths from the source on that are passed over.
-    pub(super) exclude: Vec<Exclude>,
+    pub(in crate::cli) exclude: Vec<Exclude>,
     /// The column or field of a list that holds an image's path, and the one that may hold its id.
-    pub(super) path_field: String,
-    pub(super) id_field: String,
+    pub(in crate::cli) path_field: String,
+    pub(in crate::cli) id_field: String,
     /// The field of a list that may hold a vector in place of an image.
-    pub(super) vector_field: String,
+    pub(in crate::cli) vector_field: String,
     /// A list with ids and metadata for the vectors of `.npy` files.
-    pub(super) metadata: Option<PathBuf>,
+    pub(in crate::cli) metadata: Option<PathBuf>,
     /// A larger image is not read: the server would refuse it.
-    pub(super) max_bytes: u64,
+    pub(in crate::cli) max_bytes: u64,
 }
 
 impl Reading {
@@ -42,17 +42,17 @@ impl Reading {
 
 /// An item to send.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(in crate::cli) struct Candidate {
     /// How messages and the report call it.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// None: the BLAKE3 of the image's bytes. A vector has one always.
-    pub(super) id: Option<ItemId>,
-    pub(super) metadata: Metadata,
-    pub(super) content: Content,
+    pub(in crate::cli) id: Option<ItemId>,
+    pub(in crate::cli) metadata: Metadata,
+    pub(in crate::cli) content: Content,
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
+pub(in crate::cli) enum Content {
     /// A file with an image.
     File(PathBuf),
     /// The bytes of an image.
@@ -62,7 +62,7 @@ pub(super) enum Content {
 
 impl Content {
     /// A vector of finite numbers.
-    pub(super) fn vector(name: &str, vector: Vec<f32>) -> Result<Self, Failed> {
+    pub(in crate::cli) fn vector(name: &str, vector: Vec<f32>) -> Result<Self, Failed> {
         match vector.iter().position(|value| !value.is_finite()) {
             None => Ok(Self::Vector(vector)),
             Some(at) => {
@@ -75,26 +75,26 @@ impl Content {
 
 /// What cannot be sent, and why.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Failed {
-    pub(super) name: String,
-    pub(super) id: Option<String>,
+pub(in crate::cli) struct Failed {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) id: Option<String>,
     /// One of the server's, or `unreadable`.
-    pub(super) code: String,
-    pub(super) message: String,
+    pub(in crate::cli) code: String,
+    pub(in crate::cli) message: String,
 }
 
 impl Failed {
-    pub(super) fn unreadable(name: impl Into<String>, message: impl std::fmt::Display) -> Self {
+    pub(in crate::cli) fn unreadable(name: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self { name: name.into(), id: None, code: "unreadable".to_owned(), message: message.to_string() }
     }
 }
 
 /// Takes what a source holds, one by one; a break ends the reading.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(Result<Candidate, Failed>) -> ControlFlow<()>;
+pub(in crate::cli) type Visit<'a> = &'a mut dyn FnMut(Result<Candidate, Failed>) -> ControlFlow<()>;
 
 /// A path of the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Source {
+pub(in crate::cli) enum Source {
     Folder(PathBuf),
     Tar(PathBuf),
     List(PathBuf),
@@ -103,7 +103,7 @@ pub(super) enum Source {
 
 impl Source {
     /// A folder as it is; a file by its ending.
-    pub(super) fn of(path: &Path) -> Result<Self> {
+    pub(in crate::cli) fn of(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path)
             .map_err(|error| Error::invalid_request(format!("cannot read {}: {error}", path.display())))?;
         let path = path.to_owned();
@@ -122,12 +122,12 @@ impl Source {
     }
 
     /// Whether it can only hold images.
-    pub(super) const fn is_of_images(&self) -> bool {
+    pub(in crate::cli) const fn is_of_images(&self) -> bool {
         matches!(self, Self::Folder(_) | Self::Tar(_))
     }
 
     /// The dimension of its first vector, if it has one.
-    pub(super) fn dimension(&self, reading: &Reading) -> Result<Option<usize>> {
+    pub(in crate::cli) fn dimension(&self, reading: &Reading) -> Result<Option<usize>> {
         let mut dimension = None;
         if !self.is_of_images() {
             self.each(reading, &mut |found| match found {
@@ -145,7 +145,7 @@ impl Source {
     ///
     /// # Errors
     /// Only what makes the source as a whole unreadable.
-    pub(super) fn each(&self, reading: &Reading, visit: Visit<'_>) -> Result<()> {
+    pub(in crate::cli) fn each(&self, reading: &Reading, visit: Visit<'_>) -> Result<()> {
         match self {
             Self::Folder(root) => walk(root, root, reading, visit).map(drop),
             Self::Tar(file) => unpack(file, reading, visit),
@@ -165,7 +165,7 @@ impl Source {
     }
 }
 
-pub(super) fn ending(path: &Path) -> String {
+pub(in crate::cli) fn ending(path: &Path) -> String {
     path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
@@ -255,7 +255,7 @@ impl Candidate {
     ///
     /// # Errors
     /// It has no id: nothing else tells it from others.
-    pub(super) fn with_vector(
+    pub(in crate::cli) fn with_vector(
         name: String,
         id: Option<ItemId>,
         metadata: Metadata,
@@ -268,12 +268,12 @@ impl Candidate {
         Ok(Self { name, id, metadata, content })
     }
 
-    pub(super) const fn is_vector(&self) -> bool {
+    pub(in crate::cli) const fn is_vector(&self) -> bool {
         matches!(self.content, Content::Vector(_))
     }
 
     /// Bytes of the image, or of the vector as it is sent.
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::cli) fn size(&self) -> u64 {
         match &self.content {
             Content::Vector(vector) => vector.len() as u64 * NUMBER_BYTES,
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -282,7 +282,7 @@ impl Candidate {
     }
 
     /// Reads the image, unless it is larger than the server takes. A vector has no bytes to read.
-    pub(super) fn read(&mut self, max_bytes: u64) -> Result<&[u8], Failed> {
+    pub(in crate::cli) fn read(&mut self, max_bytes: u64) -> Result<&[u8], Failed> {
         if let Content::File(path) = &self.content {
             let read = std::fs::metadata(path).and_then(|found| {
                 // Opening a pipe would wait for somebody to write into it.
@@ -312,7 +312,7 @@ fn too_large(name: String, size: u64, max_bytes: u64) -> Failed {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::cli) mod tests {
     use serde_json::{Value, json};
 
     use super::*;

@@ -18,6 +18,7 @@ use crate::{
     },
     domain::{CalibrationRef, ModelName},
     error::{Error, Result},
+    image::Encoded,
     model::Model,
     service::{ByModel, Context, Image, Items, ScoreOutput, ScoreRequest, Scored, Service, score::score_key},
     telemetry::metrics::{ScoreLabels, VerdictLabels},
@@ -87,12 +88,12 @@ pub struct Assessment {
 }
 
 /// A calibration that fits the request and its model.
-struct Judge {
-    key: CalibrationKey,
-    calibration: Arc<Calibration>,
+pub(super) struct Judge {
+    pub(super) key: CalibrationKey,
+    pub(super) calibration: Arc<Calibration>,
     lines: Lines,
-    rates: Rates,
-    stream: String,
+    pub(super) rates: Rates,
+    pub(super) stream: String,
     request: JudgeRequest,
 }
 
@@ -121,6 +122,9 @@ impl Service {
             None => (Self::score_settings(&model, options)?, None),
         };
         let metric = settings.metric;
+        let told = judge.is_some() && self.webhook.is_some();
+        let files: Vec<Option<Encoded>> =
+            if told { images.iter().map(|image| image.as_ref().ok().cloned()).collect() } else { Vec::new() };
         let request = Arc::new(ScoreRequest { settings, output });
         let scored = self.score(ctx, &model, images, &request).await?;
         let ByModel { model, space_key, items: Items { good, errors } } = self.by_model(model, scored);
@@ -128,7 +132,10 @@ impl Service {
         let judgements = judge.as_ref().map(|judge| self.judge(judge, &good));
         let mut judgements = judgements.into_iter().flatten();
         let assessed = |(index, scored)| (index, Assessed { scored, metric, judgement: judgements.next() });
-        let good = good.into_iter().map(assessed).collect();
+        let good: Vec<(usize, Assessed)> = good.into_iter().map(assessed).collect();
+        if let Some(judge) = judge.as_ref().filter(|_| told) {
+            self.tell(judge, &good, &files).await;
+        }
         let results = ByModel { model, space_key, items: Items { good, errors } };
         Ok(Assessment { results, judged_by: judge.map(Judge::describe) })
     }

@@ -6,12 +6,14 @@
 //! | `normals` | many images scored in portions, for a calibration |
 //! | `make` | making, extending, describing, moving and deleting calibrations |
 //! | `judge` | scores of a request, judged by a calibration |
+//! | `tell` | what the webhook is told of verdicts |
 //! | `watch` | whether what is judged drifts away from the calibration |
 
 mod judge;
 mod known;
 mod make;
 mod normals;
+mod tell;
 mod watch;
 
 pub use judge::{AnomalyRequest, Assessed, Assessment, JudgeRequest, JudgedBy, Ties};
