@@ -468,11 +468,14 @@ async fn every_version_of_a_calibration_that_was_acknowledged_is_there_after_kil
         let writing = tokio::spawn(async move {
             for number in 0_u32.. {
                 let first = round == 0 && number == 0;
-                let (method, url) = if first { ("PUT", format!("{base}/{path}")) } else { ("POST", format!("{base}/{path}/items")) };
+                let (method, url) =
+                    if first { ("PUT", format!("{base}/{path}")) } else { ("POST", format!("{base}/{path}/items")) };
                 let seeds = if first { vec![1, 2, 3] } else { vec![number + 4] };
                 let parts = seeds.into_iter().map(|seed| reqwest::multipart::Part::bytes(image(seed)));
                 let form = parts.fold(reqwest::multipart::Form::new(), |form, part| form.part("image", part));
-                let Ok(answer) = poster.request(method.parse().unwrap(), url).multipart(form).send().await else { return };
+                let Ok(answer) = poster.request(method.parse().unwrap(), url).multipart(form).send().await else {
+                    return;
+                };
                 assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
                 let Ok(made) = answer.json::<Value>().await else { return };
                 let _ = tell.send((made["version"].as_u64().unwrap(), made["count"].as_u64().unwrap()));
@@ -490,7 +493,8 @@ async fn every_version_of_a_calibration_that_was_acknowledged_is_there_after_kil
     }
     assert!(acknowledged.len() >= 40);
     let folder = home.path().join("data/calibrations/tiny-ae/line-1");
-    let whole = files::paths_below(&folder).into_iter().filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let whole =
+        files::paths_below(&folder).into_iter().filter(|path| path.extension().is_some_and(|end| end == "json"));
     for path in whole {
         let document: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(document["format"], 1, "{}", path.display());

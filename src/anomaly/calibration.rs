@@ -21,7 +21,7 @@ pub const FORMAT: u32 = 1;
 const FEWEST: usize = 2;
 
 /// More equal scores than this share are worth a warning: p-values of tied scores say little.
-const MANY_TIES: f64 = 0.05;
+pub const MANY_TIES: f64 = 0.05;
 
 /// The false-positive rate at which images are judged where none is named, if the calibration is large enough.
 pub const DEFAULT_RATE: f64 = 0.01;

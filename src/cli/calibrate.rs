@@ -104,7 +104,8 @@ pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
 
 async fn calibrate(remote: &Remote, options: &Options) -> Result<(Description, Vec<String>)> {
     let limits = remote.model(&options.model).await.map_err(Trouble::into_error)?.limits;
-    let gathered = options.sources.gather(options.labels_from_folders, options.group_from.as_ref(), limits.body_bytes)?;
+    let gathered =
+        options.sources.gather(options.labels_from_folders, options.group_from.as_ref(), limits.body_bytes)?;
     let GatheredImages { mut images, failed } = gathered;
     spread_groups(&mut images);
     let mut failed: Vec<String> = failed.iter().map(|one| format!("{}: {}", one.name, one.message)).collect();

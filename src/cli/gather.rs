@@ -206,19 +206,13 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"x").unwrap();
         }
-        let sources = ImageSources {
-            paths: vec![folder.path().to_owned()],
-            exclude: Vec::new(),
-            path_field: "path".to_owned(),
-        };
+        let sources =
+            ImageSources { paths: vec![folder.path().to_owned()], exclude: Vec::new(), path_field: "path".to_owned() };
         let pattern = r"(p\d)_".parse().unwrap();
         let gathered = sources.gather(true, Some(&pattern), 1 << 20).unwrap();
         let found: Vec<(Option<&str>, Option<&str>)> =
             gathered.images.iter().map(|image| (image.group.as_deref(), image.label.as_deref())).collect();
-        assert_eq!(
-            found,
-            [(Some("p9"), Some("crack")), (Some("p1"), Some("good")), (Some("p2"), Some("good"))]
-        );
+        assert_eq!(found, [(Some("p9"), Some("crack")), (Some("p1"), Some("good")), (Some("p2"), Some("good"))]);
         let refused = sources.gather(false, Some(&"lot".parse().unwrap()), 1 << 20).unwrap_err();
         assert!(refused.message().contains("finds no group in"), "{refused}");
         assert!(gathered.images[0].read(1).is_err());

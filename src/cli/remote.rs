@@ -152,7 +152,12 @@ impl Remote {
         Ok((Self { client, base }, proxy.notice()))
     }
 
-    pub(super) fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> Result<RequestBuilder, Trouble> {
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<RequestBuilder, Trouble> {
         let mut url =
             self.base.join(path).map_err(|error| Trouble::Fatal(Error::internal(format!("{path}: {error}"))))?;
         if !query.is_empty() {

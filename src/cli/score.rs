@@ -230,21 +230,16 @@ async fn judge_batch(
 }
 
 /// One request; an image that is refused is a row of its own.
-async fn ask(
-    remote: &Remote,
-    options: &Options,
-    files: Vec<(usize, Bytes)>,
-    rows: &mut Vec<Row>,
-) -> Result<Value> {
+async fn ask(remote: &Remote, options: &Options, files: Vec<(usize, Bytes)>, rows: &mut Vec<Row>) -> Result<Value> {
     let contents: Vec<&Bytes> = files.iter().map(|(_, file)| file).collect();
     let image = |index: usize| files.get(index).map(|(image, _)| *image);
     match post(remote, &query(options), &contents).await {
         Ok(Answer { data, errors, calibration }) => {
             let judged = data.into_iter().filter_map(|one| Some(Row { image: image(one.index)?, outcome: Ok(one) }));
             rows.extend(judged);
-            rows.extend(errors.into_iter().filter_map(|one| {
-                Some(Row { image: image(one.index)?, outcome: Err(one.refusal) })
-            }));
+            rows.extend(
+                errors.into_iter().filter_map(|one| Some(Row { image: image(one.index)?, outcome: Err(one.refusal) })),
+            );
             Ok(calibration)
         }
         // With a single image, its error is the answer's.
@@ -262,8 +257,7 @@ fn is_of_an_image(code: &str) -> bool {
 
 /// The options of the request.
 fn query(options: &Options) -> Vec<(&'static str, String)> {
-    let mut query =
-        vec![("model", options.model.to_string()), ("calibration", options.calibration.to_string())];
+    let mut query = vec![("model", options.model.to_string()), ("calibration", options.calibration.to_string())];
     let rates = [("false_positive_rate", options.false_positive_rate), ("review_rate", options.review_rate)];
     query.extend(rates.into_iter().filter_map(|(name, rate)| Some((name, rate?.to_string()))));
     let texts = [("guarantee", &options.guarantee), ("stream", &options.stream)];

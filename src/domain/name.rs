@@ -137,7 +137,9 @@ impl FromStr for CalibrationRef {
         };
         let version = version.parse().ok().filter(|version| *version > 0);
         let version = version.ok_or_else(|| {
-            Error::invalid_request(format!("calibration {text:?} is not NAME or NAME@VERSION, whose versions count from 1"))
+            Error::invalid_request(format!(
+                "calibration {text:?} is not NAME or NAME@VERSION, whose versions count from 1"
+            ))
         })?;
         Ok(Self { name: name.parse()?, version: Some(version) })
     }

@@ -10,8 +10,8 @@ use super::{
     compat::openai::InputOptions,
     extract::ImageSchema,
     routes::{
-        AddOptions, BatchOptions, CalibrationOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions, InterpolateOptions, NewItem,
-        SearchOptions,
+        AddOptions, BatchOptions, CalibrationOptions, ClassifyOptions, EmbeddingOptions, InpaintOptions,
+        InterpolateOptions, NewItem, SearchOptions,
     },
 };
 

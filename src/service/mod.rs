@@ -110,8 +110,7 @@ pub struct Parts {
 impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { models, index, store, calibrations, anomaly, webhook, pool, cache_bytes, limits, metrics } =
-            parts;
+        let Parts { models, index, store, calibrations, anomaly, webhook, pool, cache_bytes, limits, metrics } = parts;
         let pool = Arc::new(pool);
         let pipeline = Pipeline::new(PipelineParts {
             pool: Arc::clone(&pool),

@@ -82,8 +82,7 @@ impl CalibrationStore {
     /// The versions of a calibration, the latest last; none where there is no such calibration.
     pub async fn versions(&self, model: &ModelName, name: &CalibrationName) -> Result<Vec<StoredVersion>> {
         let prefix = Path::from_iter([model.as_str(), name.as_str()]);
-        let found: Vec<_> =
-            self.objects.list(Some(&prefix)).try_collect().await.map_err(|error| self.failed(error))?;
+        let found: Vec<_> = self.objects.list(Some(&prefix)).try_collect().await.map_err(|error| self.failed(error))?;
         let version = |found: object_store::ObjectMeta| {
             let version = found.location.filename()?.strip_suffix(".json")?.parse().ok()?;
             let tag = found.e_tag.unwrap_or_else(|| format!("{}-{}", found.last_modified, found.size));
@@ -132,7 +131,8 @@ impl CalibrationStore {
             // Without this, a crash could bring the calibration back.
             let synced = tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all()).await;
             let synced = synced.map_err(|error| Error::internal("a deletion ended early").with_source(error))?;
-            synced.map_err(|error| Error::internal("the folder of calibrations cannot be synced").with_source(error))?;
+            synced
+                .map_err(|error| Error::internal("the folder of calibrations cannot be synced").with_source(error))?;
         }
         Ok(!versions.is_empty())
     }
@@ -140,7 +140,8 @@ impl CalibrationStore {
     fn failed(&self, error: object_store::Error) -> Error {
         match &self.place {
             Place::Bucket(address) => {
-                let text = format!("the store {address} of the calibrations is out of reach: {}", remote::reason(&error));
+                let text =
+                    format!("the store {address} of the calibrations is out of reach: {}", remote::reason(&error));
                 Error::unavailable(text).with_source(remote::causes(&error))
             }
             Place::Folder(_) if is_full(&error) => {

@@ -68,7 +68,13 @@ async fn images_are_judged_by_their_rank_among_the_calibration() {
     for entry in answer["data"].as_array().unwrap() {
         let (score, p_value) = (entry["score"].as_f64().unwrap(), entry["p_value"].as_f64().unwrap());
         assert_eq!(p_value, expected(score), "{entry}");
-        let verdict = if p_value <= 0.1 { "anomalous" } else if p_value <= 0.3 { "review" } else { "ok" };
+        let verdict = if p_value <= 0.1 {
+            "anomalous"
+        } else if p_value <= 0.3 {
+            "review"
+        } else {
+            "ok"
+        };
         assert_eq!(entry["verdict"], verdict, "{entry}");
         assert_eq!(entry["anomalous"], p_value <= 0.1, "{entry}");
         assert_eq!(entry["anomalous"], score > entry["threshold"].as_f64().unwrap(), "{entry}");
@@ -134,7 +140,8 @@ async fn groups_count_in_place_of_images() {
     let groups: Vec<String> = (0..24).map(|at| format!("part-{}", at / 2)).collect();
     let made = server.put(PATH, json!({"images": uris(0..24), "groups": groups})).await.json();
     assert_eq!((&made["count"], &made["groups"]), (&json!(24), &json!(12)));
-    let answer = judged(&server, json!({"false_positive_rate": 0.2, "images": [uri(30), data(&painted_noise())]})).await;
+    let answer =
+        judged(&server, json!({"false_positive_rate": 0.2, "images": [uri(30), data(&painted_noise())]})).await;
     assert_eq!(answer["calibration"]["groups"], 12);
     let strange = &answer["data"][1];
     // One draw a group, combined by twice the median.
@@ -224,7 +231,10 @@ async fn what_cannot_calibrate_is_refused_and_bad_images_have_their_own_errors()
     server.put(PATH, json!({"images": [broken]})).await.refused(422, "invalid_image");
     server.put(PATH, json!({"images": [uri(1), broken, uri(2)], "strict": true})).await.refused(422, "invalid_image");
     server.put("/v1/models/none/calibrations/a", json!({"images": uris(0..3)})).await.refused(404, "model_not_found");
-    server.put("/v1/models/tiny-ae/calibrations/A", json!({"images": uris(0..3)})).await.refused(400, "invalid_request");
+    server
+        .put("/v1/models/tiny-ae/calibrations/A", json!({"images": uris(0..3)}))
+        .await
+        .refused(400, "invalid_request");
     let contrastive = "/v1/models/tiny-contrastive/calibrations/a";
     server.put(contrastive, json!({"images": uris(0..3)})).await.refused(422, "capability_not_supported");
     for name in ["none", "None", "none@1", "line-1@7"] {
@@ -240,9 +250,15 @@ async fn what_cannot_calibrate_is_refused_and_bad_images_have_their_own_errors()
 async fn more_normals_make_a_new_version_and_the_old_one_can_be_named() {
     let server = calibrated(10).await;
     let extended = server.post(&format!("{PATH}/items"), json!({"images": uris(10..15)})).await.ok();
-    assert_eq!((&extended["version"], &extended["count"], &extended["versions"]), (&json!(2), &json!(15), &json!([1, 2])));
+    assert_eq!(
+        (&extended["version"], &extended["count"], &extended["versions"]),
+        (&json!(2), &json!(15), &json!([1, 2]))
+    );
     let count = async |name: &str| judged(&server, json!({"calibration": name})).await["calibration"]["count"].clone();
-    assert_eq!((count("line-1").await, count("line-1@1").await, count("line-1@2").await), (json!(15), json!(10), json!(15)));
+    assert_eq!(
+        (count("line-1").await, count("line-1@1").await, count("line-1@2").await),
+        (json!(15), json!(10), json!(15))
+    );
     assert_eq!(server.get(&format!("{PATH}@1")).await.ok()["count"], 10);
     let replaced = server.put(PATH, json!({"images": uris(0..3)})).await;
     assert_eq!((replaced.status, &replaced.json()["version"], &replaced.json()["count"]), (200, &json!(3), &json!(3)));
@@ -369,7 +385,8 @@ async fn ties_count_against_the_image_or_are_broken_by_the_seed() {
     };
     let against = p_value(json!({})).await;
     let (first, again) = (json!({"ties": "random", "seed": 1}), json!({"ties": "random", "seed": 1}));
-    let (first, again, other) = (p_value(first).await, p_value(again).await, p_value(json!({"ties": "random", "seed": 2})).await);
+    let (first, again, other) =
+        (p_value(first).await, p_value(again).await, p_value(json!({"ties": "random", "seed": 2})).await);
     assert_eq!(first, again);
     assert!(first < against && other < against && first != other, "{first} {other} {against}");
 }
@@ -411,7 +428,10 @@ async fn streams_are_a_closed_set_and_a_drift_raises_an_alarm() {
     let metrics = server.get("/metrics").await.text();
     let labels = "model=\"tiny-ae\",calibration=\"line-1\",stream=\"left\"";
     assert!(metrics.contains(&format!("latentd_anomaly_drift_alarm{{{labels}}} 1")), "{metrics}");
-    assert!(metrics.contains(&format!("latentd_anomaly_verdicts_total{{{labels},verdict=\"anomalous\"}} 80")), "{metrics}");
+    assert!(
+        metrics.contains(&format!("latentd_anomaly_verdicts_total{{{labels},verdict=\"anomalous\"}} 80")),
+        "{metrics}"
+    );
     assert!(metrics.contains("latentd_anomaly_score_count{model=\"tiny-ae\",metric=\"mse\"} 100"), "{metrics}");
     assert_eq!(server.delete(PATH).await.status, 204);
     assert!(!server.get("/metrics").await.text().contains("line-1"));

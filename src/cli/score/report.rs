@@ -59,7 +59,7 @@ impl Report<'_> {
     /// The verdict on an image with its map; none where the metric has no map.
     async fn with_map(&self, file: &Bytes) -> Result<Option<Judged>> {
         let mut options = query(self.options);
-        options.push(("map", "overlay".to_owned()));
+        options.extend([("map", "overlay".to_owned()), ("regions", "true".to_owned())]);
         match post(self.remote, &options, &[file]).await {
             Ok(answer) => Ok(answer.data.into_iter().next()),
             Err(Trouble::Refused(_)) => Ok(None),
@@ -117,12 +117,8 @@ fn size_of(uri: &str) -> Option<(u32, u32)> {
 
 /// The type of an image that browsers show.
 fn media_of(file: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], &str); 4] = [
-        (b"\x89PNG", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF8", "image/gif"),
-        (b"BM", "image/bmp"),
-    ];
+    let kinds: [(&[u8], &str); 4] =
+        [(b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp")];
     let webp = || (file.get(8..12) == Some(b"WEBP")).then_some("image/webp");
     kinds.into_iter().find(|(start, _)| file.starts_with(start)).map(|(_, media)| media).or_else(webp)
 }
@@ -159,7 +155,9 @@ mod tests {
         .unwrap();
         let text = entry("a<b>.png", b"BMxx", &judged);
         assert!(text.contains("<h2>a&lt;b&gt;.png</h2>") && text.contains("data:image/bmp;base64,Qk14eA=="), "{text}");
-        assert!(text.contains("viewBox=\"0 0 30 20\"") && text.contains("<rect x=\"1\" y=\"2\" width=\"3\" height=\"4\"/>"));
+        assert!(
+            text.contains("viewBox=\"0 0 30 20\"") && text.contains("<rect x=\"1\" y=\"2\" width=\"3\" height=\"4\"/>")
+        );
         assert!(text.contains("area 12, peak 9.0, mean 3.0"), "{text}");
         assert_eq!(media_of(b"RIFFxxxxWEBPVP8 "), Some("image/webp"));
         assert_eq!(media_of(b"II*\0"), None);

@@ -6,7 +6,10 @@ use super::{
     body::{FormRules, FromFields, Images},
     fields::Fields,
 };
-use crate::{error::Result, service::{Image, RoiRequest}};
+use crate::{
+    error::Result,
+    service::{Image, RoiRequest},
+};
 
 /// What a calibration is made of: images, with what stands beside each of them in a form, and the options.
 #[derive(Debug)]

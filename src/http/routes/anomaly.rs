@@ -26,8 +26,8 @@ use crate::{
         schema::{BinaryFile, FormScored, JsonScored},
     },
     service::{
-        AnomalyRequest, Assessed, Assessment, Context, JudgeRequest, JudgedBy, MapFormat, RegionRequest, ScoreOutput, Scored,
-        Ties,
+        AnomalyRequest, Assessed, Assessment, Context, JudgeRequest, JudgedBy, MapFormat, RegionRequest, ScoreOutput,
+        Scored, Ties,
     },
 };
 
@@ -308,7 +308,8 @@ pub(in crate::http) async fn anomaly(
         regions,
     };
     let beside = Beside { calibration: judged_by.map(JudgedByEntry::from) };
-    let answer = form.answer_beside(results, options.strict, (entry, |assessed: Assessed| assessed.scored.map), beside)?;
+    let answer =
+        form.answer_beside(results, options.strict, (entry, |assessed: Assessed| assessed.scored.map), beside)?;
     let shape = size.filter(|_| form.media == Media::Npy).map(|size| [size.height as usize, size.width as usize]);
     Ok(match shape {
         Some(shape) => with_shape(answer, &shape)?,

@@ -22,7 +22,8 @@ use crate::{
         answer::{ItemError, item_errors},
         error::Failure,
         extract::{
-            LookupName as _, LookupParams, NoOptions, NormalsRequest, OptionsRequest, PathParams, QueryOptions, RequestBody,
+            LookupName as _, LookupParams, NoOptions, NormalsRequest, OptionsRequest, PathParams, QueryOptions,
+            RequestBody,
         },
         schema::{BinaryFile, FormNormals, JsonNormals},
     },
@@ -217,7 +218,9 @@ fn one_of<T>(name: &str, parts: Vec<T>, list: Option<Vec<T>>) -> Result<Option<V
     match (parts.is_empty(), list) {
         (true, list) => Ok(list),
         (false, None) => Ok(Some(parts)),
-        (false, Some(_)) => Err(Error::invalid_request(format!("`{name}` and `{name}s` are given: one of them is enough"))),
+        (false, Some(_)) => {
+            Err(Error::invalid_request(format!("`{name}` and `{name}s` are given: one of them is enough")))
+        }
     }
 }
 

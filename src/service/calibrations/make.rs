@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     anomaly::{
-        calibration::{Calibration, CalibrationDocument, FORMAT},
+        ScoreMetric,
+        calibration::{Calibration, CalibrationDocument, FORMAT, MANY_TIES, Sample},
+        conformal::Conformal,
+        pooling::Pooling,
         settings::{ScoreOptions, ScoreSettings},
     },
     domain::{CalibrationName, CalibrationRef, ModelName},
@@ -66,9 +69,11 @@ impl Service {
     ) -> Result<Made> {
         let model = self.loaded(model, ctx.deadline).await?;
         let CalibrateRequest { normals, options, strict } = request;
-        let settings = Self::score_settings(&model, options)?;
+        let own = options.pooling.is_none();
+        let mut settings = Self::score_settings(&model, options)?;
+        let mut scored = self.normals_for(ctx, &model, settings.clone(), (normals, strict)).await?;
+        let untied = own && take_maxima(&mut settings, &mut scored.samples);
         let score_key = score_key(&model, &settings)?;
-        let scored = self.normals_for(ctx, &model, settings.clone(), (normals, strict)).await?;
         let document = CalibrationDocument {
             format: FORMAT,
             name: name.to_string(),
@@ -81,7 +86,15 @@ impl Service {
         };
         let key = CalibrationKey { model: model.name().clone(), name };
         let written = self.calibrations.write(&key, &Change::Replace(Box::new(document))).await?;
-        self.made(&key, &model, written, scored.errors).await
+        let mut made = self.made(&key, &model, written, scored.errors).await?;
+        if untied {
+            made.warnings.push(
+                "more than 5 % of the scores that the graph gives are equal to another one: the maximum of its map is taken \
+                 in their place (pooling max)"
+                    .to_owned(),
+            );
+        }
+        Ok(made)
     }
 
     /// Adds images to a calibration, as its next version; they are scored as those before.
@@ -184,9 +197,8 @@ impl Service {
     ) -> Result<CalibrationState> {
         let versions = self.calibrations.versions(key).await?;
         let document = &calibration.document;
-        let stale = model.map(|model| {
-            score_key(model, &document.settings).is_ok_and(|score_key| score_key != document.score_key)
-        });
+        let stale = model
+            .map(|model| score_key(model, &document.settings).is_ok_and(|score_key| score_key != document.score_key));
         Ok(CalibrationState {
             versions: versions.into_iter().map(|stored| stored.version).collect(),
             stale,
@@ -234,6 +246,21 @@ impl Service {
     }
 }
 
+/// Where a graph gives scores of which many are equal, as those are that were cut off at 1 when the model was exported,
+/// takes the maxima of the maps in their place; tells whether it did.
+fn take_maxima(settings: &mut ScoreSettings, samples: &mut [Sample]) -> bool {
+    let scores: Vec<f64> = samples.iter().filter(|sample| sample.is_normal()).map(|sample| sample.score).collect();
+    let has_maps = samples.iter().all(|sample| sample.peak.is_some());
+    let ties = Conformal::new(&scores, None, 0).ties();
+    if settings.metric != ScoreMetric::Graph || settings.pooling != Pooling::Own || !has_maps || ties <= MANY_TIES {
+        return false;
+    }
+    settings.pooling = Pooling::Max;
+    // The score's own map is neither smoothed nor cut, so its maximum is the score by the other pooling.
+    samples.iter_mut().for_each(|sample| sample.score = sample.peak.unwrap_or(sample.score));
+    true
+}
+
 /// The settings of a calibration, which those that a request names have to be.
 ///
 /// # Errors
@@ -257,4 +284,31 @@ pub(super) fn settings_of(calibration: &Calibration, options: ScoreOptions) -> R
 /// Seconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(scores: &[f64]) -> Vec<Sample> {
+        let sample =
+            |(at, score): (usize, &f64)| Sample { score: *score, peak: Some(at as f64), group: None, label: None };
+        scores.iter().enumerate().map(sample).collect()
+    }
+
+    #[test]
+    fn scores_that_were_cut_off_give_way_to_the_maxima_of_their_maps() {
+        let own = ScoreSettings::of(ScoreMetric::Graph);
+        let (mut settings, mut cut) = (own.clone(), samples(&[0.3, 1.0, 1.0, 1.0]));
+        assert!(take_maxima(&mut settings, &mut cut));
+        assert_eq!((settings.pooling, cut[1].score, cut[3].score), (Pooling::Max, 1.0, 3.0));
+        let (mut settings, mut different) = (own.clone(), samples(&[0.3, 0.4, 0.5]));
+        assert!(!take_maxima(&mut settings, &mut different));
+        assert_eq!((&settings, different[2].score), (&own, 0.5));
+        let mut without = samples(&[1.0; 4]);
+        without[0].peak = None;
+        assert!(!take_maxima(&mut settings, &mut without));
+        let mut others = ScoreSettings::of(ScoreMetric::Mse);
+        assert!(!take_maxima(&mut others, &mut samples(&[1.0; 4])));
+    }
 }

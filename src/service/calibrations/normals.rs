@@ -29,7 +29,12 @@ pub enum Normals {
     /// Images of the request, each with its group and its label where there are any.
     Sent { images: Vec<Image>, groups: Option<Vec<String>>, labels: Option<Vec<Option<String>>> },
     /// The stored images of a collection's items; groups and labels are values of their metadata.
-    Stored { collection: CollectionName, filter: Option<Filter>, group_key: Option<FieldPath>, label_key: Option<FieldPath> },
+    Stored {
+        collection: CollectionName,
+        filter: Option<Filter>,
+        group_key: Option<FieldPath>,
+        label_key: Option<FieldPath>,
+    },
 }
 
 /// What came of the images of a request.
@@ -202,7 +207,8 @@ impl Scoring<'_> {
     /// Scores images together, as soon as there is room for them.
     async fn score(&self, images: &[&Image]) -> Result<Vec<Result<Scored>>> {
         loop {
-            let copies = images.iter().map(|image| image.as_ref().map(Clone::clone).map_err(Error::duplicate)).collect();
+            let copies =
+                images.iter().map(|image| image.as_ref().map(Clone::clone).map_err(Error::duplicate)).collect();
             let results = self.service.score(self.ctx, self.model, copies, &self.request).await;
             let refused = match &results {
                 Ok(results) => results.iter().filter_map(|result| result.as_ref().err()).find(|error| is_busy(error)),
