@@ -13,3 +13,4 @@ mod sources;
 mod stub;
 mod troubles;
 mod vectors;
+mod verdicts;
