@@ -48,15 +48,44 @@ pub(super) struct Options {
     /// anomalies, by which the scores are evaluated
     #[arg(long)]
     labels_from_folders: bool,
-    /// The metric of the scores [default: mse]
-    #[arg(long, value_name = "METRIC")]
-    metric: Option<String>,
+    #[command(flatten)]
+    score: ScoreFlags,
     /// Add the images to the calibration, as its next version
-    #[arg(long, conflicts_with = "metric")]
+    #[arg(long)]
     add: bool,
     /// The server [default: the configured one, on this machine]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+}
+
+/// How the scores are made; what is left out is the model's usual way, or with `--add` the calibration's.
+#[derive(Debug, Clone, clap::Args)]
+struct ScoreFlags {
+    /// The metric of the scores
+    #[arg(long, value_name = "METRIC")]
+    metric: Option<String>,
+    /// How the map becomes the score: max, mean or top:SHARE
+    #[arg(long, value_name = "POOLING")]
+    pooling: Option<String>,
+    /// The standard deviation of a Gaussian over the map, in pixels
+    #[arg(long, value_name = "PIXELS")]
+    sigma: Option<f64>,
+    /// Score images at their own resolution, in tiles of so many pixels a side
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<u32>,
+    /// Pixels by which tiles overlap
+    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    overlap: Option<u32>,
+}
+
+impl ScoreFlags {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let numbers = [("tile", self.tile), ("overlap", self.overlap)];
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        let texts = [("metric", &self.metric), ("pooling", &self.pooling)];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        texts.chain(numbers).chain(self.sigma.map(|sigma| ("sigma", sigma.to_string()))).collect()
+    }
 }
 
 /// What the server says of a calibration that was made.
@@ -164,8 +193,8 @@ impl Making<'_> {
 
     /// Sends the images of a request; a busy server is asked again.
     async fn send(&mut self, method: Method, path: &str, portion: &Portion) -> Result<Description> {
-        let metric = self.options.metric.iter().filter(|_| method == Method::PUT);
-        let query: Vec<(&str, &str)> = metric.map(|metric| ("metric", metric.as_str())).collect();
+        let query = self.options.score.query();
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut tries = 0;
         loop {
             let request = self.remote.request(method.clone(), path, &query).map_err(Trouble::into_error)?;

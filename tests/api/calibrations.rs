@@ -67,7 +67,7 @@ async fn images_are_judged_by_their_rank_among_the_calibration() {
     let answer = judged(&server, json!({"images": uris(15..40), "false_positive_rate": 0.1, "review_rate": 0.3})).await;
     for entry in answer["data"].as_array().unwrap() {
         let (score, p_value) = (entry["score"].as_f64().unwrap(), entry["p_value"].as_f64().unwrap());
-        assert_eq!(p_value, expected(score), "{entry}");
+        assert!((p_value - expected(score)).abs() < 1e-12, "{entry}");
         let verdict = if p_value <= 0.1 {
             "anomalous"
         } else if p_value <= 0.3 {
@@ -130,7 +130,7 @@ async fn a_rate_that_the_calibration_cannot_give_says_how_many_normals_it_takes(
     assert!(refused(json!({"false_positive_rate": 0.2, "fdr": 1.5})).await.contains("fdr"));
     // Where none is named, it is the lowest that there can be, and the answer says so.
     let by = judged(&server, json!({})).await["calibration"].clone();
-    assert_eq!(by["false_positive_rate"], 1.0 / 21.0);
+    assert!((by["false_positive_rate"].as_f64().unwrap() - 1.0 / 21.0).abs() < 1e-12, "{by}");
     assert!(by["warnings"].to_string().contains("too small for the false_positive_rate of 0.01"), "{by}");
 }
 
@@ -145,7 +145,8 @@ async fn groups_count_in_place_of_images() {
     assert_eq!(answer["calibration"]["groups"], 12);
     let strange = &answer["data"][1];
     // One draw a group, combined by twice the median.
-    assert_eq!((&strange["p_value"], &strange["verdict"]), (&json!(2.0 / 13.0), &json!("anomalous")));
+    assert!((strange["p_value"].as_f64().unwrap() - 2.0 / 13.0).abs() < 1e-12, "{strange}");
+    assert_eq!(strange["verdict"], "anomalous");
     let again = judged(&server, json!({"false_positive_rate": 0.2, "images": [uri(30), data(&painted_noise())]})).await;
     assert_eq!(again["data"], answer["data"]);
     let low = judged(&server, json!({"false_positive_rate": 0.08, "images": [data(&painted_noise())]})).await;
@@ -159,7 +160,7 @@ async fn groups_count_in_place_of_images() {
 
 /// An image that the tiny autoencoder, which keeps a mean of each quarter, cannot make.
 fn painted_noise() -> Vec<u8> {
-    painted(16, |x, y| if (x / 2 + y / 2) % 2 == 0 { [0; 3] } else { [255; 3] })
+    painted(16, |x, y| if (x / 4 + y / 4) % 2 == 0 { [0; 3] } else { [255; 3] })
 }
 
 fn data(file: &[u8]) -> String {

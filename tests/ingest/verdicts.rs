@@ -68,7 +68,7 @@ impl Line {
 
 /// What the tiny autoencoder, which keeps a mean of each quarter, cannot make.
 fn strange() -> Vec<u8> {
-    let image = RgbImage::from_fn(16, 16, |x, y| Rgb([if (x / 2 + y / 2) % 2 == 0 { 0 } else { 255 }; 3]));
+    let image = RgbImage::from_fn(16, 16, |x, y| Rgb([if (x / 4 + y / 4) % 2 == 0 { 0 } else { 255 }; 3]));
     let mut file = std::io::Cursor::new(Vec::new());
     image.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
