@@ -120,10 +120,10 @@ struct Portion {
 }
 
 /// Runs the command; the code says whether all images are in.
-pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
-    let remote = Remote::of(options.url.as_deref(), flags)?;
+pub(super) fn run(flags: &Flags, options: &Options) -> Result<ExitCode> {
+    let remote = Remote::told(options.url.as_deref(), flags)?;
     let runtime = super::remote::runtime()?;
-    let (description, failed) = runtime.block_on(calibrate(&remote, &options))?;
+    let (description, failed) = runtime.block_on(calibrate(&remote, options))?;
     super::print(&described(&options.model, &description))?;
     for text in &failed {
         super::complain(text);
@@ -132,7 +132,7 @@ pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
 }
 
 async fn calibrate(remote: &Remote, options: &Options) -> Result<(Description, Vec<String>)> {
-    let limits = remote.model(&options.model).await.map_err(Trouble::into_error)?.limits;
+    let limits = remote.model(options.model.as_str()).await.map_err(Trouble::into_error)?.limits;
     let gathered =
         options.sources.gather(options.labels_from_folders, options.group_from.as_ref(), limits.body_bytes)?;
     let GatheredImages { mut images, failed } = gathered;

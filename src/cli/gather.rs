@@ -88,6 +88,8 @@ impl ImageSources {
             path_field: self.path_field.clone(),
             // Lists may have ids, which name nothing here.
             id_field: "id".to_owned(),
+            vector_field: "vector".to_owned(),
+            metadata: None,
             max_bytes: max_bytes.saturating_sub(PART_BYTES),
         };
         let mut gathered = GatheredImages::default();
@@ -95,6 +97,10 @@ impl ImageSources {
         for path in &self.paths {
             Source::of(path)?.each(&reading, &mut |found| {
                 match found {
+                    Ok(candidate) if candidate.is_vector() => {
+                        let text = "a vector, where an image is to be";
+                        gathered.failed.push(Failed::unreadable(candidate.name, text));
+                    }
                     Ok(candidate) => {
                         let group = groups.map(|pattern| pattern.find(&path_of(&candidate)));
                         if group == Some(None) {
@@ -136,6 +142,7 @@ impl Gathered {
     pub(super) fn read(&self, max_bytes: u64) -> Result<Bytes, Failed> {
         let bytes = match &self.content {
             Content::Bytes(bytes) => Bytes::copy_from_slice(bytes),
+            Content::Vector(_) => return Err(Failed::unreadable(self.name.clone(), "a vector is no image")),
             Content::File(path) => {
                 let read = std::fs::read(path).map_err(|error| Failed::unreadable(self.name.clone(), error))?;
                 Bytes::from(read)

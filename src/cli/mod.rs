@@ -1,9 +1,13 @@
 //! The command line. Each command is one file.
 
+mod calibrate;
+mod gather;
 mod healthcheck;
 mod index;
 mod ingest;
 mod inspect;
+mod remote;
+mod score;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -132,6 +136,14 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The exit code of a client of a server, which came to nothing if there is an error.
+fn code_of(outcome: Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        complain(&error.chain());
+        ExitCode::from(ingest::IN_VAIN)
+    })
 }
 
 fn openapi() -> Result<()> {

@@ -140,10 +140,10 @@ struct Outcome {
 }
 
 /// Runs the command; the code tells the verdicts.
-pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
-    let remote = Remote::of(options.url.as_deref(), flags)?;
+pub(super) fn run(flags: &Flags, options: &Options) -> Result<ExitCode> {
+    let remote = Remote::told(options.url.as_deref(), flags)?;
     let runtime = super::remote::runtime()?;
-    let (gathered, outcome) = runtime.block_on(score(&remote, &options))?;
+    let (gathered, outcome) = runtime.block_on(score(&remote, options))?;
     super::print(&match options.format {
         Format::Table => table(&gathered.images, &outcome),
         Format::Csv => csv(&gathered.images, &outcome)?,
@@ -156,7 +156,7 @@ pub(super) fn run(flags: &Flags, options: Options) -> Result<ExitCode> {
         super::complain(&format!("{}: {}: {}", gathered.images[row.image].name, refusal.code, refusal.message));
     }
     if let Some(path) = &options.report {
-        let page = runtime.block_on(Report { remote: &remote, options: &options }.page(&gathered.images, &outcome))?;
+        let page = runtime.block_on(Report { remote: &remote, options }.page(&gathered.images, &outcome))?;
         std::fs::write(path, page)
             .map_err(|error| Error::invalid_request(format!("cannot write {}: {error}", path.display())))?;
     }
@@ -176,7 +176,7 @@ fn exit_code(gathered: &GatheredImages, outcome: &Outcome) -> ExitCode {
 }
 
 async fn score(remote: &Remote, options: &Options) -> Result<(GatheredImages, Outcome)> {
-    let limits = remote.model(&options.model).await.map_err(Trouble::into_error)?.limits;
+    let limits = remote.model(options.model.as_str()).await.map_err(Trouble::into_error)?.limits;
     let gathered = options.sources.gather(false, None, limits.body_bytes)?;
     let places: Vec<usize> = (0..gathered.images.len()).collect();
     let batches = places.chunks(BATCH.min(limits.images).max(1));

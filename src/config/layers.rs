@@ -8,7 +8,9 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Anomaly, Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, Ui, Webhook, refuse};
+use super::{
+    Anomaly, Cache, Config, General, Index, Key, Limits, Log, Qdrant, Runtime, Server, Store, Ui, Webhook, refuse,
+};
 use crate::error::{Error, Result};
 
 /// What the command line sets, as `(key, value)`; keys are written as `limits.body_bytes`.
