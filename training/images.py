@@ -1,8 +1,10 @@
 """Image sets as arrays, and the preprocessing of `model.toml` in Pillow and numpy. Nothing here needs PyTorch."""
 
+import hashlib
 import io
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +65,25 @@ def members(source):
                 yield member.name, tar.extractfile(member).read()
 
 
+@dataclass(frozen=True)
+class ImageSet:
+    """Images as u8 [n, channels, height, width], the index of each one's class folder as i64 [n], the names of their files,
+    and the SHA-256 of each file's bytes in hexadecimal digits."""
+
+    data: np.ndarray
+    labels: np.ndarray
+    names: list
+    hashes: list
+
+
 def load(source, spec):
-    """Images as u8 [n, channels, height, width] and the index of each one's class folder as i64 [n].
+    """Images as u8 [n, channels, height, width] and the index of each one's class folder as i64 [n], as `read` reads them."""
+    found = read(source, spec)
+    return found.data, found.labels
+
+
+def read(source, spec):
+    """The images of a tar or a folder.
 
     They are brought to the model's size as `[input]` and `[preprocess]` of a manifest say, which `spec` has, so that
     training sees what the server will see. A file that cannot be decoded is named and left out. Without class folders
@@ -72,7 +91,7 @@ def load(source, spec):
     """
     if not source.exists():
         raise Unusable(f"image set {source} is not there: give the folder that holds it with --data, or see training/README.md")
-    arrays, folders, broken = [], [], 0
+    arrays, names, hashes, broken = [], [], [], 0
     for name, encoded in members(source):
         try:
             with Image.open(io.BytesIO(encoded)) as opened:
@@ -81,13 +100,15 @@ def load(source, spec):
             print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
             broken += 1
             continue
-        folders.append(name.rsplit("/", 1)[0] if "/" in name else "")
+        names.append(name)
+        hashes.append(hashlib.sha256(encoded).hexdigest())
     if not arrays:
         raise Unusable(f"no images in {source}" + (f": none of its {broken} files can be decoded" if broken else ""))
     if broken:
         print(f"{broken} of {broken + len(arrays)} files of {source} were left out", file=sys.stderr, flush=True)
+    folders = [name.rsplit("/", 1)[0] if "/" in name else "" for name in names]
     classes = {folder: index for index, folder in enumerate(sorted(set(folders)))}
-    return np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64)
+    return ImageSet(np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64), names, hashes)
 
 
 def prepared(image, spec):

@@ -12,7 +12,8 @@ import torch
 from training import images
 
 BATCH = 250
-GROUPS = 4  # of patches; complementary masks show one group each
+MOST_MASKS = 4  # of one reconstruction
+HIDDEN = 0.75  # the share of patches that is hidden unless the manifest says otherwise
 
 
 def unit(data):
@@ -26,6 +27,8 @@ class Model:
         self.folder = folder
         self.manifest = tomllib.loads((folder / "model.toml").read_text())
         self.family = self.manifest["family"]
+        memory = self.manifest.get("memory")
+        self.memory = np.load(folder / memory["file"]) if memory else None
         changed = self.manifest.get("variants", {}).get(variant, {}).get("graphs", {})
         self.sessions = {
             role: session(folder / changed.get(role, graph)["file"], threads)
@@ -60,7 +63,9 @@ class Model:
         """Served embeddings: f32 [n, dim]. Tokens are pooled, the class token being the first."""
         settings = self.manifest["embedding"]
         vectors = self.encode(data, settings["output"])[0]
-        if settings["pooling"] != "none":
+        if vectors.ndim == 4 and settings["pooling"] == "mean":
+            vectors = vectors.mean((2, 3))
+        elif settings["pooling"] != "none":
             vectors = pooled(vectors, pooling or settings["pooling"])
         vectors = torch.from_numpy(vectors.reshape(len(vectors), -1))
         return torch.nn.functional.normalize(vectors, dim=1) if settings["normalize"] else vectors
@@ -79,13 +84,33 @@ class Model:
     def reconstruct_by_masks(self, data):
         """Each patch predicted from every mask that hides it, averaged. The masks are complementary: patches
         are dealt into groups, and each mask shows one group."""
-        hidden = complementary_masks(self.patches)
+        hidden = self.complementary_masks()
         total, times = np.zeros(data.shape, np.float32), np.zeros((1, 1, *data.shape[2:]), np.float32)
         for mask in hidden:
             where = self.pixels_of(mask[None])
             total += self.complete(data, np.repeat(mask[None], len(data), 0)) * where
             times += where
         return total / times
+
+    def complementary_masks(self, draw=0):
+        return complementary_masks(self.patches, self.manifest["masked"].get("ratio", HIDDEN), draw)
+
+    def error_map(self, data, error, draws=1):
+        """The error of each pixel, [n, h, w]: `error` takes originals and reconstructions. Of masked models, the mean over
+        the masks of so many draws that hid the pixel, with each prediction in its place among the visible patches."""
+        if not self.has("masked"):
+            return error(unit(data), self.reconstruct(data))
+        total, times = np.zeros((len(data), *data.shape[2:]), np.float32), np.zeros(data.shape[2:], np.float32)
+        for mask in (mask for draw in range(draws) for mask in self.complementary_masks(draw)):
+            where = self.pixels_of(mask[None])[0, 0]
+            total += error(unit(data), self.complete(data, np.repeat(mask[None], len(data), 0))) * where
+            times += where
+        return total / times
+
+    def detect(self, data):
+        """Scores [n] and maps [n, h, w] of a detector."""
+        score, map_ = self.run("anomaly", {"image": self.tensors(data)}, ["score", "map"])
+        return score, map_[:, 0]
 
     @property
     def patches(self):
@@ -112,10 +137,11 @@ def pooled(tokens, pooling):
     return tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(1)
 
 
-def complementary_masks(patches, seed=0):
-    """f32 [GROUPS, patches], 1 = hidden: each patch is shown by one mask and hidden by the others."""
-    group = np.random.default_rng(seed).permutation(patches) % GROUPS
-    return (group[None] != np.arange(GROUPS)[:, None]).astype(np.float32)
+def complementary_masks(patches, ratio=HIDDEN, seed=0):
+    """f32 [masks, patches], 1 = hidden: two to four masks, each of which shows another part of the patches."""
+    masks = min(MOST_MASKS, max(2, round(1 / (1 - ratio))))
+    group = np.random.default_rng(seed).permutation(patches) % masks
+    return (group[None] != np.arange(masks)[:, None]).astype(np.float32)
 
 
 def random_masks(count, patches, share, seed=0):
