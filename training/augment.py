@@ -99,16 +99,16 @@ def hide_patches(images, generator, images_share, patches_share, patch):
     return torch.where(hidden > 0.5, 0.5, images)
 
 
-def zoom_and_flip(images, generator, most):
-    """A part of each image, 1 / zoom of its sides with a zoom of each axis in [1, `most`], at the size of the whole, mirrored
-    half of the time across and down."""
+def zoom_and_flip(images, generator, most, side):
+    """A square part of each image, `side` pixels a side after a zoom of each axis in [1, `most`], at any place, mirrored half
+    of the time across and down."""
     n = len(images)
-    wide, high = (1 / uniform(n, 1, most, generator) for _ in range(2))
+    wide, high = (side / length / uniform(n, 1, most, generator) for length in (images.shape[3], images.shape[2]))
     across, down = (uniform(n, -1, 1, generator) * (1 - size) for size in (wide, high))
     mirror, turn = (torch.where(uniform(n, 0, 1, generator) < 0.5, -1.0, 1.0) for _ in range(2))
     zero = torch.zeros_like(wide)
     theta = torch.stack([wide * mirror, zero, across, zero, high * turn, down], dim=1).view(n, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = F.affine_grid(theta, [n, images.shape[1], side, side], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

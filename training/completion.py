@@ -7,6 +7,8 @@ absolute difference in those units, and that of the gradients at three scales, s
 similarity is made of those.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -26,22 +28,21 @@ class Completion(nn.Module):
 
     def __init__(self, side, patch, channels, width, deepest):
         super().__init__()
-        self.patch, self.across, self.count = patch, side // patch, (side // patch) ** 2
+        self.patch, self.count = patch, (side // patch) ** 2
         self.network = UNet(channels + 1, channels, width, deepest)
 
     def pixels_of(self, mask):
-        """A mask over patches as one over pixels, [n, 1, side, side]."""
-        grid = mask.view(-1, 1, self.across, 1, self.across, 1)
-        return grid.expand(-1, 1, self.across, self.patch, self.across, self.patch).reshape(
-            -1, 1, self.across * self.patch, self.across * self.patch
-        )
+        """A mask over patches as one over pixels, [n, 1, side, side], for images of any square size."""
+        across = math.isqrt(mask.shape[1])
+        grid = mask.view(-1, 1, across, 1, across, 1).expand(-1, 1, across, self.patch, across, self.patch)
+        return grid.reshape(-1, 1, across * self.patch, across * self.patch)
 
     def units(self, image, visible):
         """The mean and the deviation of each image's visible pixels; 0.5 and the least where none is."""
         count = (visible.sum((1, 2, 3), keepdim=True) * image.shape[1]).clamp(min=1)
         mean = (image * visible).sum((1, 2, 3), keepdim=True) / count
         squares = ((image - mean) * visible).square().sum((1, 2, 3), keepdim=True) / count
-        return mean, squares.sqrt() + 0.03
+        return mean, squares.sqrt() + 0.01
 
     def predict(self, image, hidden):
         """The prediction of all pixels from those that a mask over pixels leaves visible."""
@@ -87,16 +88,17 @@ class MaskedCompletion(Objective):
         patch = settings["masked"]["patch"]
         self.network = Completion(settings["side"], patch, channels_of(settings), **settings["network"])
         self.share, self.zoom, self.light = settings["masked"]["ratio"], settings["zoom"], settings["light"]
-        self.gradient_weight = settings["gradient_weight"]
+        self.gradient_weight, self.view = settings["gradient_weight"], settings["view"]
 
     def parts(self):
         return [self.network.network]
 
     def loss(self, images, generator):
         with torch.autocast(images.device.type, enabled=False):
-            images = augment.zoom_and_flip(images, generator, self.zoom)
+            images = augment.zoom_and_flip(images, generator, self.zoom, self.view)
             images = augment.relight(images, generator, self.light)
-            hidden = self.network.pixels_of(random_masks(len(images), self.network.count, self.share, generator))
+            count = (self.view // self.network.patch) ** 2
+            hidden = self.network.pixels_of(random_masks(len(images), count, self.share, generator))
         predicted, unit = self.network.predict(images, hidden)
         target, predicted = images / unit, predicted / unit
         plain = ((predicted - target).abs() * hidden).sum() / (hidden.sum() * images.shape[1])

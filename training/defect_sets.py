@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from training import images, sets
 
@@ -32,24 +32,35 @@ class DefectSet:
         return np.array([bool(kind) for kind in self.types])
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """An image file: its name, its bytes, the type of its defect, the bytes of its mask or none, and its part."""
+
+    name: str
+    encoded: bytes
+    kind: str
+    mask: bytes | None
+    group: int
+
+
 def archive(path, spec, groups, normal="free"):
     """A set in one archive: `CLASS/NAME`, masks beside their images as `NAME_mask.png`, normal ones in the class `normal`."""
     files = dict(images.members(path))
     names = [name for name in files if not Path(name).stem.endswith(MASK)]
-    kinds = [name.split("/")[0] for name in names]
+    kinds = ["" if name.split("/")[0] == normal else name.split("/")[0] for name in names]
     masks = [files.get(f"{name.rpartition('.')[0]}{MASK}.png") for name in names]
-    kinds = ["" if kind == normal else kind for kind in kinds]
-    return assembled([files[name] for name in names], kinds, masks, spec, sets.groups_of(names, groups) if groups else None)
+    parts = sets.groups_of(names, groups) if groups else range(len(names))
+    return assembled([Labelled(n, files[n], kind, mask, part) for n, kind, mask, part in zip(names, kinds, masks, parts)], spec)
 
 
 def folders(good, bad, masks, spec):
     """A set of normal images, (name, bytes) of each, and of a folder of defective ones, whose sub-folders are the types of
     defects, with a folder of masks that has the same tree or none. Each image is a part of its own."""
-    defective = list(images.members(bad))
-    kinds = [name.split("/")[0] if "/" in name else "defect" for name, _ in defective]
-    found = [mask_of(masks, name) if masks else None for name, _ in defective]
-    encoded = [data for _, data in good] + [data for _, data in defective]
-    return assembled(encoded, [""] * len(good) + kinds, [None] * len(good) + found, spec, None)
+    labelled = [Labelled(name, encoded, "", None, index) for index, (name, encoded) in enumerate(good)]
+    for name, encoded in images.members(bad):
+        kind = name.split("/")[0] if "/" in name else "defect"
+        labelled.append(Labelled(name, encoded, kind, mask_of(masks, name) if masks else None, len(labelled)))
+    return assembled(labelled, spec)
 
 
 def mask_of(folder, name):
@@ -62,14 +73,20 @@ def mask_of(folder, name):
     raise images.Unusable(f"there is no mask of {name} in {folder}: {', '.join(MASK_NAMES)} are looked for in the same sub-folder")
 
 
-def assembled(encoded, kinds, masks, spec, groups):
-    data, sizes, read = [], [], []
-    for bytes_, mask in zip(encoded, masks):
-        with Image.open(io.BytesIO(bytes_)) as opened:
-            sizes.append(opened.size)
-            data.append(images.planar(images.prepared(opened, spec)))
-        read.append(mask_pixels(mask, sizes[-1]) if mask else None)
-    return DefectSet(np.stack(data), kinds, read, sizes, np.array(groups if groups else range(len(data))))
+def assembled(labelled, spec):
+    """The set of these files, but for those that cannot be decoded."""
+    read = [(one, images.decoded(one.name, one.encoded, spec)) for one in labelled]
+    read = [(one, array) for one, array in read if array is not None]
+    sizes = [size_of(one.encoded) for one, _ in read]
+    masks = [mask_pixels(one.mask, size) if one.mask else None for (one, _), size in zip(read, sizes)]
+    data, groups = np.stack([array for _, array in read]), np.array([one.group for one, _ in read])
+    return DefectSet(data, [one.kind for one, _ in read], masks, sizes, groups)
+
+
+def size_of(encoded):
+    """(width, height) of an image as it is sent, its orientation applied."""
+    with Image.open(io.BytesIO(encoded)) as opened:
+        return ImageOps.exif_transpose(opened).size
 
 
 def mask_pixels(encoded, size):

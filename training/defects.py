@@ -51,7 +51,7 @@ class DefectSegmentation(Objective):
         self.network = UNet(channels_of(settings), 1, **settings["network"])
         self.pooled = Pooled()
         self.rules, self.zoom, self.light = settings["defects"], settings["zoom"], settings["light"]
-        self.weights = settings["weights"]
+        self.weights, self.view = settings["weights"], settings["view"]
 
     def parts(self):
         return [self.network]
@@ -61,7 +61,7 @@ class DefectSegmentation(Objective):
 
     def loss(self, images, generator):
         with torch.autocast(images.device.type, enabled=False):
-            images = augment.zoom_and_flip(images, generator, self.zoom)
+            images = augment.zoom_and_flip(images, generator, self.zoom, self.view)
             images = augment.relight(images, generator, self.light)
             images, labels = drawn(images, self.rules, generator)
             images = augment.add_noise(images, generator, 0.02)

@@ -21,19 +21,19 @@ POOLINGS = ("max", "top:0.001", "top:0.01", "top:0.1", "mean")
 
 def detects(model):
     """Whether finding defects is what the model is for."""
-    return model.family == "anomaly" or model.memory is not None
+    return model.family == "anomaly"
 
 
 def metrics_of(model):
     """The metrics that have a map."""
     if detects(model):
-        return ["graph"] if model.family == "anomaly" else ["patch-knn"]
+        return (["graph"] if model.has("anomaly") else []) + (["patch-knn"] if model.memory is not None else [])
     return [*scores.ERRORS, *(["hidden"] if model.has("masked") else [])] if model.reconstructs() else []
 
 
 def all_scores(model, data):
     """The scores of images by each way to score them, and a function that gives the maps of a metric."""
-    found = {OWN: model.detect(data)[0]} if model.family == "anomaly" else {}
+    found = {OWN: model.detect(data)[0]} if model.has("anomaly") else {}
     for metric in metrics_of(model):
         maps = scores.maps_of(model, data, metric)
         for sigma in SIGMAS:

@@ -54,6 +54,9 @@ def main(words=None):
             record = described(model, *detecting.measure_on_folder(model, source, asked.bad, asked.masks))
         else:
             record = measure_on_folder(asked, model, source)
+        if asked.sheets and detecting.detects(model):
+            data = load(source, model)[0]
+            sheets.map_sheet(model, data, detecting.metrics_of(model)[0], asked.sheets)
         (asked.models / name / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
         print(name, json.dumps(record["figures"]), flush=True)
         shipped |= named

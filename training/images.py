@@ -93,13 +93,11 @@ def read(source, spec):
         raise Unusable(f"image set {source} is not there: give the folder that holds it with --data, or see training/README.md")
     arrays, names, hashes, broken = [], [], [], 0
     for name, encoded in members(source):
-        try:
-            with Image.open(io.BytesIO(encoded)) as opened:
-                arrays.append(planar(prepared(opened, spec)))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
+        array = decoded(name, encoded, spec)
+        if array is None:
             broken += 1
             continue
+        arrays.append(array)
         names.append(name)
         hashes.append(hashlib.sha256(encoded).hexdigest())
     if not arrays:
@@ -109,6 +107,16 @@ def read(source, spec):
     folders = [name.rsplit("/", 1)[0] if "/" in name else "" for name in names]
     classes = {folder: index for index, folder in enumerate(sorted(set(folders)))}
     return ImageSet(np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64), names, hashes)
+
+
+def decoded(name, encoded, spec):
+    """One image as the model takes it, u8 [channels, height, width]; none of a file that cannot be decoded, which is named."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            return planar(prepared(opened, spec))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def prepared(image, spec):

@@ -49,7 +49,7 @@ class PatchMemory(DefectSegmentation):
     def __init__(self, settings):
         super().__init__(settings)
         self.encoder = PatchEncoder(self.network)
-        self.candidates = settings["coreset"]["candidates"]
+        self.candidates, self.file = settings["coreset"]["candidates"], settings["memory"]["file"]
         self.register_buffer("memory", torch.zeros(settings["coreset"]["count"], self.encoder.dim))
 
     def finish(self, train):
@@ -64,10 +64,10 @@ class PatchMemory(DefectSegmentation):
         self.memory.copy_(patches[some][chosen.repeat(-(-len(self.memory) // len(chosen)))[: len(self.memory)]])
 
     def graphs(self):
-        return [Graph("encoder", self.encoder, ["image"], ["embedding"], sides=16)]
+        return [Graph("encoder", self.encoder, ["image"], ["latent"], sides=16)]
 
     def write_files(self, folder):
-        np.save(folder / "memory.npy", self.memory.cpu().numpy())
+        np.save(folder / self.file, self.memory.cpu().numpy())
 
 
 def coreset(points, count, generator):

@@ -4,6 +4,7 @@ is an error, and all that is wrong is said at once. Nothing here needs PyTorch."
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ COMMON = {
         "metric": text("cosine", "dot", "euclid", required=True),
     },
     "reconstruction": {"values": text("unit", "normalized", required=True)},
+    "memory": {"file": text(required=True), "neighbours": whole(required=True)},
     "variants": None,  # tables by name, checked by themselves
 }
 
@@ -157,6 +159,7 @@ OBJECTIVES = {
     },
     "defects": {
         "network": SEGMENTING,
+        "view": whole(16),
         "zoom": number(1, most=4, required=True),
         "light": number(0, most=2, required=True),
         "defects": {
@@ -171,6 +174,7 @@ OBJECTIVES = {
     },
     "completion": {
         "network": SEGMENTING,
+        "view": whole(16),
         "zoom": number(1, most=4, required=True),
         "light": number(0, most=2, required=True),
         "gradient_weight": number(required=True),
@@ -304,7 +308,11 @@ def completed(settings):
     if settings["objective"] == "masked":
         settings = merged({"masked": {"patch": settings["side"] // 8}}, settings)
     if settings["objective"] == "completion":
-        settings = merged({"masked": {"patch": settings["side"] // 16}}, settings)
+        settings = merged({"masked": {"patch": max(2, settings["side"] // 16)}}, settings)
+    if settings["objective"] in ("defects", "memory", "completion"):
+        # three quarters of the side, or less where patches would be cut
+        step = math.lcm(UNET_SIDES, settings.get("masked", {}).get("patch", 1))
+        settings = merged({"view": settings["side"] * 3 // 4 // step * step or settings["side"]}, settings)
     if settings["objective"] == "contrastive":
         settings = merged({"augmentation": {"crop_side": settings["side"]}}, settings)
     channels = CHANNELS[settings["channels"]]
@@ -324,6 +332,8 @@ def contradictions(settings):
         found.append(f"side = {side} is not a multiple of {SIDES}")
     if settings["objective"] in ("defects", "memory", "completion") and side % UNET_SIDES:
         found.append(f"side = {side} is not a multiple of {UNET_SIDES}")
+    if settings.get("view", 16) % UNET_SIDES or settings.get("view", 16) > side:
+        found.append(f"view = {settings['view']} is not a multiple of {UNET_SIDES}, or more than side")
     channels, preprocess = CHANNELS[settings["channels"]], settings["preprocess"]
     cut = preprocess["resize"] == "shortest-edge"
     if cut and (preprocess["crop"] != "center" or preprocess["edge"] < side):
@@ -339,6 +349,8 @@ def contradictions(settings):
         found.append("preprocess.mean is missing, which contrastive recipes need")
     for table in ("masked", "corruption"):
         patch = settings.get(table, {}).get("patch", 1)
+        if settings.get("view", 0) % patch:
+            found.append(f"view = {settings['view']} is not a multiple of {table}.patch = {patch}")
         if side % patch:
             found.append(f"side = {side} is not a multiple of {table}.patch = {patch}")
     network = settings.get("network", {})

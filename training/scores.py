@@ -103,15 +103,22 @@ def maps_of(model, data, metric):
 
 
 def patch_distances(model, data):
-    """The distance of each patch to the nearest one of the model's memory, at the model's size."""
-    features = model.encode(data, model.manifest["embedding"]["output"])[0]
+    """The mean distance of each patch to the nearest ones of the model's memory, at the model's size."""
+    features, neighbours = model.encode(data, "latent")[0], model.manifest["memory"]["neighbours"]
     n, dim, high, wide = features.shape
     patches = features.transpose(0, 2, 3, 1).reshape(-1, dim)
     squares = np.square(model.memory).sum(1)
     parts = np.array_split(patches, max(1, len(patches) // 20_000))
-    nearest = [np.square(part).sum(1) + (squares - 2 * part @ model.memory.T).min(1) for part in parts]
-    distances = np.sqrt(np.maximum(np.concatenate(nearest), 0)).reshape(n, high, wide)
+    distances = np.concatenate([
+        np.sqrt(np.maximum(np.square(part).sum(1)[:, None] + nearest(squares - 2 * part @ model.memory.T, neighbours), 0)).mean(1)
+        for part in parts
+    ]).reshape(n, high, wide)
     return np.stack([resized(distance, data.shape[:1:-1]) for distance in distances])
+
+
+def nearest(distances, count):
+    """The smallest of each row, so many of them."""
+    return np.partition(distances, count - 1, axis=1)[:, :count]
 
 
 def resized(map_, size):

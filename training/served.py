@@ -63,9 +63,7 @@ class Model:
         """Served embeddings: f32 [n, dim]. Tokens are pooled, the class token being the first."""
         settings = self.manifest["embedding"]
         vectors = self.encode(data, settings["output"])[0]
-        if vectors.ndim == 4 and settings["pooling"] == "mean":
-            vectors = vectors.mean((2, 3))
-        elif settings["pooling"] != "none":
+        if settings["pooling"] != "none":
             vectors = pooled(vectors, pooling or settings["pooling"])
         vectors = torch.from_numpy(vectors.reshape(len(vectors), -1))
         return torch.nn.functional.normalize(vectors, dim=1) if settings["normalize"] else vectors
@@ -108,7 +106,7 @@ class Model:
         return total / times
 
     def detect(self, data):
-        """Scores [n] and maps [n, h, w] of a detector."""
+        """Scores [n] and maps [n, h, w] of a detector's graph."""
         score, map_ = self.run("anomaly", {"image": self.tensors(data)}, ["score", "map"])
         return score, map_[:, 0]
 

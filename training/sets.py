@@ -1,5 +1,6 @@
 """The sets of a training run as tensors: what is trained on, the validation set, and the bank of the kNN monitor."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -42,11 +43,11 @@ def groups_of(names, rule):
     """The group of each file, counted from 0: of each class folder, files whose numbers, which the pattern `number` finds
     in the names, follow one another in steps of less than `within`. A file without a number is a group of its own."""
     found = [(name.rpartition("/")[0], re.search(rule["number"], name)) for name in names]
-    keyed = sorted((folder, int(match[1]) if match else -1, index) for index, (folder, match) in enumerate(found))
-    groups, group, before = [0] * len(names), -1, None
+    keyed = sorted((folder, int(match[1]) if match else -math.inf, index) for index, (folder, match) in enumerate(found))
+    groups, group, before = [0] * len(names), -1, ("", -math.inf)
     for folder, number, index in keyed:
-        alone = before is None or number < 0 or folder != before[0] or number - before[1] >= rule["within"]
-        group += alone
+        # two files without numbers differ by no number at all, which is not less either
+        group += not (folder == before[0] and number - before[1] < rule["within"])
         groups[index], before = group, (folder, number)
     return groups
 

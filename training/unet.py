@@ -81,7 +81,7 @@ class UNet(nn.Module):
         return self.leave(x)
 
 
-def standardised(image, least=0.03):
+def standardised(image, least=0.01):
     """Each image less its own mean, divided by its own deviation over all channels and pixels, which is taken to be
     `least` at least: one part photographed at several exposures looks the same."""
     centred = image - image.mean((1, 2, 3), keepdim=True)

@@ -114,10 +114,11 @@ def test_a_memory_knows_the_patches_of_the_images_that_it_was_made_of():
 def test_a_view_is_a_part_of_its_image_at_most_so_much_larger_and_light_changes_no_place():
     generator = torch.Generator().manual_seed(0)
     ramp = torch.linspace(0, 1, 32).expand(8, 1, 32, 32)
-    view = augment.zoom_and_flip(ramp, generator, 1.4)
+    view = augment.zoom_and_flip(ramp, generator, 1.4, 32)
     span = view.amax((1, 2, 3)) - view.amin((1, 2, 3))
     assert view.shape == ramp.shape and (span >= 1 / 1.4 - 0.05).all() and (span < 1.001).all()
-    assert torch.allclose(augment.zoom_and_flip(ramp, generator, 1.0).sort(3).values, ramp, atol=1e-5)
+    assert torch.allclose(augment.zoom_and_flip(ramp, generator, 1.0, 32).sort(3).values, ramp, atol=1e-5)
+    assert augment.zoom_and_flip(ramp, generator, 1.0, 16).shape == (8, 1, 16, 16)
     light = augment.relight(ramp * 0.5, generator, 0.0)
     assert torch.allclose(light, (ramp * 0.5).clamp(min=1e-4), atol=1e-6)
 
