@@ -38,7 +38,7 @@ def main(words=None):
     for text in asked.scores:
         name, scoring = scoring_of(text)
         model = Model(asked.models / name)
-        read = images.read(asked.data / asked.set / "train.tar", model.manifest)
+        read = images.read(asked.data / asked.set / "train.tar", model.manifest, hashed=True)
         validation = read.data[detecting.held_out(model, read)]
         test = defect_sets.archive(asked.data / asked.set / "val.tar", model.manifest, detecting.groups_of(model))
         normal.append(scores.scores_of(model, validation, scoring))

@@ -34,14 +34,21 @@ def soft_dice(logits, labels):
 
 
 class Detector(nn.Module):
-    """What is exported: the probability of a defect at each pixel, and the image's score."""
+    """What is exported: the image's score, and the probability of a defect at each pixel, from the mean of the logits of the
+    image and of its two mirror images."""
 
     def __init__(self, network, pooled):
         super().__init__()
         self.network, self.pooled = network, pooled
 
+    def logits(self, image):
+        image = standardised(image)
+        views = self.network(torch.cat([image, image.flip(3), image.flip(2)])).float()
+        plain, across, down = views.reshape(3, *image[:, :1].shape)
+        return (plain + across.flip(3) + down.flip(2)) / 3
+
     def forward(self, image):
-        logits = self.network(standardised(image))
+        logits = self.logits(image)
         return self.pooled(logits), torch.sigmoid(logits)
 
 
@@ -50,6 +57,7 @@ class DefectSegmentation(Objective):
         super().__init__()
         self.network = UNet(channels_of(settings), 1, **settings["network"])
         self.pooled = Pooled()
+        self.detector = Detector(self.network, self.pooled)
         self.rules, self.zoom, self.light = settings["defects"], settings["zoom"], settings["light"]
         self.weights, self.view = settings["weights"], settings["view"]
 
@@ -79,7 +87,7 @@ class DefectSegmentation(Objective):
         self.pooled.settle(self.all_logits(validation[0].float() / 255))
 
     def all_logits(self, images):
-        return torch.cat([self.logits(part) for part in images.split(CHUNK)])
+        return torch.cat([self.detector.logits(part) for part in images.split(CHUNK)])
 
     def monitor(self, validation, bank):
         """How well defects drawn on the validation images, the same ones each time, are told from the images as they are:
@@ -95,7 +103,7 @@ class DefectSegmentation(Objective):
         return figures | ({"validation_drawn_pixel_auroc": float(roc_auc_score(pixels[1], pixels[0]))} if 0 < pixels[1].mean() < 1 else {})
 
     def graphs(self):
-        return [Graph("anomaly", Detector(self.network, self.pooled), ["image"], ["score", "map"], sides=16)]
+        return [Graph("anomaly", self.detector, ["image"], ["score", "map"], sides=16)]
 
 
 def drawn(images, rules, generator):

@@ -32,10 +32,9 @@ def metrics_of(model):
 
 
 def all_scores(model, data):
-    """The scores of images by each way to score them, and a function that gives the maps of a metric."""
+    """The scores of images by each way to score them."""
     found = {OWN: model.detect(data)[0]} if model.has("anomaly") else {}
-    for metric in metrics_of(model):
-        maps = scores.maps_of(model, data, metric)
+    for metric, maps in scores.maps_by_metric(model, data, metrics_of(model)).items():
         for sigma in SIGMAS:
             smooth = scores.smoothed(maps, sigma)
             found |= {Scoring(metric, sigma, pooling): scores.pooled(smooth, pooling) for pooling in POOLINGS}
@@ -81,7 +80,7 @@ def rounded(value):
 def held_out(model, read):
     """The images of a training set that the model was not trained on, as its record of hashes says."""
     path = model.folder / "training.json"
-    trained = set(json.loads(path.read_text()).get("images_sha256", ())) if path.exists() else set()
+    trained = set(json.loads(path.read_text()).get("images_blake3", ())) if path.exists() else set()
     kept = [index for index, hash_ in enumerate(read.hashes) if hash_ not in trained]
     if not trained or not kept:
         raise images.Unusable(f"{path} does not tell which images were trained on: train the model again")
@@ -91,7 +90,7 @@ def held_out(model, read):
 def measure_on_set(model, data, name):
     """What is measured, and the figures, of one of the models of this repository."""
     test = defect_sets.archive(data / name / "val.tar", model.manifest, groups_of(model))
-    read = images.read(data / name / "train.tar", model.manifest)
+    read = images.read(data / name / "train.tar", model.manifest, hashed=True)
     validation = read.data[held_out(model, read)]
     about = {
         "evaluated_on": f"{name}/val.tar, {(~test.truth).sum()} normal and {test.truth.sum()} defective images",
@@ -111,7 +110,7 @@ def groups_of(model):
 
 def measure_on_folder(model, source, bad, masks):
     """The same of a model of one's own images: by those that it was not trained on, and defective ones where they are given."""
-    read = images.read(source, model.manifest)
+    read = images.read(source, model.manifest, hashed=True)
     kept = held_out(model, read)
     about = {"evaluated_on": f"{source.resolve().name}, {len(kept)} validation images"}
     if bad is None:

@@ -102,6 +102,8 @@ TRAINING = {
 COMMON = {
     "objective": text("reconstruction", "denoising", "contrastive", "masked", "variational", "defects", "memory", "completion", required=True),
     "data": text(),
+    # Of a run whose weights training begins with, or which stand in place of training.
+    "start_from": text(),
     "encoder_of": text(),
     "groups": {"number": text(required=True), "within": whole(required=True)},
     "side": whole(16, most=1024, required=True),
@@ -372,7 +374,7 @@ def for_own_images(settings, name, folder, manifest):
     what = settings["manifest"].get("description") if not settings["data"] else None
     described = {"description": f"{what or f'recipe {name}'}, trained on {folder.name}"}
     given = {key: value for key, value in manifest.items() if value}
-    rest = {key: value for key, value in settings.items() if key not in ("variants", "groups", "encoder_of")}
+    rest = {key: value for key, value in settings.items() if key not in ("variants", "groups", "start_from", "encoder_of")}
     return rest | {"manifest": kept | described | given, "data": str(folder)}
 
 

@@ -92,14 +92,38 @@ def pooled(maps, pooling):
 
 def maps_of(model, data, metric):
     """The map of each image by a metric, [n, h, w]."""
-    parts = [data[start : start + PART] for start in range(0, len(data), PART)]
-    if metric == "graph":
-        return np.concatenate([model.detect(part)[1] for part in parts])
-    if metric == "patch-knn":
-        return np.concatenate([patch_distances(model, part) for part in parts])
-    if metric == "hidden":
-        return np.concatenate([model.error_map(part, squared, DRAWS) for part in parts])
-    return np.concatenate([model.error_map(part, ERRORS[metric]) for part in parts])
+    return maps_by_metric(model, data, [metric])[metric]
+
+
+def maps_by_metric(model, data, metrics):
+    """The maps of several metrics, which share what the model makes of the images."""
+    parts = [maps_of_part(model, data[start : start + PART], metrics) for start in range(0, len(data), PART)]
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in metrics}
+
+
+def maps_of_part(model, data, metrics):
+    found = {}
+    if "graph" in metrics:
+        found["graph"] = model.detect(data)[1]
+    if "patch-knn" in metrics:
+        found["patch-knn"] = patch_distances(model, data)
+    errors = [metric for metric in metrics if metric in ERRORS]
+    if errors:
+        found |= error_maps(model, data, errors, [0])
+    if "hidden" in metrics:
+        found["hidden"] = error_maps(model, data, ["mse"], range(DRAWS))["mse"]
+    return found
+
+
+def error_maps(model, data, errors, draws):
+    """The error of each pixel: of masked models the mean over the masks of these draws that hid it."""
+    original, times = data.astype(np.float32) / 255, np.zeros(data.shape[2:], np.float32)
+    totals = {error: np.zeros((len(data), *data.shape[2:]), np.float32) for error in errors}
+    for where, other in (pair for draw in draws for pair in model.reconstructions(data, draw)):
+        times += where
+        for error, total in totals.items():
+            total += ERRORS[error](original, other) * where
+    return {error: total / times for error, total in totals.items()}
 
 
 def patch_distances(model, data):

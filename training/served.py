@@ -93,17 +93,14 @@ class Model:
     def complementary_masks(self, draw=0):
         return complementary_masks(self.patches, self.manifest["masked"].get("ratio", HIDDEN), draw)
 
-    def error_map(self, data, error, draws=1):
-        """The error of each pixel, [n, h, w]: `error` takes originals and reconstructions. Of masked models, the mean over
-        the masks of so many draws that hid the pixel, with each prediction in its place among the visible patches."""
+    def reconstructions(self, data, draw=0):
+        """Where pixels were predicted, [h, w] in 0..1, and the images with the predictions in their places. Of masked models,
+        one pair for each mask of a draw of complementary ones; of others a single one."""
         if not self.has("masked"):
-            return error(unit(data), self.reconstruct(data))
-        total, times = np.zeros((len(data), *data.shape[2:]), np.float32), np.zeros(data.shape[2:], np.float32)
-        for mask in (mask for draw in range(draws) for mask in self.complementary_masks(draw)):
-            where = self.pixels_of(mask[None])[0, 0]
-            total += error(unit(data), self.complete(data, np.repeat(mask[None], len(data), 0))) * where
-            times += where
-        return total / times
+            yield np.ones(data.shape[2:], np.float32), self.reconstruct(data)
+            return
+        for mask in self.complementary_masks(draw):
+            yield self.pixels_of(mask[None])[0, 0], self.complete(data, np.repeat(mask[None], len(data), 0))
 
     def detect(self, data):
         """Scores [n] and maps [n, h, w] of a detector's graph."""

@@ -13,8 +13,8 @@ MONITOR_BANK = 10_000
 
 @dataclass(frozen=True)
 class Sets:
-    """The training images; the validation set and a bank for the kNN monitor, both with labels; and the SHA-256 of the file
-    of each training image."""
+    """The training images; the validation set and a bank for the kNN monitor, both with labels; and the BLAKE3 hash of the
+    file of each training image."""
 
     train: torch.Tensor
     validation: tuple
@@ -54,7 +54,7 @@ def groups_of(names, rule):
 
 def load(source, settings, device):
     """The sets of a recipe."""
-    read = images.read(source, manifest.spec(settings))
+    read = images.read(source, manifest.spec(settings), hashed=True)
     data, labels = torch.from_numpy(read.data).to(device), torch.from_numpy(read.labels).to(device)
     count = images.validation_count(len(data), settings["training"].get("validation_images"))
     groups = groups_of(read.names, settings["groups"]) if "groups" in settings else None

@@ -90,16 +90,22 @@ class Run:
 
     def take_over(self, name, sets_):
         """Takes the weights of another run in place of training, and makes what depends on images with them."""
+        self.start_from(name)
+        self.hold(self.model.settle, sets_.validation)
+        self.hold(self.model.finish, sets_.train)
+        self.save()
+
+    def start_from(self, name):
+        """Takes the weights of the network of another run."""
         path = RUNS / name / "checkpoint.pt"
         if not path.exists():
             raise SystemExit(f"there is no checkpoint {path}: run python -m training.train {name} first")
         state = torch.load(path, map_location=self.device, weights_only=True)
-        missing, unknown = self.model.load_state_dict(state["model"], strict=False)
-        if unknown or [key for key in missing if key.startswith("network.")]:
-            raise SystemExit(f"the checkpoint {path} has another network: {[*unknown, *missing]}")
-        self.hold(self.model.settle, sets_.validation)
-        self.hold(self.model.finish, sets_.train)
-        self.save()
+        weights = {key.removeprefix("network."): value for key, value in state["model"].items() if key.startswith("network.")}
+        try:
+            self.model.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise SystemExit(f"the checkpoint {path} has another network: {error}") from None
 
     def save(self):
         trained_by = recipes.trained_by(self.settings, self.epoch)
@@ -207,8 +213,8 @@ def check_place(folder, settings):
 
 
 def record_of(settings, curve, device, hashes=()):
-    """The record of how weights came about: settings, machine, learning curve, and of sets that are not large the SHA-256
-    of the file of each training image, by which a calibration can refuse them: their scores are too low."""
+    """The record of how weights came about: settings, machine, learning curve, and of sets that are not large the BLAKE3
+    hash of the file of each training image, by which a calibration can refuse them: their scores are too low."""
     where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
     return {
         "date": date.today().isoformat(),
@@ -218,7 +224,7 @@ def record_of(settings, curve, device, hashes=()):
         "training": settings["training"],
         "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
         "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
-    } | ({"images_sha256": sorted(hashes)} if 0 < len(hashes) <= LISTED else {})
+    } | ({"images_blake3": sorted(hashes)} if 0 < len(hashes) <= LISTED else {})
 
 
 def pick_device(asked):
@@ -288,9 +294,11 @@ def main(words=None):
     task = task_of(arguments, device)
     check_place(arguments.models / arguments.name, task.settings)
     run = Run(task.run, task.settings, device)
-    source = task.settings.get("encoder_of")
+    source, first = (task.settings.get(key) for key in ("encoder_of", "start_from"))
     if not arguments.restart and not source:
         run.resume()
+    if first and run.epoch == 0:
+        run.start_from(first)
     data = sets.load(task.source, task.settings, device)
     count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     print(

@@ -81,7 +81,7 @@ class UNet(nn.Module):
         return self.leave(x)
 
 
-def standardised(image, least=0.01):
+def standardised(image, least=0.03):
     """Each image less its own mean, divided by its own deviation over all channels and pixels, which is taken to be
     `least` at least: one part photographed at several exposures looks the same."""
     centred = image - image.mean((1, 2, 3), keepdim=True)
@@ -89,11 +89,11 @@ def standardised(image, least=0.01):
 
 
 class Pooled(nn.Module):
-    """One score for each map of logits: the largest mean over windows of several sizes, and the logarithm of the mean
-    probability. Each is put beside its mean and deviation on normal images, z, and the score is the sum of
-    log(1 + exp(1.702 z)), which is -log p of a normal variable but for the logistic approximation of its tail."""
+    """One score for each map of logits, of three figures: the largest mean over windows of 3 and of 9 pixels a side, for small
+    defects, and the mean, for wide ones. Each is put beside its mean and deviation on normal images, z, and the score is
+    the sum of log(1 + exp(1.702 z)), which is -log p of a normal variable but for the logistic approximation of its tail."""
 
-    KINDS = 4
+    KINDS = 3
 
     def __init__(self):
         super().__init__()
@@ -102,9 +102,8 @@ class Pooled(nn.Module):
 
     def pooled(self, logits):
         """[n, KINDS] of logits [n, 1, h, w]."""
-        windows = [averaged(logits, 3), averaged(logits, 9), averaged(F.avg_pool2d(logits, 8), 5)]
-        share = torch.sigmoid(logits).mean((1, 2, 3)).clamp(min=1e-6).log()
-        return torch.stack([w.amax((1, 2, 3)) for w in windows] + [share], dim=1)
+        windows = [averaged(logits, size).amax((1, 2, 3)) for size in (3, 9)]
+        return torch.stack([*windows, logits.mean((1, 2, 3))], dim=1)
 
     def forward(self, logits):
         return F.softplus(1.702 * (self.pooled(logits) - self.mean) / self.deviation).sum(1)

@@ -42,7 +42,7 @@ def test_the_network_takes_any_sides_that_are_multiples_of_16():
 def test_another_exposure_of_an_image_has_much_the_same_map():
     model = built("tile-defects")
     image = torch.rand(1, 1, 32, 32) * 0.4 + 0.3
-    logits = [model.logits(image * gain) for gain in (0.6, 1.4)]
+    logits = [model.logits(image * gain) for gain in (0.8, 1.25)]
     assert (logits[0] - logits[1]).abs().max() < 0.5 * logits[0].std()
 
 
@@ -56,7 +56,16 @@ def test_the_score_is_low_on_the_images_that_it_was_settled_with_and_grows_with_
     odd[:, :, 8:12, 8:12] += 8
     assert (pooled(odd) > pooled(normal)).all() and (pooled(normal) > 0).all()
     # of a map that is the same everywhere, windows of every size have the same mean
-    assert torch.allclose(pooled.pooled(torch.full((1, 1, 16, 48), 2.0))[0, :3], torch.tensor(2.0))
+    assert torch.allclose(pooled.pooled(torch.full((1, 1, 16, 48), 2.0)), torch.tensor(2.0))
+
+
+@torch.no_grad()
+def test_a_map_is_made_of_the_image_and_its_mirror_images_and_of_no_other_image():
+    model, image = built("tile-defects"), torch.rand(2, 1, 32, 48)
+    views = [model.logits(image.flip(axes)).flip(axes) for axes in ((), (3,), (2,))]
+    score, map_ = model.detector(image)
+    assert torch.allclose(map_, torch.sigmoid(sum(views) / 3), atol=1e-5) and score.shape == (2,)
+    assert torch.allclose(model.detector(image[1:])[1], map_[1:], atol=1e-5)
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def test_a_folder_of_images_becomes_a_model(made, photos):
     ways["memory"] = lambda data: scores.maps_of(model, data, "patch-knn")
     given = ways.get(recipe, model.embed)(data)
     assert len(given) == 24 and np.isfinite(np.asarray(given)).all()
-    assert len(record["images_sha256"]) == 22
+    assert len(record["images_blake3"]) == 22
 
 
 def test_such_a_model_is_measured_on_the_images_that_its_training_did_not_see(made, photos, tmp_path, capsys):
