@@ -4,7 +4,7 @@ patches are larger than most defects, half of them are hidden, and two complemen
 
 The network sees each image less the mean of its visible pixels, divided by their deviation. The loss, on hidden pixels: the
 absolute difference in those units, and that of the gradients at three scales, since a score by gradient-magnitude
-similarity is made of those.
+similarity is made of those. The exported graph hides each patch once and gives what it could not predict (HiddenError).
 """
 
 import math
@@ -20,6 +20,8 @@ from training.unet import UNet
 
 CHUNK = 50
 SCALES = 3
+# Of a pixel, when errors are averaged by their logarithms: a quarter of a level of 255.
+LEAST_ERROR = 1e-3
 
 
 class Completion(nn.Module):
@@ -57,17 +59,40 @@ class Completion(nn.Module):
         return image * (1 - hidden) + predicted.clamp(0, 1) * hidden
 
 
-class Embedding(nn.Module):
-    """The mean over positions of the network's deepest maps for a whole image."""
+class HiddenError(nn.Module):
+    """What is exported: an image's score, and the error of each pixel where it was hidden.
 
-    def __init__(self, completion):
+    Complementary masks, drawn once, hide each patch once. An error is the absolute difference, the mean over channels,
+    divided by the geometric mean of the image's errors: what cannot be predicted well, such as the grain of a surface, is
+    larger in a bright image and in a rough one. At the border of the image there is less to predict from, so a margin has
+    the map 0. The score is the mean of the highest values of the map.
+    """
+
+    def __init__(self, completion, masks, margin, share):
         super().__init__()
         self.completion = completion
+        self.register_buffer("hidden", completion.pixels_of(masks))
+        side = self.hidden.shape[-1]
+        inside = torch.zeros(1, 1, side, side)
+        inside[:, :, margin : side - margin, margin : side - margin] = 1
+        self.register_buffer("inside", inside)
+        self.highest = max(1, round(share * side * side))
 
     def forward(self, image):
-        mean, unit = self.completion.units(image, torch.ones_like(image[:, :1]))
-        seen = torch.cat([(image - mean) / unit, torch.zeros_like(image[:, :1])], dim=1)
-        return self.completion.network.encode(seen)[-1].mean((2, 3))
+        error = torch.zeros_like(image[:, :1])
+        for hidden in self.hidden.split(1):
+            predicted, _ = self.completion.predict(image, hidden.expand_as(image[:, :1]))
+            error = error + (predicted - image).abs().mean(1, keepdim=True) * hidden
+        scale = (error + LEAST_ERROR).log().mean((1, 2, 3), keepdim=True).exp()
+        found = error / scale * self.inside
+        return found.flatten(1).topk(self.highest).values.mean(1), found
+
+
+def complementary(patches, ratio, seed=0):
+    """f32 [masks, patches], 1 = hidden: each patch is hidden by one mask, which hides a share of `ratio` of them or less."""
+    masks = math.ceil(1 / ratio)
+    group = torch.randperm(patches, generator=torch.Generator().manual_seed(seed)) % masks
+    return (group[None] == torch.arange(masks)[:, None]).float()
 
 
 def gradient_difference(a, b, where):
@@ -85,10 +110,11 @@ def gradient_difference(a, b, where):
 class MaskedCompletion(Objective):
     def __init__(self, settings):
         super().__init__()
-        patch = settings["masked"]["patch"]
+        patch = settings["hiding"]["patch"]
         self.network = Completion(settings["side"], patch, channels_of(settings), **settings["network"])
-        self.share, self.zoom, self.light = settings["masked"]["ratio"], settings["zoom"], settings["light"]
+        self.share, self.zoom, self.light = settings["hiding"]["ratio"], settings["zoom"], settings["light"]
         self.gradient_weight, self.view = settings["gradient_weight"], settings["view"]
+        self.margin, self.highest_share = round(settings["margin"] * settings["side"]), settings["highest"]
 
     def parts(self):
         return [self.network.network]
@@ -117,10 +143,9 @@ class MaskedCompletion(Objective):
         return {"validation_hidden_l1": sum(errors) / len(images)}
 
     def graphs(self):
-        return [
-            Graph("encoder", Embedding(self.network), ["image"], ["embedding"]),
-            Graph("masked", self.network, ["image", "mask"], ["image"]),
-        ]
+        masks = complementary(self.network.count, self.share)
+        exported = HiddenError(self.network, masks, self.margin, self.highest_share)
+        return [Graph("anomaly", exported, ["image"], ["score", "map"])]
 
 
 def build(settings):

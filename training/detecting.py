@@ -32,13 +32,15 @@ def metrics_of(model):
 
 
 def all_scores(model, data):
-    """The scores of images by each way to score them."""
-    found = {OWN: model.detect(data)[0]} if model.has("anomaly") else {}
-    for metric, maps in scores.maps_by_metric(model, data, metrics_of(model)).items():
+    """The scores of images by each way to score them, and their maps by each metric."""
+    found, by_metric = {}, scores.maps_by_metric(model, data, metrics_of(model))
+    if "own" in by_metric:
+        found[OWN] = by_metric.pop("own")
+    for metric, maps in by_metric.items():
         for sigma in SIGMAS:
             smooth = scores.smoothed(maps, sigma)
             found |= {Scoring(metric, sigma, pooling): scores.pooled(smooth, pooling) for pooling in POOLINGS}
-    return found
+    return found, by_metric
 
 
 def drawn_defects(data, seed=0):
@@ -48,24 +50,25 @@ def drawn_defects(data, seed=0):
     return (spoiled * 255).round().astype(np.uint8)
 
 
-def chosen(normal, spoiled):
-    """The way to score by which images with drawn defects are told best from normal ones; a detector's own score where the
-    graph gives one."""
-    if OWN in normal:
-        return OWN
-    truth = np.repeat([False, True], [len(next(iter(normal.values()))), len(next(iter(spoiled.values())))])
-    return max(normal, key=lambda scoring: detection.auroc(truth, np.concatenate([normal[scoring], spoiled[scoring]])))
+def told_apart(normal, spoiled):
+    truth = np.repeat([False, True], [len(normal), len(spoiled)])
+    return detection.auroc(truth, np.concatenate([normal, spoiled]))
+
+
+def best_by_drawn(model, validation):
+    """The way to score by which validation images with drawn defects are told best from those without."""
+    normal, spoiled = (all_scores(model, data)[0] for data in (validation, drawn_defects(validation)))
+    return max(normal, key=lambda scoring: told_apart(normal[scoring], spoiled[scoring]))
 
 
 def measured(model, test, validation):
     """The figures of a model on a labelled set, its way to score chosen on validation images."""
-    normal, found = all_scores(model, validation), all_scores(model, test.data)
-    best = chosen(normal, {} if OWN in normal else all_scores(model, drawn_defects(validation)))
+    found, maps = all_scores(model, test.data)
+    best = OWN if OWN in found else best_by_drawn(model, validation)
     figures = {"score": str(best)} | detection.image_figures(test, found[best])
     figures["image_auroc_by_score"] = {str(scoring): detection.auroc(test.truth, values) for scoring, values in found.items()}
     if any(mask is not None for mask in test.masks):
-        maps = scores.smoothed(scores.maps_of(model, test.data, best.metric), best.sigma)
-        figures |= detection.pixel_figures(test, maps)
+        figures |= detection.pixel_figures(test, scores.smoothed(maps[best.metric], best.sigma))
     return rounded(figures)
 
 
@@ -114,11 +117,9 @@ def measure_on_folder(model, source, bad, masks):
     kept = held_out(model, read)
     about = {"evaluated_on": f"{source.resolve().name}, {len(kept)} validation images"}
     if bad is None:
-        normal = all_scores(model, read.data[kept])
-        best = chosen(normal, {} if OWN in normal else all_scores(model, drawn_defects(read.data[kept])))
-        spoiled = scores.scores_of(model, drawn_defects(read.data[kept]), best)
-        truth = np.repeat([False, True], len(kept))
-        return about, rounded({"score": str(best), "drawn_auroc": detection.auroc(truth, np.concatenate([normal[best], spoiled]))})
+        best = OWN if model.has("anomaly") else best_by_drawn(model, read.data[kept])
+        normal, spoiled = (scores.scores_of(model, data, best) for data in (read.data[kept], drawn_defects(read.data[kept])))
+        return about, rounded({"score": str(best), "drawn_auroc": told_apart(normal, spoiled)})
     files = dict(images.members(source))
     test = defect_sets.folders([(read.names[index], files[read.names[index]]) for index in kept], bad, masks, model.manifest)
     about["evaluated_on"] += f" and {test.truth.sum()} of {bad.resolve().name}"

@@ -180,7 +180,9 @@ OBJECTIVES = {
         "zoom": number(1, most=4, required=True),
         "light": number(0, most=2, required=True),
         "gradient_weight": number(required=True),
-        "masked": {"patch": whole(2), "ratio": number(0.01, 0.99, required=True)},
+        "margin": number(0, most=0.4, required=True),
+        "highest": number(0.0001, most=1, required=True),
+        "hiding": {"patch": whole(2), "ratio": number(0.01, 0.5, required=True)},
     },
     "variational": {
         "beta": number(required=True),
@@ -310,10 +312,10 @@ def completed(settings):
     if settings["objective"] == "masked":
         settings = merged({"masked": {"patch": settings["side"] // 8}}, settings)
     if settings["objective"] == "completion":
-        settings = merged({"masked": {"patch": max(2, settings["side"] // 16)}}, settings)
+        settings = merged({"hiding": {"patch": max(2, settings["side"] // 16)}}, settings)
     if settings["objective"] in ("defects", "memory", "completion"):
         # three quarters of the side, or less where patches would be cut
-        step = math.lcm(UNET_SIDES, settings.get("masked", {}).get("patch", 1))
+        step = math.lcm(UNET_SIDES, settings.get("hiding", {}).get("patch", 1))
         settings = merged({"view": settings["side"] * 3 // 4 // step * step or settings["side"]}, settings)
     if settings["objective"] == "contrastive":
         settings = merged({"augmentation": {"crop_side": settings["side"]}}, settings)
@@ -349,7 +351,7 @@ def contradictions(settings):
             found.append(f"preprocess.{key} has not one number for each channel of {settings['channels']}, nor a single one for all")
     if settings["objective"] == "contrastive" and "mean" not in preprocess:
         found.append("preprocess.mean is missing, which contrastive recipes need")
-    for table in ("masked", "corruption"):
+    for table in ("masked", "hiding", "corruption"):
         patch = settings.get(table, {}).get("patch", 1)
         if settings.get("view", 0) % patch:
             found.append(f"view = {settings['view']} is not a multiple of {table}.patch = {patch}")

@@ -96,15 +96,15 @@ def maps_of(model, data, metric):
 
 
 def maps_by_metric(model, data, metrics):
-    """The maps of several metrics, which share what the model makes of the images."""
+    """The maps of several metrics, which share what the model makes of the images; with `graph`, its own scores as `own`."""
     parts = [maps_of_part(model, data[start : start + PART], metrics) for start in range(0, len(data), PART)]
-    return {metric: np.concatenate([part[metric] for part in parts]) for metric in metrics}
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
 
 
 def maps_of_part(model, data, metrics):
     found = {}
     if "graph" in metrics:
-        found["graph"] = model.detect(data)[1]
+        found["own"], found["graph"] = model.detect(data)
     if "patch-knn" in metrics:
         found["patch-knn"] = patch_distances(model, data)
     errors = [metric for metric in metrics if metric in ERRORS]

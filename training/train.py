@@ -99,7 +99,7 @@ class Run:
         """Takes the weights of the network of another run."""
         path = RUNS / name / "checkpoint.pt"
         if not path.exists():
-            raise SystemExit(f"there is no checkpoint {path}: run python -m training.train {name} first")
+            raise SystemExit(f"there is no checkpoint {path}: run python -m training.train {name}")
         state = torch.load(path, map_location=self.device, weights_only=True)
         weights = {key.removeprefix("network."): value for key, value in state["model"].items() if key.startswith("network.")}
         try:
@@ -196,6 +196,19 @@ class Run:
         loss.backward()
         self.optimiser.step()
         return loss.detach()
+
+
+def train_earlier(name, folder, device):
+    """Trains by the recipe whose weights another one takes, unless there is a checkpoint of it."""
+    settings = recipes.recipe(name)
+    run = Run(name, settings, device)
+    if run.checkpoint.exists():
+        return
+    print(f"{name} first", flush=True)
+    if "start_from" in settings:
+        train_earlier(settings["start_from"], folder, device)
+        run.start_from(settings["start_from"])
+    run.train(*sets.load(folder / settings["data"], settings, device))
 
 
 def data_of(settings):
@@ -297,6 +310,8 @@ def main(words=None):
     source, first = (task.settings.get(key) for key in ("encoder_of", "start_from"))
     if not arguments.restart and not source:
         run.resume()
+    for earlier in filter(None, (first, source)):
+        train_earlier(earlier, arguments.data, device)
     if first and run.epoch == 0:
         run.start_from(first)
     data = sets.load(task.source, task.settings, device)

@@ -89,6 +89,29 @@ def test_any_number_of_patches_may_be_hidden_all_of_them_too():
     assert network(image, torch.ones(1, network.count)).isfinite().all()
 
 
+@torch.no_grad()
+def test_the_error_of_a_pixel_is_that_under_the_mask_which_hides_it_and_an_odd_patch_stands_out():
+    model = built("tile-mae", margin=0.0)
+    masks = completion.complementary(model.network.count, 0.5)
+    assert torch.equal(masks.sum(0), torch.ones(model.network.count)) and len(masks) == 2
+    assert len(completion.complementary(16, 0.3)) == 4
+    (graph,) = model.graphs()
+    image = torch.rand(2, 1, 32, 32) * 0.1 + 0.4
+    score, map_ = graph.module(image)
+    assert torch.allclose(map_.clamp(min=1e-9).log().mean((1, 2, 3)), torch.zeros(2), atol=0.3)
+    image[1, :, 10:14, 10:14] = 1
+    again, odd = graph.module(image)
+    assert torch.allclose(again[0], score[0]) and again[1] > score[1]
+    assert odd[1, 0, 10:14, 10:14].mean() > 3 * odd[1].mean()
+
+
+@torch.no_grad()
+def test_a_margin_of_the_map_says_nothing():
+    (graph,) = built("tile-mae", margin=0.1).graphs()
+    _, map_ = graph.module(torch.rand(1, 1, 32, 32))
+    assert not map_[..., :3, :].any() and not map_[..., -3:].any() and map_[..., 3:-3, 3:-3].all()
+
+
 def test_gradients_are_compared_about_hidden_places_alone():
     image, where = torch.rand(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
     other = image.clone()

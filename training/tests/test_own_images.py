@@ -20,10 +20,10 @@ FAMILIES = {
     "crvae": "variational",
     "simclr": "contrastive",
     "defects": "anomaly",
-    "completion": "masked-autoencoder",
+    "completion": "anomaly",
     "memory": "anomaly",
 }
-DETECTORS = ("defects", "memory")
+DETECTORS = ("defects", "completion", "memory")
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,9 @@ def test_a_folder_of_images_becomes_a_model(made, photos):
     assert record["data"] == "photos" and str(photos) not in json.dumps(record)
     model = served.Model(folder)
     data, _ = images.load(photos, manifest)
-    ways = {"dae": model.denoise, "defects": lambda data: model.detect(data)[0]}
-    ways["memory"] = lambda data: scores.maps_of(model, data, "patch-knn")
+    detected = lambda data: model.detect(data)[0]
+    distances = lambda data: scores.maps_of(model, data, "patch-knn")
+    ways = {"dae": model.denoise, "defects": detected, "completion": detected, "memory": distances}
     given = ways.get(recipe, model.embed)(data)
     assert len(given) == 24 and np.isfinite(np.asarray(given)).all()
     assert len(record["images_blake3"]) == 22
