@@ -59,7 +59,7 @@ help:
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
 	@echo 'make fixtures   write the tiny models and images of tests/data again'
 	@echo 'make models     train, export and measure every model of models/ again (hours; model NAME=... for one)'
-	@echo '                make model RECIPE=ae DATA=photos NAME=mine SIDE=64 CHANNELS=gray: from a folder of images (training/README.md)'
+	@echo '                make model RECIPE=defects DATA=good-parts NAME=my-part: from a folder of images (docs/TRAINING.md)'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'
 
