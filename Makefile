@@ -59,7 +59,7 @@ help:
 	@echo 'make openapi    write docs/openapi.json (docs-reference: docs/CONFIGURATION.md and latentd.example.toml)'
 	@echo 'make fixtures   write the tiny models and images of tests/data again'
 	@echo 'make models     train, export and measure every model of models/ again (hours; model NAME=... for one)'
-	@echo '                make model RECIPE=ae DATA=photos NAME=mine SIDE=64 CHANNELS=gray: from a folder of images (training/README.md)'
+	@echo '                make model RECIPE=defects DATA=good-parts NAME=my-part: from a folder of images (docs/TRAINING.md)'
 	@echo 'make docker     build the container image'
 	@echo 'make clean      remove what these targets made'
 
@@ -208,13 +208,13 @@ models:
 	$(TRAINING)/bin/python -m training.compare $(if $(DATA),--data '$(DATA)')
 	$(TRAINING)/bin/python -m training.evaluate --tables
 
-# RECIPE=ae|dae|mae|crvae|simclr DATA=folder NAME=mine makes a model of the images in a folder; SIDE, CHANNELS, FIT, EPOCHS,
-# DESCRIPTION and LICENSE say more of it, and BAD names images that its scores should tell from those.
+# RECIPE=defects|memory|completion|ae|dae|mae|crvae|simclr DATA=folder NAME=mine makes a model of the images in a folder; SIDE, CHANNELS, FIT, EPOCHS,
+# DESCRIPTION and LICENSE say more of it, BAD names images that its scores should tell from those, and MASKS where their defects are.
 model: model-name $(TRAINING)/installed
 	$(TRAINING)/bin/python -m training.train '$(NAME)' $(if $(DATA),--data '$(DATA)') $(if $(RECIPE),--recipe '$(RECIPE)') \
 	  $(if $(SIDE),--side '$(SIDE)') $(if $(CHANNELS),--channels '$(CHANNELS)') $(if $(FIT),--fit '$(FIT)') $(if $(EPOCHS),--epochs '$(EPOCHS)') \
 	  $(if $(DESCRIPTION),--description '$(DESCRIPTION)') $(if $(LICENSE),--license '$(LICENSE)') $(if $(RESTART),--restart)
-	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)') $(if $(BAD),--bad '$(BAD)')
+	$(TRAINING)/bin/python -m training.evaluate '$(NAME)' $(if $(DATA),--data '$(DATA)') $(if $(BAD),--bad '$(BAD)') $(if $(MASKS),--masks '$(MASKS)')
 
 # Before an environment of several gigabytes is made for nothing.
 model-name:

@@ -97,3 +97,26 @@ def hide_patches(images, generator, images_share, patches_share, patch):
     hidden = ((grid < patches_share) & chosen.view(-1, 1, 1, 1)).float()
     hidden = F.interpolate(hidden, scale_factor=patch, mode="nearest")
     return torch.where(hidden > 0.5, 0.5, images)
+
+
+def zoom_and_flip(images, generator, most, side):
+    """A square part of each image, `side` pixels a side after a zoom of each axis in [1, `most`], at any place, mirrored half
+    of the time across and down."""
+    n = len(images)
+    wide, high = (side / length / uniform(n, 1, most, generator) for length in (images.shape[3], images.shape[2]))
+    across, down = (uniform(n, -1, 1, generator) * (1 - size) for size in (wide, high))
+    mirror, turn = (torch.where(uniform(n, 0, 1, generator) < 0.5, -1.0, 1.0) for _ in range(2))
+    zero = torch.zeros_like(wide)
+    theta = torch.stack([wide * mirror, zero, across, zero, high * turn, down], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, images.shape[1], side, side], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def relight(images, generator, strength):
+    """Another exposure and another light of each image: a gain of e^(±s), a gamma of e^(±0.6 s), and a smooth field of light
+    about the image whose deviation is 0.3 s."""
+    n = len(images)
+    gain, gamma = (torch.exp(uniform(n, -s, s, generator)).view(n, 1, 1, 1) for s in (strength, 0.6 * strength))
+    field = torch.randn(n, 1, 3, 3, generator=generator, device=images.device) * 0.3 * strength
+    field = F.interpolate(field, images.shape[2:], mode="bicubic", align_corners=False)
+    return (images.clamp(min=1e-4) ** gamma * gain * (1 + field).clamp(min=0.2)).clamp(0, 1)

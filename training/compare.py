@@ -49,8 +49,8 @@ def main():
         run.resume()
         data = sets.load(arguments.data / settings["data"], settings, run.device)
         run.train(*data)
-        batch = train.batch_size(settings["training"], len(data[0]))
-        steps = len(data[0]) // batch * settings["training"]["epochs"]
+        batch = train.batch_size(settings["training"], len(data.train))
+        steps = len(data.train) // batch * settings["training"]["epochs"]
         record = train.record_of(settings, run.curve, run.device)
         kept = records() | {name: {"method": settings["method"], "steps": steps, **record}}
         RECORDS.write_text(json.dumps(kept, indent=1) + "\n")

@@ -1,8 +1,9 @@
 """Measure the ONNX files of `models/`: `python -m training.evaluate [NAME ...]`.
 
 Writes `metrics.json` into each model folder and, for the models of this repository, the tables of `models/README.md`.
-They are measured on the test set `val.tar`; a model of one's own images (`--data FOLDER`) on the validation images that
-its training did not see. `--sheets DIR` also writes contact sheets to look at; `--tables` only makes the tables again.
+They are measured on the test set `val.tar` of the set that they were trained on; a model of one's own images (`--data
+FOLDER`) on the validation images that its training did not see. Where there are masks of defects, beside the images of
+`val.tar` or in `--masks`, and of detectors in any case, the figures are those of finding defects (detecting.py). `--sheets DIR` also writes contact sheets to look at; `--tables` only makes the tables again.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from training import figures, images, sets, sheets, tables
+from training import defect_sets, detecting, figures, images, sets, sheets, tables
 from training.served import Model
 
 NOTE = "images re-encoded as JPEG: figures differ slightly from those on the original PNG pixels"
@@ -23,8 +24,9 @@ def arguments(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="model folders (default: all)")
     images.add_data_argument(parser)
-    parser.add_argument("--set", default="cifar10", help="data set below --data with train.tar and val.tar")
+    parser.add_argument("--set", help="data set below --data with train.tar and val.tar (default: the one it was trained on)")
     parser.add_argument("--bad", type=Path, help="a folder of images that scores should tell from those of --data")
+    parser.add_argument("--masks", type=Path, help="a folder of masks for the images of --bad, named as those")
     parser.add_argument("--models", type=Path, default=images.REPOSITORY / "models")
     parser.add_argument("--sheets", type=Path, help="write contact sheets into this folder")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
@@ -38,34 +40,53 @@ def main(words=None):
         return tables.write(asked.models)
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    source, named = images.source_of(asked.data, f"{asked.set}/val.tar")
-    measure = measure_on_sets if named else measure_on_folder
     names = asked.names or sorted(p.parent.name for p in asked.models.glob("*/model.toml"))
-    raw = {}
+    raw, shipped = {}, False
     for name in names:
-        record = measure(asked, Model(asked.models / name), source, raw)
+        model = Model(asked.models / name)
+        set_ = asked.set or set_of(model)
+        source, named = images.source_of(asked.data, f"{set_}/val.tar")
+        if named and defect_sets.has_masks(source):
+            record = described(model, *detecting.measure_on_set(model, asked.data, set_))
+        elif named:
+            record = measure_on_sets(asked, model, set_, raw)
+        elif detecting.detects(model) or asked.masks:
+            record = described(model, *detecting.measure_on_folder(model, source, asked.bad, asked.masks))
+        else:
+            record = measure_on_folder(asked, model, source)
+        if asked.sheets and detecting.detects(model):
+            data = load(source, model)[0]
+            sheets.map_sheet(model, data, detecting.metrics_of(model)[0], asked.sheets)
         (asked.models / name / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
         print(name, json.dumps(record["figures"]), flush=True)
-    if named:
+        shipped |= named
+    if shipped:
         tables.write(asked.models)
 
 
-def measure_on_sets(asked, model, source, raw):
+def set_of(model):
+    """The set that a model was trained on, as its record says; that of the first models where it says nothing."""
+    path = model.folder / "training.json"
+    data = json.loads(path.read_text())["data"] if path.exists() else ""
+    return data.rpartition("/")[0] or "cifar10"
+
+
+def measure_on_sets(asked, model, set_, raw):
     """The record of one of the models of this repository, by a test set and a training set in archives of their own."""
-    test, train = (load(asked.data / asked.set / f"{part}.tar", model) for part in ("val", "train"))
+    test, train = (load(asked.data / set_ / f"{part}.tar", model) for part in ("val", "train"))
     if not raw and "embedding" in model.manifest:
         raw |= figures.raw_pixel_figures(test, train)
     if asked.sheets:
         sheets.contact_sheets(model, test, train, asked.sheets)
     about = {
-        "evaluated_on": f"{asked.set}/val.tar, {len(test[0])} images",
-        "bank": f"{asked.set}/train.tar, {len(train[0])} images",
+        "evaluated_on": f"{set_}/val.tar, {len(test[0])} images",
+        "bank": f"{set_}/train.tar, {len(train[0])} images",
         "note": NOTE,
     }
     return described(model, about, figures.measure(model, test, train, raw))
 
 
-def measure_on_folder(asked, model, source, raw):
+def measure_on_folder(asked, model, source):
     """The record of a model of one's own images, by those of them that its training did not see."""
     data, labels = load(source, model)
     count = images.validation_count(len(data), validation_images(model))

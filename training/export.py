@@ -32,11 +32,19 @@ def export_graph(graph, example, path):
         external_data=False,
         input_names=graph.inputs,
         output_names=[manifest.output_name(graph, role) for role in graph.outputs],
-        dynamic_shapes=tuple({0: "batch"} for _ in example),
+        dynamic_shapes=tuple(dynamic_axes(graph, role) for role in graph.inputs),
         verbose=False,
         report=False,
     )
     strip(path)
+
+
+def dynamic_axes(graph, role):
+    """The axes of an input that may have any size: the batch, and of images the sides where the graph takes any."""
+    if role != "image" or not graph.sides:
+        return {0: "batch"}
+    high, wide = (graph.sides * torch.export.Dim(name, min=1, max=512) for name in ("rows", "columns"))
+    return {0: torch.export.Dim("batch", max=4096), 2: high, 3: wide}
 
 
 def strip(path):
@@ -65,6 +73,7 @@ def write(folder, settings, model, record=None):
         (new / "model.toml").write_text(text)
         golden = export_graphs(new, settings, model, tomllib.loads(text))
         np.savez_compressed(new / "golden.npz", **golden)
+        model.write_files(new)
         quantise.write(new, settings)
         check(new, golden)
         if record:
@@ -74,7 +83,7 @@ def write(folder, settings, model, record=None):
 
 def cards(folder):
     """Files of a model's folder that an export does not make."""
-    files = (path for path in folder.glob("*") if path.is_file() and path.suffix != ".onnx")
+    files = (path for path in folder.glob("*") if path.is_file() and path.suffix not in (".onnx", ".npy"))
     return [path.name for path in files if path.name not in ("model.toml", "golden.npz", "metrics.json")]
 
 

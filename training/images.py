@@ -3,6 +3,7 @@
 import io
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,25 @@ def members(source):
                 yield member.name, tar.extractfile(member).read()
 
 
+@dataclass(frozen=True)
+class ImageSet:
+    """Images as u8 [n, channels, height, width], the index of each one's class folder as i64 [n], the names of their files,
+    and, where they were asked for, the BLAKE3 hash of each file's bytes in hexadecimal digits."""
+
+    data: np.ndarray
+    labels: np.ndarray
+    names: list
+    hashes: list
+
+
 def load(source, spec):
-    """Images as u8 [n, channels, height, width] and the index of each one's class folder as i64 [n].
+    """Images as u8 [n, channels, height, width] and the index of each one's class folder as i64 [n], as `read` reads them."""
+    found = read(source, spec)
+    return found.data, found.labels
+
+
+def read(source, spec, hashed=False):
+    """The images of a tar or a folder, with the hashes of their files or without.
 
     They are brought to the model's size as `[input]` and `[preprocess]` of a manifest say, which `spec` has, so that
     training sees what the server will see. A file that cannot be decoded is named and left out. Without class folders
@@ -72,22 +90,40 @@ def load(source, spec):
     """
     if not source.exists():
         raise Unusable(f"image set {source} is not there: give the folder that holds it with --data, or see training/README.md")
-    arrays, folders, broken = [], [], 0
+    arrays, names, hashes, broken = [], [], [], 0
     for name, encoded in members(source):
-        try:
-            with Image.open(io.BytesIO(encoded)) as opened:
-                arrays.append(planar(prepared(opened, spec)))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
+        array = decoded(name, encoded, spec)
+        if array is None:
             broken += 1
             continue
-        folders.append(name.rsplit("/", 1)[0] if "/" in name else "")
+        arrays.append(array)
+        names.append(name)
+        if hashed:
+            hashes.append(hash_of(encoded))
     if not arrays:
         raise Unusable(f"no images in {source}" + (f": none of its {broken} files can be decoded" if broken else ""))
     if broken:
         print(f"{broken} of {broken + len(arrays)} files of {source} were left out", file=sys.stderr, flush=True)
+    folders = [name.rsplit("/", 1)[0] if "/" in name else "" for name in names]
     classes = {folder: index for index, folder in enumerate(sorted(set(folders)))}
-    return np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64)
+    return ImageSet(np.stack(arrays), np.array([classes[folder] for folder in folders], np.int64), names, hashes)
+
+
+def hash_of(encoded):
+    """The BLAKE3 hash of a file's bytes, by which the server knows an image again."""
+    import blake3  # the tests that need no PyTorch have no need of it either
+
+    return blake3.blake3(encoded).hexdigest()
+
+
+def decoded(name, encoded, spec):
+    """One image as the model takes it, u8 [channels, height, width]; none of a file that cannot be decoded, which is named."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            return planar(prepared(opened, spec))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        print(f"left out, for it cannot be decoded: {name}: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def prepared(image, spec):

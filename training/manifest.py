@@ -39,7 +39,7 @@ def text(settings, graphs):
         outputs = [(role, output_name(graph, role)) for role in graph.outputs]
         lines += ["", f"[graphs.{graph.role}]", f'file = "{graph.role}.onnx"']
         lines += [f"inputs = {inline((role, role) for role in graph.inputs)}", f"outputs = {inline(outputs)}"]
-    for section in ("masked", "embedding", "reconstruction"):
+    for section in ("masked", "memory", "embedding", "reconstruction"):
         if section in settings:
             lines += ["", f"[{section}]", *pairs(settings[section])]
     for variant, rules in settings.get("variants", {}).items():

@@ -16,6 +16,8 @@ class Graph:
     module: nn.Module
     inputs: list
     outputs: list
+    # Images may have any sides that are multiples of it; 0: those of the recipe alone.
+    sides: int = 0
 
 
 class Objective(nn.Module):
@@ -25,6 +27,9 @@ class Objective(nn.Module):
     `enter(phase)` gets, before each epoch, what the phase of the schedule changes (schedule.py).
     `parts()` lists the modules worth compiling: those that training calls with few shapes.
     `monitor(validation, bank)` returns figures on the validation set; each set is (u8 images, labels).
+    `settle(validation)` takes what a graph needs of the validation images, before each call of `monitor`.
+    `finish(train)` takes what a graph needs of the training images, u8, when training is done.
+    `write_files(folder)` writes what the model's folder holds beside the graphs.
     `graphs()` lists what is exported; a graph's input is what the one before it in the list wrote
     where the roles are the same (a decoder reads the encoder's latent).
     """
@@ -38,6 +43,15 @@ class Objective(nn.Module):
 
     def parts(self):
         return []
+
+    def settle(self, validation):
+        pass
+
+    def finish(self, train):
+        pass
+
+    def write_files(self, folder):
+        pass
 
     def monitor(self, validation, bank):
         return {}

@@ -4,6 +4,7 @@ is an error, and all that is wrong is said at once. Nothing here needs PyTorch."
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 CHANNELS = {"rgb": 3, "gray": 1}
 # Sides are halved three times by most networks.
 SIDES = 8
+# A U-Net halves them four times (unet.py).
+UNET_SIDES = 16
+# Kinds of drawn defects (synthetic.py, which needs SciPy).
+KINDS = ("patch", "texture", "spot", "line", "pit", "crack", "chip", "finish")
 # What changes nothing about the weights: how they are described, exported and watched.
 WITHOUT_EFFECT = {"manifest", "embedding", "reconstruction", "variants", "served"}
 
@@ -75,6 +80,7 @@ def text(*choices, **others):
 
 NUMBERS = Rule((int, float), many=True)
 CONVOLUTIONAL = {"width": whole(), "latent": whole()}
+SEGMENTING = {"width": whole(4), "deepest": whole(4)}
 AUGMENTATION = {"crop_side": whole(8), "smallest_crop": number(0.01, 1), "colour": number()}
 
 TRAINING = {
@@ -94,13 +100,17 @@ TRAINING = {
 
 # Keys of every recipe; a table of rules is a table of the recipe.
 COMMON = {
-    "objective": text("reconstruction", "denoising", "contrastive", "masked", "variational", required=True),
+    "objective": text("reconstruction", "denoising", "contrastive", "masked", "variational", "defects", "memory", "completion", required=True),
     "data": text(),
+    # Of a run whose weights training begins with, or which stand in place of training.
+    "start_from": text(),
+    "encoder_of": text(),
+    "groups": {"number": text(required=True), "within": whole(required=True)},
     "side": whole(16, most=1024, required=True),
     "channels": text(*CHANNELS),
     "training": TRAINING,
     "manifest": {
-        "family": text("autoencoder", "contrastive", "masked-autoencoder", "variational", required=True),
+        "family": text("anomaly", "autoencoder", "contrastive", "masked-autoencoder", "variational", required=True),
         "description": text(),
         "license": text(),
         "denoises": Rule((bool,)),
@@ -121,6 +131,7 @@ COMMON = {
         "metric": text("cosine", "dot", "euclid", required=True),
     },
     "reconstruction": {"values": text("unit", "normalized", required=True)},
+    "memory": {"file": text(required=True), "neighbours": whole(required=True)},
     "variants": None,  # tables by name, checked by themselves
 }
 
@@ -148,6 +159,31 @@ OBJECTIVES = {
         "network": {key: whole() for key in ("dim", "depth", "heads", "decoder_dim", "decoder_depth")},
         "masked": {"patch": whole(2)},
     },
+    "defects": {
+        "network": SEGMENTING,
+        "view": whole(16),
+        "zoom": number(1, most=4, required=True),
+        "light": number(0, most=2, required=True),
+        "defects": {
+            "kinds": Rule((str,), choices=KINDS, many=True, required=True),
+            "share": number(0.01, 1, required=True),
+            "most": whole(required=True),
+        },
+        "weights": {"focal": number(required=True), "image": number(required=True)},
+    },
+    "memory": {
+        "coreset": {"count": whole(required=True), "candidates": whole(required=True)},
+    },
+    "completion": {
+        "network": SEGMENTING,
+        "view": whole(16),
+        "zoom": number(1, most=4, required=True),
+        "light": number(0, most=2, required=True),
+        "gradient_weight": number(required=True),
+        "margin": number(0, most=0.4, required=True),
+        "highest": number(0.0001, most=1, required=True),
+        "hiding": {"patch": whole(2), "ratio": number(0.01, 0.5, required=True)},
+    },
     "variational": {
         "beta": number(required=True),
         "network": CONVOLUTIONAL,
@@ -161,6 +197,8 @@ OBJECTIVES = {
         },
     },
 }
+
+OBJECTIVES["memory"] |= OBJECTIVES["defects"]
 
 METHODS = {
     "simclr": {"temperature": number(required=True)},
@@ -273,6 +311,12 @@ def completed(settings):
     settings = merged({"data": "", "channels": "rgb"}, settings)
     if settings["objective"] == "masked":
         settings = merged({"masked": {"patch": settings["side"] // 8}}, settings)
+    if settings["objective"] == "completion":
+        settings = merged({"hiding": {"patch": max(2, settings["side"] // 16)}}, settings)
+    if settings["objective"] in ("defects", "memory", "completion"):
+        # three quarters of the side, or less where patches would be cut
+        step = math.lcm(UNET_SIDES, settings.get("hiding", {}).get("patch", 1))
+        settings = merged({"view": settings["side"] * 3 // 4 // step * step or settings["side"]}, settings)
     if settings["objective"] == "contrastive":
         settings = merged({"augmentation": {"crop_side": settings["side"]}}, settings)
     channels = CHANNELS[settings["channels"]]
@@ -290,6 +334,10 @@ def contradictions(settings):
     side, found = settings["side"], []
     if side % SIDES:
         found.append(f"side = {side} is not a multiple of {SIDES}")
+    if settings["objective"] in ("defects", "memory", "completion") and side % UNET_SIDES:
+        found.append(f"side = {side} is not a multiple of {UNET_SIDES}")
+    if settings.get("view", 16) % UNET_SIDES or settings.get("view", 16) > side:
+        found.append(f"view = {settings['view']} is not a multiple of {UNET_SIDES}, or more than side")
     channels, preprocess = CHANNELS[settings["channels"]], settings["preprocess"]
     cut = preprocess["resize"] == "shortest-edge"
     if cut and (preprocess["crop"] != "center" or preprocess["edge"] < side):
@@ -303,8 +351,10 @@ def contradictions(settings):
             found.append(f"preprocess.{key} has not one number for each channel of {settings['channels']}, nor a single one for all")
     if settings["objective"] == "contrastive" and "mean" not in preprocess:
         found.append("preprocess.mean is missing, which contrastive recipes need")
-    for table in ("masked", "corruption"):
+    for table in ("masked", "hiding", "corruption"):
         patch = settings.get(table, {}).get("patch", 1)
+        if settings.get("view", 0) % patch:
+            found.append(f"view = {settings['view']} is not a multiple of {table}.patch = {patch}")
         if side % patch:
             found.append(f"side = {side} is not a multiple of {table}.patch = {patch}")
     network = settings.get("network", {})
@@ -326,7 +376,7 @@ def for_own_images(settings, name, folder, manifest):
     what = settings["manifest"].get("description") if not settings["data"] else None
     described = {"description": f"{what or f'recipe {name}'}, trained on {folder.name}"}
     given = {key: value for key, value in manifest.items() if value}
-    rest = {key: value for key, value in settings.items() if key != "variants"}
+    rest = {key: value for key, value in settings.items() if key not in ("variants", "groups", "start_from", "encoder_of")}
     return rest | {"manifest": kept | described | given, "data": str(folder)}
 
 

@@ -12,7 +12,8 @@ import torch
 from training import images
 
 BATCH = 250
-GROUPS = 4  # of patches; complementary masks show one group each
+MOST_MASKS = 4  # of one reconstruction
+HIDDEN = 0.75  # the share of patches that is hidden unless the manifest says otherwise
 
 
 def unit(data):
@@ -26,6 +27,8 @@ class Model:
         self.folder = folder
         self.manifest = tomllib.loads((folder / "model.toml").read_text())
         self.family = self.manifest["family"]
+        memory = self.manifest.get("memory")
+        self.memory = np.load(folder / memory["file"]) if memory else None
         changed = self.manifest.get("variants", {}).get(variant, {}).get("graphs", {})
         self.sessions = {
             role: session(folder / changed.get(role, graph)["file"], threads)
@@ -79,13 +82,30 @@ class Model:
     def reconstruct_by_masks(self, data):
         """Each patch predicted from every mask that hides it, averaged. The masks are complementary: patches
         are dealt into groups, and each mask shows one group."""
-        hidden = complementary_masks(self.patches)
+        hidden = self.complementary_masks()
         total, times = np.zeros(data.shape, np.float32), np.zeros((1, 1, *data.shape[2:]), np.float32)
         for mask in hidden:
             where = self.pixels_of(mask[None])
             total += self.complete(data, np.repeat(mask[None], len(data), 0)) * where
             times += where
         return total / times
+
+    def complementary_masks(self, draw=0):
+        return complementary_masks(self.patches, self.manifest["masked"].get("ratio", HIDDEN), draw)
+
+    def reconstructions(self, data, draw=0):
+        """Where pixels were predicted, [h, w] in 0..1, and the images with the predictions in their places. Of masked models,
+        one pair for each mask of a draw of complementary ones; of others a single one."""
+        if not self.has("masked"):
+            yield np.ones(data.shape[2:], np.float32), self.reconstruct(data)
+            return
+        for mask in self.complementary_masks(draw):
+            yield self.pixels_of(mask[None])[0, 0], self.complete(data, np.repeat(mask[None], len(data), 0))
+
+    def detect(self, data):
+        """Scores [n] and maps [n, h, w] of a detector's graph."""
+        score, map_ = self.run("anomaly", {"image": self.tensors(data)}, ["score", "map"])
+        return score, map_[:, 0]
 
     @property
     def patches(self):
@@ -112,10 +132,11 @@ def pooled(tokens, pooling):
     return tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(1)
 
 
-def complementary_masks(patches, seed=0):
-    """f32 [GROUPS, patches], 1 = hidden: each patch is shown by one mask and hidden by the others."""
-    group = np.random.default_rng(seed).permutation(patches) % GROUPS
-    return (group[None] != np.arange(GROUPS)[:, None]).astype(np.float32)
+def complementary_masks(patches, ratio=HIDDEN, seed=0):
+    """f32 [masks, patches], 1 = hidden: two to four masks, each of which shows another part of the patches."""
+    masks = min(MOST_MASKS, max(2, round(1 / (1 - ratio))))
+    group = np.random.default_rng(seed).permutation(patches) % masks
+    return (group[None] != np.arange(masks)[:, None]).astype(np.float32)
 
 
 def random_masks(count, patches, share, seed=0):

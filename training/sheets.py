@@ -4,7 +4,7 @@ committing; a sheet of generated images shows none."""
 import numpy as np
 from PIL import Image
 
-from training import served
+from training import scores, served
 from training.figures import HIDDEN_SHARE, SIGMAS, noisy_copy
 from training.served import unit
 
@@ -19,6 +19,14 @@ def sheet(rows, path, zoom=3):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(path)
     print(f"wrote {path}")
+
+
+def map_sheet(model, data, metric, folder):
+    """Images, and their maps by a metric beside the highest value of all of them."""
+    some = data[:: max(1, len(data) // COLUMNS)][:COLUMNS]
+    maps = scores.maps_of(model, some, metric)[:, None]
+    maps = np.repeat(maps / max(float(maps.max()), 1e-9), some.shape[1], 1)
+    sheet([unit(some), maps], folder / f"{model.folder.name}-maps.png", zoom=1)
 
 
 def contact_sheets(model, test, train, folder):

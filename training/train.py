@@ -18,6 +18,8 @@ import torch
 from training import export, images, objective, recipes, schedule, sets
 from training.muon import Muon
 
+# More hashes than these would make a record larger than a model.
+LISTED = 10_000
 RUNS = Path(__file__).resolve().parent / "runs"
 # What the server takes as a model's name.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -86,6 +88,25 @@ class Run:
         self.epoch, self.curve = state["epoch"], state["curve"]
         print(f"resumed after epoch {self.epoch} from {self.checkpoint}")
 
+    def take_over(self, name, sets_):
+        """Takes the weights of another run in place of training, and makes what depends on images with them."""
+        self.start_from(name)
+        self.hold(self.model.settle, sets_.validation)
+        self.hold(self.model.finish, sets_.train)
+        self.save()
+
+    def start_from(self, name):
+        """Takes the weights of the network of another run."""
+        path = RUNS / name / "checkpoint.pt"
+        if not path.exists():
+            raise SystemExit(f"there is no checkpoint {path}: run python -m training.train {name}")
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        weights = {key.removeprefix("network."): value for key, value in state["model"].items() if key.startswith("network.")}
+        try:
+            self.model.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise SystemExit(f"the checkpoint {path} has another network: {error}") from None
+
     def save(self):
         trained_by = recipes.trained_by(self.settings, self.epoch)
         state = {
@@ -121,7 +142,10 @@ class Run:
             self.epoch += 1
             if self.epoch % training.get("monitor_every", 1) and self.epoch < last:
                 continue
-            row = {"epoch": self.epoch, "loss": loss, **self.figures(validation, bank)}
+            self.hold(self.model.settle, validation)
+            if self.epoch == last:
+                self.hold(self.model.finish, train)
+            row = {"epoch": self.epoch, "loss": loss, **self.hold(self.model.monitor, validation, bank)}
             row["wall_seconds"] = time.perf_counter() - started
             self.curve.append(row)
             self.save()
@@ -129,10 +153,11 @@ class Run:
             started = time.perf_counter()
 
     @torch.no_grad()
-    def figures(self, validation, bank):
+    def hold(self, call, *given):
+        """Calls a method of the objective with its networks as they are served."""
         self.model.eval()
         with torch.compiler.set_stance("force_eager"):
-            return self.model.monitor(validation, bank)
+            return call(*given)
 
     def one_epoch(self, train, epochs):
         """Every random number of an epoch comes from the recipe's seed and the epoch's number, so a
@@ -173,6 +198,19 @@ class Run:
         return loss.detach()
 
 
+def train_earlier(name, folder, device):
+    """Trains by the recipe whose weights another one takes, unless there is a checkpoint of it."""
+    settings = recipes.recipe(name)
+    run = Run(name, settings, device)
+    if run.checkpoint.exists():
+        return
+    print(f"{name} first", flush=True)
+    if "start_from" in settings:
+        train_earlier(settings["start_from"], folder, device)
+        run.start_from(settings["start_from"])
+    run.train(*sets.load(folder / settings["data"], settings, device))
+
+
 def data_of(settings):
     """The data as a record names it: of a folder of one's own the name alone."""
     data = Path(settings["data"])
@@ -187,8 +225,9 @@ def check_place(folder, settings):
         raise SystemExit(f"{folder} was trained on {before}, not on {data_of(settings)}: take another name, or remove it first")
 
 
-def record_of(settings, curve, device):
-    """The record of how weights came about: settings, machine, learning curve."""
+def record_of(settings, curve, device, hashes=()):
+    """The record of how weights came about: settings, machine, learning curve, and of sets that are not large the BLAKE3
+    hash of the file of each training image, by which a calibration can refuse them: their scores are too low."""
     where = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
     return {
         "date": date.today().isoformat(),
@@ -198,7 +237,7 @@ def record_of(settings, curve, device):
         "training": settings["training"],
         "wall_seconds": round(sum(row["wall_seconds"] for row in curve), 1),
         "curve": [{k: round(v, 6) for k, v in row.items()} for row in curve],
-    }
+    } | ({"images_blake3": sorted(hashes)} if 0 < len(hashes) <= LISTED else {})
 
 
 def pick_device(asked):
@@ -268,20 +307,28 @@ def main(words=None):
     task = task_of(arguments, device)
     check_place(arguments.models / arguments.name, task.settings)
     run = Run(task.run, task.settings, device)
-    if not arguments.restart:
+    source, first = (task.settings.get(key) for key in ("encoder_of", "start_from"))
+    if not arguments.restart and not source:
         run.resume()
+    for earlier in filter(None, (first, source)):
+        train_earlier(earlier, arguments.data, device)
+    if first and run.epoch == 0:
+        run.start_from(first)
     data = sets.load(task.source, task.settings, device)
     count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     print(
-        f"{task.recipe}: {count / 1e6:.2f} million parameters, {len(data[0])} images, {len(data[1][0])} more for validation, {device}",
+        f"{task.recipe}: {count / 1e6:.2f} million parameters, {len(data.train)} images, {len(data.validation[0])} more for validation, {device}",
         flush=True,
     )
-    if len(data[0]) < task.settings["training"]["batch"]:
+    if len(data.train) < task.settings["training"]["batch"]:
         print(f"fewer images than a batch of {task.settings['training']['batch']}: all of them are one", flush=True)
     if arguments.compile:
         run.compile()
-    run.train(*data, arguments.stop_after)
-    record = {"recipe": task.recipe} | record_of(task.settings, run.curve, device)
+    if source:
+        run.take_over(source, data)
+    else:
+        run.train(*data, arguments.stop_after)
+    record = {"recipe": task.recipe} | record_of(task.settings, run.curve, device, data.hashes)
     # another object, for a compiled one cannot be exported
     trained = objective.build(task.settings)
     trained.load_state_dict(run.model.state_dict())
