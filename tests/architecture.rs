@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ),
     ("index/embedded/storage", &["index"]),
     ("index/embedded/quantized", &[]),
-    ("index/embedded/graph", &["index/embedded/quantized", "index/embedded/storage"]),
+    ("index/embedded/graph", &["index/embedded/storage"]),
     ("index/embedded/memory", &["index", "index/embedded/quantized", "index/embedded/graph"]),
     (
         "index/embedded/search",
@@ -90,13 +90,12 @@ const ARROWS: [(&str, &[&str]); 24] = [
 ];
 
 /// Crates that one room alone may name, or that one and the others that stand with it.
-const KEPT_INSIDE: [(&str, &str); 15] = [
+const KEPT_INSIDE: [(&str, &str); 14] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
     ("ort", "src/runtime"),
     ("redb", "src/index/embedded"),
-    ("usearch", "src/index/embedded"),
     ("qdrant_client", "src/index/qdrant"),
     ("tonic", "src/index/qdrant"),
     ("object_store", "src/store"),
