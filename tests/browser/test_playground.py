@@ -13,8 +13,9 @@ def panel(page, title, column=0):
 
 
 def figure(of, name):
-    of.get_by_text(name, exact=True).wait_for()
-    return of.locator("div", has=of.page.locator("dt", has_text=re.compile(f"^{re.escape(name)}$"))).last.locator("dd").inner_text()
+    """The value beside a name, once it is there."""
+    named = of.page.locator("dt", has_text=re.compile(f"^{re.escape(name)}$"))
+    return of.locator("dl > div", has=named).locator("dd").inner_text()
 
 
 def chosen(pages, file, model):
@@ -68,6 +69,7 @@ def test_an_image_is_dropped_and_pasted(pages, collection, file):
 def test_an_image_is_taken_from_a_collection_and_the_address_says_so(pages, collection):
     page = pages.open("/#/playground?model=ae-cifar10")
     page.get_by_role("button", name="From a collection").click()
+    page.get_by_role("dialog").get_by_label("Collection").select_option("shapes")
     page.get_by_role("dialog").get_by_title("ring-02").click()
     page.get_by_alt_text("The image: ring-02").wait_for()
     assert "item=ring-02" in page.url

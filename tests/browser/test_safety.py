@@ -17,7 +17,7 @@ def test_markup_in_ids_and_metadata_stays_text(pages, http, collection, file):
     dialog = page.get_by_role("dialog")
     assert dialog.get_by_role("heading").inner_text() == ID
     assert dialog.locator("td").inner_text() == MARKUP
-    page.wait_for_function("document.querySelector('.item-image img')?.naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.item-image img')?.naturalWidth > 0")
     dialog.get_by_role("button", name="More like this").click()
     page.get_by_label("Examples of the search").get_by_text(f"like {ID}").wait_for()
     page.goto(page.url.split("#")[0] + "#/map?collection=marked")
@@ -53,10 +53,10 @@ def test_a_key_is_asked_for_where_the_server_wants_one_and_kept_for_the_tab(page
 
     page.route("**/v1/**", guard)
     page.goto(page.url.split("#")[0] + "#/collections")
-    page.get_by_label("Key").fill("secret")
+    page.get_by_label("Key", exact=True).fill("secret")
     page.get_by_role("button", name="Use this key").click()
     page.get_by_role("link", name="shapes").click()
-    page.wait_for_function("document.querySelector('.thumb img')?.naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.thumb img')?.naturalWidth > 0")
     assert page.evaluate("localStorage.length") == 0
     other = page.context.new_page()
     other.goto(page.url.split("#")[0])

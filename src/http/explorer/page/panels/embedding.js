@@ -10,6 +10,8 @@ import { Strip } from '../parts/bars.js';
 import { Empty } from '../parts/states.js';
 import { Thumb } from '../parts/thumb.js';
 
+const NEAREST = 8;
+
 export function Embedding({ model, image }) {
   const work = useWork((signal) => json({
     method: 'POST', path: '/v1/embeddings', query: { model: model.id }, file: image.file,
@@ -34,9 +36,10 @@ export function Neighbours({ model, image, collections }) {
   const fitting = collections.filter((one) => one.space_key === model.space_key && one.count > 0);
   const [chosen, setChosen] = useState('');
   const collection = fitting.find((one) => one.name === chosen) || fitting[0];
-  const work = useWork(collection && ((signal) => json({
-    method: 'POST', path: collectionPath(collection.name, 'search'), query: { limit: 8 }, file: image.file,
-  }, signal)), [model.id, image, collection?.name]);
+  const work = useWork(collection && (async (signal) => {
+    const request = { method: 'POST', path: collectionPath(collection.name, 'search'), query: { limit: NEAREST }, file: image.file };
+    return { ...await json(request, signal), of: collection };
+  }), [model.id, image, collection?.name]);
   if (!collection) {
     return html`<${Panel} title="Nearest neighbours">
       <${Empty} title="Nothing to compare with yet">
@@ -47,10 +50,10 @@ export function Neighbours({ model, image, collections }) {
   const controls = fitting.length > 1 && html`<${Choice} label="Collection" value=${collection.name}
     options=${fitting.map((one) => one.name)} onChange=${setChosen} />`;
   return html`<${Panel} title="Nearest neighbours" work=${work} image=${image} controls=${controls}>
-    ${({ data }) => html`<ul class="row-of-thumbs">
+    ${({ data, of }) => html`<ul class="row-of-thumbs">
       ${data.data.map((hit) => html`<li key=${hit.id}>
-        <button type="button" class="card" title=${hit.id} onClick=${() => go(['collections', collection.name], { item: hit.id })}>
-          <${Thumb} collection=${collection.name} id=${hit.id} has=${collection.store !== 'none'} />
+        <button type="button" class="card" title=${hit.id} onClick=${() => go(['collections', of.name], { item: hit.id })}>
+          <${Thumb} collection=${of.name} id=${hit.id} has=${of.store !== 'none'} />
           <span class="card-name">${hit.id}</span><span class="card-score">${fixed(hit.score, 3)}</span>
         </button>
       </li>`)}

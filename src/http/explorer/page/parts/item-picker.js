@@ -8,12 +8,16 @@ import { usePages } from '../pages.js';
 
 export function ItemPicker({ collections, onPick }) {
   const [name, setName] = useState(collections[0].name);
-  const pages = usePages(name, '');
   return html`<div class="stack">
     <${Choice} label="Collection" value=${name} options=${collections.map((one) => one.name)} onChange=${setName} />
-    <${Outcome} of=${pages}>
-      ${(items) => html`<${Grid} collection=${name} items=${items.filter((item) => item.image)} more=${pages.more} busy=${pages.busy}
-        onOpen=${(item) => onPick(name, item.id)} />`}
-    <//>
+    <${Items} key=${name} name=${name} onPick=${onPick} />
   </div>`;
+}
+
+function Items({ name, onPick }) {
+  const pages = usePages(name, '');
+  return html`<${Outcome} of=${pages}>
+    ${(items) => html`<${Grid} collection=${name} items=${items.filter((item) => item.image)} more=${pages.more} busy=${pages.busy}
+      onOpen=${(item) => onPick(name, item.id)} />`}
+  <//>`;
 }
