@@ -22,7 +22,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 MODELS = ("ae-cifar10", "crvae-cifar10", "dae-cifar10", "mae-cifar10", "simclr-cifar10")
 EACH = 12
-WAIT_MS = 15_000
+WAIT_MS = 30_000
 
 
 def found():

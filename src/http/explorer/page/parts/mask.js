@@ -4,7 +4,7 @@
 import { html, useEffect, useRef, useState } from '../html.js';
 
 const SIDE = 224;
-const BRUSH = 26;
+const BRUSH = 44;
 
 export function MaskPainter({ image, onMask }) {
   const canvas = useRef(null);
