@@ -15,15 +15,16 @@ VIEWS = 3
 
 
 def plate(random):
-    """One part: horizontal brushing of its own on a base brightness, in 0…1."""
-    lines = random.normal(0, 1, size=(SIDE, 1)) + 0.3 * random.normal(0, 1, size=(SIDE, SIDE // 16)).repeat(16, axis=1)
-    return 0.55 + random.normal(0, 0.03) + 0.035 * lines
+    """One part: a soft sheen of its own on a base brightness, in 0…1."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    waves = sum(random.normal(0, 0.02) * np.sin(2 * np.pi * (random.uniform(0, 1) * x + random.uniform(0, 2) * y) + random.uniform(0, 6)) for _ in range(4))
+    return 0.6 + random.normal(0, 0.03) + waves
 
 
 def view(part, random):
     """A photograph of the part: light from one side, and the noise of the sensor."""
     light = np.linspace(-1, 1, SIDE)[None] * random.normal(0, 0.04)
-    image = part * random.uniform(0.92, 1.08) + light + random.normal(0, 0.012, size=part.shape)
+    image = part * random.uniform(0.92, 1.08) + light + random.normal(0, 0.008, size=part.shape)
     return Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255))
 
 
