@@ -207,8 +207,7 @@ impl Scoring<'_> {
     /// Scores images together, as soon as there is room for them.
     async fn score(&self, images: &[&Image]) -> Result<Vec<Result<Scored>>> {
         loop {
-            let copies =
-                images.iter().map(|image| image.as_ref().map(Clone::clone).map_err(Error::duplicate)).collect();
+            let copies = images.iter().map(|image| image.as_ref().cloned().map_err(Error::duplicate)).collect();
             let results = self.service.score(self.ctx, self.model, copies, &self.request).await;
             let refused = match &results {
                 Ok(results) => results.iter().filter_map(|result| result.as_ref().err()).find(|error| is_busy(error)),

@@ -71,10 +71,8 @@ fn restore(memory: &Memory, saved: Saved, changed: &HashSet<u64>, dimension: usi
         if !tracker.pending().contains(slot) {
             return Err(mismatch("it has an item twice"));
         }
-        if (node as usize).is_multiple_of(every) {
-            if !graph.holds(node, &row_of(&chunks, slot, dimension)) {
-                return Err(mismatch("a node has another vector than its item"));
-            }
+        if (node as usize).is_multiple_of(every) && !graph.holds(node, &row_of(&chunks, slot, dimension)) {
+            return Err(mismatch("a node has another vector than its item"));
         }
         tracker.map(slot, node);
     }
