@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ),
     ("index/embedded/storage", &["index"]),
     ("index/embedded/quantized", &[]),
-    ("index/embedded/graph", &["index/embedded/quantized", "index/embedded/storage"]),
+    ("index/embedded/graph", &["index/embedded/storage"]),
     ("index/embedded/memory", &["index", "index/embedded/quantized", "index/embedded/graph"]),
     (
         "index/embedded/search",
@@ -89,13 +89,12 @@ const ARROWS: [(&str, &[&str]); 23] = [
 ];
 
 /// Crates that one room alone may name, or that one and the others that stand with it.
-const KEPT_INSIDE: [(&str, &str); 14] = [
+const KEPT_INSIDE: [(&str, &str); 13] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
     ("ort", "src/runtime"),
     ("redb", "src/index/embedded"),
-    ("usearch", "src/index/embedded"),
     ("qdrant_client", "src/index/qdrant"),
     ("tonic", "src/index/qdrant"),
     ("object_store", "src/store"),

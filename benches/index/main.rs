@@ -2,7 +2,7 @@
 //!
 //! | `make bench-index ARGS=…` | measures |
 //! | --- | --- |
-//! | `'--items 200000 --dimension 256'` | the index in this process, and usearch alone beside it |
+//! | `'--items 200000 --dimension 256'` | the index in this process |
 //! | `'--http --items 200000 --dimension 256'` | vectors added to a `latentd serve` and searched for over HTTP with JSON, and the same index then in this process |
 //! | `'--growth 10000,100000,1000000 --dimension 128 --queries 500'` | indexes of growing size: building, memory, disk, opening, latency |
 //!
@@ -24,6 +24,7 @@ mod driver;
 mod growth;
 mod http;
 mod opened;
+mod turns;
 mod whole;
 #[path = "../serving/window.rs"]
 mod window;
@@ -65,9 +66,6 @@ struct Options {
     /// Where vectors and index are kept; emptied first
     #[arg(long, default_value = "target/bench-index")]
     folder: PathBuf,
-    /// Leaves usearch alone out
-    #[arg(long)]
-    skip_usearch: bool,
     /// Through a server of its own process
     #[arg(long, conflicts_with = "growth")]
     http: bool,
@@ -77,6 +75,9 @@ struct Options {
     /// Opens an index that is there and says how it does, for `--growth`
     #[arg(long, hide = true)]
     reopen: bool,
+    /// Leaves vectors and index as they are, and searches that index whenever a line of the input says so
+    #[arg(long, conflicts_with_all = ["http", "growth"])]
+    turns: bool,
     /// cargo bench passes it
     #[arg(long, hide = true)]
     bench: bool,
@@ -95,6 +96,9 @@ fn main() {
 async fn measure(options: Options) {
     if options.reopen {
         return growth::reopen(&options).await;
+    }
+    if options.turns {
+        return turns::serve(&options).await;
     }
     let _ = fs::remove_dir_all(&options.folder);
     fs::create_dir_all(&options.folder).unwrap();

@@ -44,6 +44,15 @@ impl Opened {
     pub(crate) async fn checked_every(check_interval: Duration, options: &Options, scan_items: u64) -> Self {
         let expansion_search = options.expansion;
         let graph = GraphOptions { scan_items, expansion_search, check_interval, ..GraphOptions::default() };
+        Self::with(graph, options).await
+    }
+
+    /// Searches keep so many candidates, whatever checks find.
+    pub(crate) async fn held_at(expansion_search: usize, options: &Options, scan_items: u64) -> Self {
+        Self::with(GraphOptions { scan_items, expansion_search, recall: 0.0, ..GraphOptions::default() }, options).await
+    }
+
+    async fn with(graph: GraphOptions, options: &Options) -> Self {
         let settings = EmbeddedOptions { graph, ..EmbeddedOptions::default() };
         let metrics = Arc::clone(&settings.metrics);
         let engine = EmbeddedEngine::open(&options.folder.join("index"), settings).unwrap();

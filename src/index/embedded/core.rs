@@ -19,9 +19,10 @@ use super::{
         view::View,
     },
     storage::{
-        database::{Snapshot, corrupt},
+        database::corrupt,
         log::{self, LogKeeping},
         rows::{self, Reader, Record, Tables},
+        snapshot::Snapshot,
     },
     tasks::Shared,
 };
@@ -186,7 +187,7 @@ impl Core {
     ) -> Result<(View, T)> {
         let memory = self.read_memory();
         let memory = memory.as_ref().ok_or_else(|| not_found(&self.spec.name))?;
-        let reader = Reader::open(&self.shared.database.snapshot()?, &self.tables)?;
+        let reader = self.shared.database.snapshot()?.reader(&self.tables)?;
         let find = |id: &ItemId| Ok(reader.key(id)?.and_then(|key| memory.slot(key)));
         let filter = filter.filter(|filter| !filter.is_empty());
         let allowed = filter.map(|filter| memory.passing(filter, &find)).transpose()?;

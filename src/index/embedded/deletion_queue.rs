@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 
 use super::{
     storage::{
-        database::{Outcome, Purpose, Snapshot},
+        database::{Outcome, Purpose},
         deletions,
+        snapshot::Snapshot,
     },
     tasks::Shared,
 };

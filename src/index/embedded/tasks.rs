@@ -42,8 +42,6 @@ pub(super) struct Shared {
     /// The threads of the reads: no others, so that what waits for them is what was admitted to them.
     reads: CpuPool,
     read_admission: ReadAdmission,
-    /// Reads that run at once, those of the background included.
-    pub(super) read_threads: usize,
     pub(super) readiness: Readiness,
     pub(super) graph: GraphOptions,
     pub(super) metrics: Arc<Metrics>,
@@ -132,7 +130,6 @@ impl Shared {
                 workers: read_threads as u64,
                 metrics: Arc::clone(&options.metrics),
             }),
-            read_threads: read_threads + BACKGROUND_READS,
             readiness: Readiness::default(),
             graph: options.graph,
             encoding: options.pool,

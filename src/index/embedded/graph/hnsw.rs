@@ -1,31 +1,21 @@
-//! The graph: usearch behind one writer and any number of searches.
+//! The graph as a whole: nodes are added, given items and searched for.
 //!
 //! Nodes are numbered in the order in which they are added and none is ever removed: a node whose vector is gone
 //! stays as a way through the graph, and searches pass over it, because it has no slot. That keeps the graph as good
 //! as it was built, where removing and reusing nodes lets its recall fall, and leaves rebuilding to maintenance.
-//!
-//! usearch lets searches run while its one writer adds. Only making room needs the graph to itself; a search that
-//! comes then gets no answer and is for the scan.
 
-use std::{
-    path::Path,
-    sync::{
-        PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roaring::RoaringBitmap;
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::{
-    distance::{NodeRow, row_distance, row_length},
-    slots::{NONE, SlotTable},
+    insert::Insert,
+    kernel::Processor,
+    layout::{Layout, NONE, View},
+    row::{NodeRow, Query},
+    search::{Near, Search, with_scratch},
 };
-use crate::{
-    domain::Metric,
-    error::{Error, Result},
-};
+use crate::{domain::Metric, error::Result};
 
 /// What a graph is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,71 +25,57 @@ pub(crate) struct Shape {
     pub(crate) connectivity: usize,
     pub(crate) expansion_add: usize,
     pub(crate) expansion_search: usize,
-    /// Searches that may run at once.
-    pub(crate) searches: usize,
 }
 
 pub(crate) struct Hnsw {
     shape: Shape,
-    /// Locked for writing only to make room.
-    index: RwLock<Index>,
-    slots: SlotTable,
+    processor: Processor,
+    layout: Layout,
     /// Candidates that searches keep now, at least.
     expansion: AtomicUsize,
 }
 
+/// An item that a search has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Proposal {
+    pub(crate) slot: u32,
+    /// By the codes of both sides: the inner product with its sign turned, or the squared distance.
+    pub(crate) distance: f32,
+}
+
+/// What a search of the graph is to find.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Items to find at least, if there are so many.
+    pub(crate) count: usize,
+    /// Candidates to keep.
+    pub(crate) expansion: usize,
+    /// The slots that may be found; none for all.
+    pub(crate) allowed: Option<&'a RoaringBitmap>,
+}
+
+/// A walk past items that do not pass gives up where it has to compare more than this and than one in [`GIVE_UP_SHARE`]
+/// nodes: the scan costs less by then.
+const GIVE_UP: usize = 10_000;
+const GIVE_UP_SHARE: usize = 16;
+
 impl Hnsw {
-    /// An empty graph with room for so many nodes.
-    pub(crate) fn new(shape: Shape, room: usize) -> Result<Self> {
-        let mut index = Self::index(shape)?;
-        Self::prepare(&mut index, shape, room)?;
-        Ok(Self::of(shape, index))
-    }
-
-    /// The graph that [`save`](Self::save) wrote, of so many nodes; none of them has a slot yet.
-    pub(crate) fn load(shape: Shape, path: &Path, nodes: usize) -> Result<Self> {
-        let mut index = Self::index(shape)?;
-        index.load(text(path)?).map_err(|error| failed("be loaded", error))?;
-        if index.size() != nodes || index.dimensions() != row_length(shape.dimension) {
-            return Err(Error::internal("a saved graph has other nodes than its list of keys"));
+    /// A graph without nodes.
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            processor: Processor::detect(),
+            layout: Layout::new(shape.dimension, shape.connectivity),
+            expansion: AtomicUsize::new(shape.expansion_search),
         }
-        Self::prepare(&mut index, shape, nodes + nodes / 8 + 1024)?;
-        Ok(Self::of(shape, index))
-    }
-
-    fn of(shape: Shape, index: Index) -> Self {
-        let expansion = AtomicUsize::new(shape.expansion_search);
-        Self { shape, index: RwLock::new(index), slots: SlotTable::default(), expansion }
-    }
-
-    fn index(shape: Shape) -> Result<Index> {
-        let options = IndexOptions {
-            dimensions: row_length(shape.dimension),
-            // stands in for our own, which prepare() sets
-            metric: MetricKind::IP,
-            quantization: ScalarKind::I8,
-            connectivity: shape.connectivity,
-            expansion_add: shape.expansion_add,
-            expansion_search: shape.expansion_search,
-            multi: false,
-        };
-        Index::new(&options).map_err(|error| failed("be made", error))
-    }
-
-    /// Loading sets metric and expansions back, so both ways to a graph end here.
-    fn prepare(index: &mut Index, shape: Shape, room: usize) -> Result<()> {
-        index.change_metric::<i8>(row_distance(shape.metric, shape.dimension));
-        index.change_expansion_add(shape.expansion_add);
-        index.change_expansion_search(shape.expansion_search);
-        reserve(index, shape, room)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) const fn shape(&self) -> Shape {
         self.shape
+    }
+
+    pub(super) const fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Candidates that searches keep now, at least.
@@ -114,83 +90,91 @@ impl Hnsw {
 
     /// How many nodes there are, those without an item included.
     pub(crate) fn nodes(&self) -> usize {
-        self.read().size()
+        self.layout.nodes() as usize
     }
 
-    /// Adds a node for the vector in a slot and returns its number. Called by one thread only.
+    /// Adds a node for the vector in a slot and returns its number. Any number of threads may.
     pub(crate) fn add(&self, row: &NodeRow, slot: u32) -> Result<u32> {
-        let mut index = self.read();
-        if index.size() == index.capacity() {
-            drop(index);
-            self.grow()?;
-            index = self.read();
+        let Shape { metric, expansion_add, .. } = self.shape;
+        let node = self.layout.append(row, slot)?;
+        if self.layout.begin(node) {
+            return Ok(node);
         }
-        let node = u32::try_from(index.size()).ok().filter(|&node| node != NONE);
-        let node = node.ok_or_else(|| Error::internal("no number is left for a node of a graph"))?;
-        // Before the node can be found, so that whoever finds it finds its slot.
-        self.slots.set(node, slot);
-        index.add(u64::from(node), row.as_slice()).map_err(|error| failed("take a node", error))?;
+        let (moment, query) = (self.layout.moment(), Query::new(metric, row));
+        with_scratch(|scratch| {
+            self.processor.run(Insert {
+                layout: &self.layout,
+                view: moment.view(),
+                node,
+                query: &query,
+                other: Query::empty(metric),
+                expansion: expansion_add,
+                scratch,
+            });
+        });
         Ok(node)
-    }
-
-    fn grow(&self) -> Result<()> {
-        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        reserve(&index, self.shape, index.size() + index.size() / 2 + 1024)
     }
 
     /// Gives a node an item, by the slot of that.
     pub(crate) fn set_slot(&self, node: u32, slot: u32) {
-        self.slots.set(node, slot);
+        self.layout.set_slot(node, slot);
     }
 
     /// Takes a node's item from it.
     pub(crate) fn clear(&self, node: u32) {
-        self.slots.set(node, NONE);
+        self.layout.set_slot(node, NONE);
     }
 
-    /// The slots of about `count` items that lie near the row and are among `allowed`; none if the graph cannot
-    /// answer now.
-    pub(crate) fn search(&self, row: &NodeRow, count: usize, allowed: Option<&RoaringBitmap>) -> Option<RoaringBitmap> {
-        let index = self.index.try_read().ok()?;
-        // every node was made from a u32
-        let slot = |node: u64| self.slots.get(node as u32);
-        let passes = |node: u64| {
-            let slot = slot(node);
-            slot != NONE && allowed.is_none_or(|allowed| allowed.contains(slot))
-        };
-        match index.filtered_search(row.as_slice(), count, passes) {
-            // a node may have lost its item meanwhile
-            Ok(found) => Some(found.keys.into_iter().map(slot).filter(|&slot| slot != NONE).collect()),
-            Err(error) => {
-                tracing::warn!(reason = %error, "a graph could not be searched; the scan answers");
-                None
-            }
+    /// Items that lie near the row, nearest first; there may be fewer than wanted, and one may come twice. None if the walk
+    /// would cost more than a scan.
+    pub(crate) fn search(&self, row: &NodeRow, wanted: &Wanted<'_>) -> Option<Vec<Proposal>> {
+        let (moment, query) = (self.layout.moment(), Query::new(self.shape.metric, row));
+        let view = moment.view();
+        let keep = wanted.expansion.max(wanted.count);
+        if let Some(allowed) = wanted.allowed {
+            // a walk for some is as wide as one for all if it keeps as large a part of its way
+            let share = allowed.len() as f64 / f64::from(view.nodes().max(1));
+            let some = ((keep as f64 * share) as usize).clamp(wanted.count, keep);
+            return self.search_passing(view, &query, some, |slot| allowed.contains(slot));
         }
+        let passing = None::<(fn(u32) -> bool, usize)>;
+        let search = |scratch: &mut _| self.processor.run(Search { view, query: &query, keep, passing, scratch });
+        let found = with_scratch(search)?;
+        let walked = found.len();
+        let proposals = proposals(view, found);
+        // where many nodes have no item, a walk past them finds those that have
+        if proposals.len() < walked && proposals.len() < wanted.count {
+            return self.search_passing(view, &query, keep, |_| true);
+        }
+        Some(proposals)
     }
 
-    /// The row of a node.
-    pub(crate) fn row(&self, node: u32) -> Option<Vec<i8>> {
-        let mut row = vec![0; row_length(self.shape.dimension)];
-        self.read().get(u64::from(node), &mut row).ok().filter(|&count| count == 1).map(|_| row)
+    fn search_passing(
+        &self,
+        view: View<'_>,
+        query: &Query,
+        keep: usize,
+        passes: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Proposal>> {
+        let passes = |node| {
+            let slot = view.slot(node);
+            slot != NONE && passes(slot)
+        };
+        let passing = Some((passes, GIVE_UP.max(view.nodes() as usize / GIVE_UP_SHARE)));
+        let search = |scratch: &mut _| self.processor.run(Search { view, query, keep, passing, scratch });
+        Some(proposals(view, with_scratch(search)?))
     }
 
-    /// Writes the graph into a new file; returns how many bytes it has to have.
-    pub(crate) fn save(&self, path: &Path) -> Result<u64> {
-        let index = self.read();
-        index.save(text(path)?).map_err(|error| failed("be saved", error))?;
-        Ok(index.serialized_length() as u64)
+    /// Whether the row of a node is this one.
+    pub(crate) fn holds(&self, node: u32, row: &NodeRow) -> bool {
+        let moment = self.layout.moment();
+        let view = moment.view();
+        node < view.nodes() && NodeRow::of(view.row(node), view.stats(node), self.shape.dimension) == *row
     }
 }
 
-/// Makes room for nodes, for every search that may run at once, and for the writer.
-fn reserve(index: &Index, shape: Shape, room: usize) -> Result<()> {
-    index.reserve_capacity_and_threads(room, shape.searches + 1).map_err(|error| failed("have more room", error))
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| Error::internal("a graph is saved only under a path that is text"))
-}
-
-fn failed(what: &str, error: impl std::fmt::Display) -> Error {
-    Error::internal(format!("a graph cannot {what}: {error}"))
+/// The items of nodes, but for those that have none or have lost it meanwhile.
+fn proposals(view: View<'_>, found: Vec<Near>) -> Vec<Proposal> {
+    let proposals = found.into_iter().map(|Near { distance, node }| Proposal { slot: view.slot(node), distance });
+    proposals.filter(|proposal| proposal.slot != NONE).collect()
 }

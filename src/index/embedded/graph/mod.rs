@@ -1,30 +1,43 @@
-//! The graph form: an HNSW graph of usearch over the codes of a collection's vectors, for collections above a size.
+//! The graph form: an HNSW graph (arXiv 1603.09320) over the codes of a collection's vectors, for collections above a
+//! size.
 //!
 //! A graph proposes candidates and nothing more. Whatever it proposes is looked up in the collection's memory and
 //! compared exactly, so a node that is out of date costs a candidate's place and never a wrong answer. What has no
 //! node yet, or another vector than its node, is *pending*: every search compares it as the scan does, beside the
-//! graph's candidates. That is why an acknowledged write is found at once while one background thread, the
-//! maintenance, lets the graph follow.
+//! graph's candidates. That is why an acknowledged write is found at once while the maintenance lets the graph follow.
 //!
 //! - [`hnsw`]: the graph itself; node n is the n-th vector added, and no node is ever taken out;
+//! - [`layout`]: where nodes lie, and what of them is read while what is written: the memory model;
+//! - [`row`]: what a node stands for, and distances; [`kernel`]: products of codes, for each kind of processor;
+//! - [`search`]: walks; [`beam`]: what they have found; [`insert`] and [`select`]: how nodes are linked;
 //! - [`tracker`]: which item has which node, and what is pending;
-//! - [`snapshot`]: a graph on the disk.
+//! - [`snapshot`]: a graph on the disk; [`file`]: its file.
 //!
-//! This room imports `storage` (syncing folders) and `quantized`. What lets graphs follow is another room's:
-//! [`maintenance`](super::maintenance).
+//! This room imports `storage` (syncing folders). What lets graphs follow is another room's:
+//! [`maintenance`](super::maintenance). `unsafe` stands in the kernels, and in [`layout`] where it reads a row that nobody
+//! writes any more.
 
-pub(crate) mod distance;
+mod beam;
+mod file;
 pub(crate) mod form;
 pub(crate) mod hnsw;
-pub(crate) mod slots;
+mod insert;
+mod kernel;
+pub(crate) mod layout;
+pub(crate) mod row;
+mod search;
+mod select;
 pub(crate) mod snapshot;
 pub(crate) mod tracker;
+
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, time::Duration};
 
 pub(crate) use self::{
-    distance::NodeRow,
     form::Form,
+    row::NodeRow,
     snapshot::remove_orphaned,
     tracker::{GraphView, Graphs},
 };

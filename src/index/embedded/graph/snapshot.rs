@@ -1,4 +1,4 @@
-//! A graph on the disk: a file of usearch's, the key of each node, and a pointer that names the two.
+//! A graph on the disk: its file ([`file`](super::file)), the key of each node, and a pointer that names the two.
 //!
 //! Saving writes two new files, syncs them, and then renames a new pointer over the old one, so the pointer always
 //! names a whole graph: the old one or the new. It carries a length and a BLAKE3 of both files and the operation of the
@@ -13,15 +13,18 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::hnsw::{Hnsw, Shape};
+use super::{
+    file,
+    hnsw::{Hnsw, Shape},
+};
 use crate::{
     domain::Metric,
     error::{Error, Result},
     index::embedded::storage::database::sync_folder,
 };
 
-/// The version of the pointer and the list of keys.
-const FORMAT: u32 = 1;
+/// The version of the pointer and what it names. 1 were graphs of usearch.
+const FORMAT: u32 = 2;
 const POINTER: &str = "current.json";
 /// The folder of all graphs, beside the database.
 const FOLDER: &str = "graphs";
@@ -31,7 +34,7 @@ pub(crate) struct Saved {
     pub(crate) graph: Hnsw,
     pub(crate) keys: Vec<u64>,
     pub(crate) sequence: u64,
-    /// Candidates that its searches kept; 0 where none are noted.
+    /// Candidates that its searches kept.
     pub(crate) expansion: usize,
 }
 
@@ -43,8 +46,7 @@ struct Pointer {
     dimension: usize,
     connectivity: usize,
     expansion_add: usize,
-    /// Candidates that searches keep; files of before have none.
-    #[serde(default)]
+    /// Candidates that searches keep.
     expansion: usize,
     graph: Part,
     keys: Part,
@@ -114,9 +116,9 @@ pub(crate) fn note_expansion(folder: &Path, expansion: usize) -> Result<()> {
 }
 
 fn write_parts(folder: &Path, name: &str, graph: &Hnsw, keys: &[u64]) -> Result<(Part, Part)> {
-    let graph_name = format!("{name}.usearch");
+    let graph_name = format!("{name}.graph");
     let path = folder.join(&graph_name);
-    let expected = graph.save(&path)?;
+    let expected = file::write(graph, &path).map_err(|error| failed(&path, error))?;
     let graph_part = sync(&path, graph_name)?;
     if graph_part.bytes != expected {
         return Err(Error::internal(format!("a graph of {expected} bytes was saved as {}", graph_part.bytes)));
@@ -201,7 +203,7 @@ pub(crate) fn load(folder: &Path, shape: Shape) -> Result<Option<Saved>> {
         return Err(Error::internal("the keys of the saved graph are not whole"));
     }
     let keys: Vec<u64> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
-    let graph = Hnsw::load(shape, &graph_path, keys.len())?;
+    let graph = file::read(shape, &graph_path, keys.len())?;
     Ok(Some(Saved { graph, keys, sequence: pointer.sequence, expansion: pointer.expansion }))
 }
 

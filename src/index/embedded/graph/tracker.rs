@@ -7,7 +7,7 @@ use std::{
 
 use roaring::RoaringBitmap;
 
-use super::{hnsw::Hnsw, slots::NONE};
+use super::{hnsw::Hnsw, layout::NONE};
 
 /// A graph in a collection's memory, and how far it has followed.
 ///
@@ -208,23 +208,16 @@ impl std::fmt::Debug for Graphs {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{distance::NodeRow, hnsw::Shape},
+        super::{hnsw::Shape, row::NodeRow},
         *,
     };
-    use crate::{domain::Metric, index::embedded::quantized::codes::CodeStats};
+    use crate::domain::Metric;
 
     #[test]
     fn nodes_out_of_date_are_counted_as_slots_come_and_go() {
-        let shape = Shape {
-            metric: Metric::Dot,
-            dimension: 2,
-            connectivity: 4,
-            expansion_add: 8,
-            expansion_search: 8,
-            searches: 1,
-        };
-        let graph = Arc::new(Hnsw::new(shape, 64).unwrap());
-        let row = NodeRow::new(&[1, 2], &CodeStats::ZERO);
+        let shape = Shape { metric: Metric::Dot, dimension: 2, connectivity: 4, expansion_add: 8, expansion_search: 8 };
+        let graph = Arc::new(Hnsw::new(shape));
+        let row = NodeRow::new(vec![1, 2], 0.5);
         let mut tracker = Tracker::new(Arc::clone(&graph), &(0..8).collect());
         let follow = |tracker: &mut Tracker, before: fn(&mut Tracker)| {
             let slots = tracker.take(8);

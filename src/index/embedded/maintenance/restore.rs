@@ -72,8 +72,7 @@ fn restore(memory: &Memory, saved: Saved, changed: &HashSet<u64>, dimension: usi
             return Err(mismatch("it has an item twice"));
         }
         if (node as usize).is_multiple_of(every) {
-            let row = row_of(&chunks, slot, dimension);
-            if graph.row(node).as_deref() != Some(row.as_slice()) {
+            if !graph.holds(node, &row_of(&chunks, slot, dimension)) {
                 return Err(mismatch("a node has another vector than its item"));
             }
         }

@@ -1,7 +1,9 @@
 //! What maintenance does for one collection: a bounded step at a time, none of which a search waits for.
 
 use std::{
+    num::NonZero,
     sync::Arc,
+    thread::{self, available_parallelism},
     time::{Duration, Instant},
 };
 
@@ -11,14 +13,14 @@ use crate::{
     index::embedded::{
         core::Core,
         graph::{
-            distance::NodeRow,
+            NodeRow,
             form::Form,
             hnsw::{Hnsw, Shape},
-            slots::NONE,
+            layout::NONE,
             snapshot::{self, folder_of},
             tracker::{Graphs, Tracker},
         },
-        memory::{Chunks, Memory},
+        memory::Chunks,
         quantized::nibbles::CHUNK_SLOTS,
         storage::log::Keep,
     },
@@ -102,7 +104,7 @@ impl Core {
             if !options.wants_graph(count) {
                 self.show(Form::Scan);
             } else if now >= state.next_try {
-                self.begin(state)?;
+                self.begin(state);
                 return Ok(true);
             }
             return Ok(false);
@@ -112,9 +114,12 @@ impl Core {
             *state = MaintenanceState::default();
             return Ok(false);
         }
-        let busy = self.add_some(SERVING)? | self.add_some(GROWING)?;
+        // Until a first graph serves, searches scan, and wait for it: every core builds, behind all that answers.
+        let is_first = self.peek(|memory| memory.graphs.serving.is_none()) == Some(true);
+        let threads = if is_first { available_parallelism().map_or(1, NonZero::get) } else { 1 };
+        let busy = self.add_some(SERVING, 1)? | self.add_some(GROWING, threads)?;
         self.promote(state);
-        self.rebuild_if_outdated(state)?;
+        self.rebuild_if_outdated(state);
         // a save and a check take a while, and the form is what it is before them
         self.show_progress();
         self.save_if_due(state);
@@ -132,14 +137,12 @@ impl Core {
             connectivity: options.connectivity,
             expansion_add: options.expansion_add,
             expansion_search: options.expansion_search,
-            searches: self.shared.read_threads + 1,
         }
     }
 
     /// Begins a graph that has none of the items yet.
-    fn begin(&self, state: &mut MaintenanceState) -> Result<()> {
-        let count = self.peek(Memory::count).unwrap_or(0) as usize;
-        let graph = Arc::new(Hnsw::new(self.shape(), count + count / 8 + 1024)?);
+    fn begin(&self, state: &mut MaintenanceState) {
+        let graph = Arc::new(Hnsw::new(self.shape()));
         state.begun = Instant::now();
         self.alter(|memory| {
             if memory.graphs.is_empty() {
@@ -148,11 +151,10 @@ impl Core {
             memory.graphs.growing = Some(Tracker::new(graph, memory.used()));
         });
         self.show_progress();
-        Ok(())
     }
 
-    /// Adds some of the pending items to a graph; `true` if more are pending.
-    fn add_some(&self, select: GraphSelector) -> Result<bool> {
+    /// Adds some of the pending items to a graph with so many threads; `true` if more are pending.
+    fn add_some(&self, select: GraphSelector, threads: usize) -> Result<bool> {
         let taken = self.alter(|memory| {
             let chunks = memory.chunks();
             select(&mut memory.graphs).as_mut().map(|tracker| {
@@ -164,11 +166,11 @@ impl Core {
         if slots.is_empty() {
             return Ok(false);
         }
-        let mut added = Vec::with_capacity(slots.len());
-        for &slot in &slots {
+        let add = |slot| {
             yield_to_others();
-            added.push((slot, graph.add(&row_of(&chunks, slot, self.spec.dimension), slot)?));
-        }
+            graph.add(&row_of(&chunks, slot, self.spec.dimension), slot).map(|node| (slot, node))
+        };
+        let added = on_threads(&slots, threads, add)?;
         let left = self.alter(|memory| {
             select(&mut memory.graphs).as_mut().map(|tracker| {
                 tracker.added(&added);
@@ -203,14 +205,16 @@ impl Core {
     }
 
     /// Begins to rebuild the graph when too many nodes of the one that serves are out of date.
-    fn rebuild_if_outdated(&self, state: &mut MaintenanceState) -> Result<()> {
+    fn rebuild_if_outdated(&self, state: &mut MaintenanceState) {
         let percent = self.shared.graph.rebuild_percent;
         let outdated = self.peek(|memory| {
             let Graphs { serving: Some(serving), growing: None } = &memory.graphs else { return false };
             let (outdated, nodes) = (serving.outdated(), serving.graph().nodes() as u64);
             outdated >= FEW && outdated.saturating_mul(100) > nodes.saturating_mul(percent)
         });
-        if outdated == Some(true) { self.begin(state) } else { Ok(()) }
+        if outdated == Some(true) {
+            self.begin(state);
+        }
     }
 
     /// Saves the graph that serves, or else the one that grows, when enough has happened since the last time.
@@ -386,8 +390,26 @@ impl Core {
     }
 }
 
+/// Does the work for each of the slots, on the calling thread and, where there is much, on others of its priority.
+fn on_threads<T: Send>(slots: &[u32], threads: usize, work: impl Fn(u32) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let work_through = |slots: &[u32]| slots.iter().map(|&slot| work(slot)).collect::<Result<Vec<T>>>();
+    if threads == 1 || slots.len() < STEP {
+        return work_through(slots);
+    }
+    let (own, others) = slots.split_at(slots.len().div_ceil(threads));
+    thread::scope(|scope| {
+        let others: Vec<_> = others.chunks(own.len()).map(|part| scope.spawn(|| work_through(part))).collect();
+        let mut all = work_through(own)?;
+        for other in others {
+            let done = other.join().map_err(|_| Error::internal("a thread that builds a graph has panicked"))?;
+            all.extend(done?);
+        }
+        Ok(all)
+    })
+}
+
 /// The vector in a slot as the graph takes it.
 pub(crate) fn row_of(chunks: &Chunks, slot: u32, dimension: usize) -> NodeRow {
     let (chunk, at) = (&chunks[slot as usize / CHUNK_SLOTS], slot as usize % CHUNK_SLOTS);
-    NodeRow::new(&chunk.packed.codes(at, dimension), &chunk.rows[at].stats)
+    NodeRow::new(chunk.packed.codes(at, dimension), chunk.rows[at].stats.scale())
 }

@@ -18,7 +18,6 @@ use crate::{
         embedded::{
             core::Core,
             graph::{snapshot::folder_of, *},
-            quantized::codes::CodeStats,
             search::plan,
         },
     },
@@ -251,7 +250,7 @@ async fn an_item_that_is_replaced_while_it_is_added_stays_pending() {
     assert_eq!(slots.len(), 2);
     bench.add(0..1).await;
     bench.delete(1..2).await;
-    let row = NodeRow::new(&[1; DIMENSION], &CodeStats::ZERO);
+    let row = NodeRow::new(vec![1; DIMENSION], 0.0);
     core.alter(|memory| {
         let serving = memory.graphs.serving.as_mut().unwrap();
         let added: Vec<_> = slots.iter().map(|&slot| (slot, serving.graph().add(&row, slot).unwrap())).collect();

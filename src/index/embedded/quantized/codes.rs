@@ -11,12 +11,17 @@
 //! A scan that keeps every vector whose upper bound reaches the k-th best score therefore finds exactly what the
 //! plain scan finds.
 
+use std::cell::OnceCell;
+
 use super::{
     bounds::{Lengths, UpperBounds},
     kernel,
     nibbles::{self, QueryCodes, upper_part},
 };
-use crate::domain::{Embedding, Metric};
+use crate::{
+    domain::{Embedding, Metric},
+    simd::compiled_for_each_processor,
+};
 
 const CODE_LIMIT: f64 = nibbles::CODE_LIMIT as f64;
 
@@ -41,10 +46,6 @@ impl CodeStats {
         self.scale
     }
 
-    pub(crate) const fn squares(&self) -> u32 {
-        self.squares
-    }
-
     pub(crate) const fn residual(&self) -> f64 {
         self.residual
     }
@@ -66,15 +67,8 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(crate) fn new(values: &[f32]) -> Self {
-        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let scale = (f64::from(largest) / CODE_LIMIT) as f32;
-        // A scale that would be subnormal has too few digits to divide by: all codes are 0, all of x is residual.
-        let scale = if scale.is_normal() { scale } else { 0.0 };
+        let (codes, scale) = quantize(values);
         let step = f64::from(scale);
-        let code = |value: f32| {
-            if step > 0.0 { (f64::from(value) / step).round().clamp(-CODE_LIMIT, CODE_LIMIT) } else { 0.0 }
-        };
-        let codes: Vec<i8> = values.iter().map(|&value| code(value) as i8).collect();
         let stats = |part: fn(i8) -> i8| {
             let mut squares = 0;
             let mut residual = 0.0;
@@ -91,31 +85,49 @@ impl Encoded {
     }
 }
 
-/// A query, ready to be compared with codes and with stored rows.
+/// The codes of a vector alone, and what one of them counts.
+fn quantize(values: &[f32]) -> (Vec<i8>, f32) {
+    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let scale = (f64::from(largest) / CODE_LIMIT) as f32;
+    // A scale that would be subnormal has too few digits to divide by: all codes are 0, all of x is residual.
+    let scale = if scale.is_normal() { scale } else { 0.0 };
+    let mut codes = vec![0; values.len()];
+    if scale > 0.0 {
+        to_codes(values, f64::from(scale), &mut codes);
+    }
+    (codes, scale)
+}
+
+compiled_for_each_processor! {
+    fn to_codes(values: &[f32], step: f64, codes: &mut [i8]) = plain_to_codes;
+}
+
+#[inline(always)]
+fn plain_to_codes(values: &[f32], step: f64, codes: &mut [i8]) {
+    for (&value, code) in values.iter().zip(codes) {
+        *code = (f64::from(value) / step).round().clamp(-CODE_LIMIT, CODE_LIMIT) as i8;
+    }
+}
+
+/// A query, ready to be compared with stored rows, and with codes once that is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct QuantizedQuery {
     metric: Metric,
     exact: Vec<f64>,
+    quantized: OnceCell<Quantized>,
+}
+
+/// What comparing a query with codes takes.
+#[derive(Debug, Clone)]
+struct Quantized {
     codes: QueryCodes,
-    scale: f64,
-    residual: f64,
-    norm: f64,
-    /// ‖q̂‖²
-    squares: f64,
+    lengths: Lengths,
     code_bounds: UpperBounds,
     nibble_bounds: UpperBounds,
 }
 
-/// Between what the exact score lies, both inclusive.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bounds {
-    pub(crate) lower: f64,
-    pub(crate) upper: f64,
-}
-
-impl QuantizedQuery {
-    pub(crate) fn new(metric: Metric, query: &Embedding) -> Self {
-        let exact: Vec<f64> = query.as_slice().iter().map(|&value| f64::from(value)).collect();
+impl Quantized {
+    fn new(metric: Metric, exact: &[f64]) -> Self {
         // The widest codes whose product with any row stays within i32.
         let limit = i32::MAX / i32::from(nibbles::CODE_LIMIT) / i32::try_from(exact.len()).unwrap_or(i32::MAX);
         let limit = f64::from(limit.clamp(1, QueryCodes::LIMIT));
@@ -131,46 +143,75 @@ impl QuantizedQuery {
             let squares = (0..exact.len()).map(|at| approximate(at).powi(2)).sum();
             Lengths { scale, residual, norm, squares, rounding: ROUNDING }
         };
-        let whole = lengths(scale, &|at| wide[at]);
+        let lengths_of_all = lengths(scale, &|at| wide[at]);
         let high = lengths(scale * f64::from(codes.base()), &|at| codes.high(at));
-        let (code_bounds, nibble_bounds) = (UpperBounds::new(metric, whole), UpperBounds::new(metric, high));
-        let Lengths { residual, squares, .. } = whole;
-        Self { metric, exact, codes, scale, residual, norm, squares, code_bounds, nibble_bounds }
+        let (code_bounds, nibble_bounds) = (UpperBounds::new(metric, lengths_of_all), UpperBounds::new(metric, high));
+        Self { codes, lengths: lengths_of_all, code_bounds, nibble_bounds }
+    }
+}
+
+/// Between what the exact score lies, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bounds {
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
+}
+
+impl QuantizedQuery {
+    pub(crate) fn new(metric: Metric, query: &Embedding) -> Self {
+        let exact = query.as_slice().iter().map(|&value| f64::from(value)).collect();
+        Self { metric, exact, quantized: OnceCell::new() }
     }
 
-    pub(crate) const fn codes(&self) -> &QueryCodes {
-        &self.codes
+    fn quantized(&self) -> &Quantized {
+        self.quantized.get_or_init(|| Quantized::new(self.metric, &self.exact))
+    }
+
+    pub(crate) fn codes(&self) -> &QueryCodes {
+        &self.quantized().codes
     }
 
     /// The upper bounds that products with whole codes give.
-    pub(crate) const fn code_bounds(&self) -> &UpperBounds {
-        &self.code_bounds
+    pub(crate) fn code_bounds(&self) -> &UpperBounds {
+        &self.quantized().code_bounds
     }
 
     /// The upper bounds that products with the upper halves of codes give.
-    pub(crate) const fn nibble_bounds(&self) -> &UpperBounds {
-        &self.nibble_bounds
+    pub(crate) fn nibble_bounds(&self) -> &UpperBounds {
+        &self.quantized().nibble_bounds
     }
 
     /// What an integer product says of the exact score.
     pub(crate) fn bounds(&self, product: i32, stats: &CodeStats) -> Bounds {
+        let query = &self.quantized().lengths;
         let step = f64::from(stats.scale);
         let (residual, norm) = (stats.residual, stats.norm());
-        let product = self.scale * step * f64::from(product);
+        let product = query.scale * step * f64::from(product);
         let (score, error) = match self.metric {
             Metric::Cosine | Metric::Dot => {
-                let error = self.residual * norm + self.norm * residual;
-                (product, error + ROUNDING * self.norm * (norm + residual))
+                let error = query.residual * norm + query.norm * residual;
+                (product, error + ROUNDING * query.norm * (norm + residual))
             }
             Metric::Euclid => {
-                let squared = self.squares + step * step * f64::from(stats.squares) - 2.0 * product;
-                let error = self.residual + residual + ROUNDING * (self.norm + norm + residual);
+                let squared = query.squares + step * step * f64::from(stats.squares) - 2.0 * product;
+                let error = query.residual + residual + ROUNDING * (query.norm + norm + residual);
                 (-squared.max(0.0).sqrt(), error)
             }
         };
         let error = error + f64::from(f32::MIN_POSITIVE);
         let (least, most) = self.score_range();
         Bounds { lower: (score - error).clamp(least, most), upper: (score + error).clamp(least, most) }
+    }
+
+    /// A number that the exact score of a row does not exceed, but for rounding, by how far the codes of the query and the
+    /// row's lie apart: the inner product with its sign turned, or the squared distance.
+    pub(crate) fn upper_of_codes(&self, distance: f64, query: &CodeStats, row: &CodeStats) -> f64 {
+        match self.metric {
+            Metric::Cosine | Metric::Dot => {
+                -distance + query.residual * row.norm() + (query.norm() + query.residual) * row.residual
+            }
+            Metric::Euclid => query.residual + row.residual - distance.max(0.0).sqrt(),
+        }
     }
 
     /// The exact score of a stored row; always finite, and never -0.
@@ -285,6 +326,25 @@ mod tests {
         assert_eq!(euclid.score(&row(&vector)).to_bits(), 0);
         let dot = QuantizedQuery::new(Metric::Dot, &Embedding::new(vec![0.0, -0.0]).unwrap());
         assert_eq!(dot.score(&row(&[-1.0, 1.0])).to_bits(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn codes_on_both_sides_bound_the_score_too((query, vector) in vectors(-1.0_f32..1.0)) {
+            let (a, b) = (Encoded::new(&query), Encoded::new(&vector));
+            let scaled = |of: &Encoded| -> Vec<f64> {
+                of.codes.iter().map(|&code| f64::from(of.stats.scale()) * f64::from(code)).collect()
+            };
+            let pairs: Vec<(f64, f64)> = scaled(&a).into_iter().zip(scaled(&b)).collect();
+            let inner: f64 = pairs.iter().map(|(a, b)| a * b).sum();
+            let squared: f64 = pairs.iter().map(|(a, b)| (a - b) * (a - b)).sum();
+            for (metric, distance) in [(Metric::Dot, -inner), (Metric::Euclid, squared)] {
+                let exact = QuantizedQuery::new(metric, &Embedding::new(query.clone()).unwrap());
+                let score = f64::from(exact.score(&row(&vector)));
+                let upper = exact.upper_of_codes(distance, &a.stats, &b.stats);
+                prop_assert!(score <= upper + 1e-5 && upper < score + 1.5, "{metric:?}: {score} {upper}");
+            }
+        }
     }
 
     #[test]

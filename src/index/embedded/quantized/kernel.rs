@@ -1,11 +1,6 @@
-//! Inner products: the innermost loops of every search. They are plain Rust that the compiler vectorises.
+//! Inner products: the innermost loops of every scan. They are plain Rust that the compiler vectorises.
 
 use crate::simd::compiled_for_each_processor;
-
-compiled_for_each_processor! {
-    /// The integer inner product of two rows of codes of one length, of at most 65,536 codes.
-    pub(crate) fn code_product(a: &[i8], b: &[i8]) -> i32 = plain_product;
-}
 
 /// Bytes that rows of halves of codes come in.
 pub(crate) const BLOCK: usize = 32;
@@ -170,11 +165,6 @@ mod avx2 {
     }
 }
 
-#[inline(always)]
-fn plain_product(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
-}
-
 const LANES: usize = 8;
 
 /// Sums `term(query, number)` over a query and a stored row of little-endian f32, in f64: no sum of squares of f32
@@ -195,13 +185,20 @@ fn sum_over_row(query: &[f64], row: &[u8], term: impl Fn(f64, f64) -> f64) -> f6
     sums.iter().sum::<f64>() + rest
 }
 
-/// The inner product with a stored row.
-pub(crate) fn inner_product(query: &[f64], row: &[u8]) -> f64 {
+compiled_for_each_processor! {
+    /// The inner product with a stored row.
+    pub(crate) fn inner_product(query: &[f64], row: &[u8]) -> f64 = plain_inner_product;
+    /// The squared L2 distance to a stored row.
+    pub(crate) fn squared_distance(query: &[f64], row: &[u8]) -> f64 = plain_squared_distance;
+}
+
+#[inline(always)]
+fn plain_inner_product(query: &[f64], row: &[u8]) -> f64 {
     sum_over_row(query, row, |query, number| query * number)
 }
 
-/// The squared L2 distance to a stored row.
-pub(crate) fn squared_distance(query: &[f64], row: &[u8]) -> f64 {
+#[inline(always)]
+fn plain_squared_distance(query: &[f64], row: &[u8]) -> f64 {
     sum_over_row(query, row, |query, number| (query - number) * (query - number))
 }
 
@@ -254,13 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_product_of_codes_equals_the_definition_for_every_length() {
-        for length in [1, 31, 32, 65, 65_536_i64] {
-            let a: Vec<i8> = (0..length).map(|i| (i * 31 % 255 - 127) as i8).collect();
-            let expected: i64 = a.iter().map(|&code| i64::from(code).pow(2)).sum();
-            assert_eq!(i64::from(code_product(&a, &a)), expected);
+    fn scores_are_the_same_to_the_bit_whatever_instructions_there_are() {
+        for length in [1, 7, 8, 250, 256] {
+            let number = |at: usize, seed: f64| ((at + 1) as f64 * seed).sin();
+            let query: Vec<f64> = (0..length).map(|at| number(at, 1.3)).collect();
+            let row: Vec<u8> = (0..length).flat_map(|at| (number(at, 0.7) as f32).to_le_bytes()).collect();
+            assert_eq!(inner_product(&query, &row).to_bits(), plain_inner_product(&query, &row).to_bits());
+            assert_eq!(squared_distance(&query, &row).to_bits(), plain_squared_distance(&query, &row).to_bits());
         }
-        assert_eq!(code_product(&vec![-127; 65_536], &vec![127; 65_536]), -127 * 127 * 65_536);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How a search is answered: by the plain scan, by the codes, or by the graph's candidates.
 
+use std::borrow::Cow;
+
 use roaring::RoaringBitmap;
 
 use super::{
@@ -13,7 +15,11 @@ use crate::{
     index::{
         bounds::late,
         embedded::{
-            graph::{GraphOptions, NodeRow},
+            graph::{
+                GraphOptions, NodeRow,
+                hnsw::{Proposal, Wanted},
+            },
+            memory::Row,
             quantized::codes::{Encoded, QuantizedQuery},
         },
     },
@@ -89,29 +95,66 @@ pub(crate) fn answer(view: &View, top_k: &TopKQuery, plan: Plan) -> Result<(Plan
     match plan {
         Plan::Exact => Ok((plan, exact(view, scope, top_k, best)?)),
         Plan::Scan | Plan::FilterScan | Plan::GraphThenScan => Ok((plan, by_codes(scope, best)?)),
-        Plan::Graph => match candidates(view, top_k) {
-            Some(allowed) => Ok((plan, by_codes(Scope { allowed: Some(&allowed), ..scope }, best)?)),
+        Plan::Graph => match proposals(view, top_k) {
+            Some(Proposals { keys, pending }) => {
+                let best = compare(view, top_k, &keys, best)?;
+                let scope = Scope { allowed: Some(&pending), ..scope };
+                Ok((plan, if pending.is_empty() { best.into_sorted() } else { by_codes(scope, best)? }))
+            }
             None => Ok((Plan::GraphThenScan, by_codes(scope, best)?)),
         },
     }
 }
 
-/// The slots to compare: the graph's candidates and all that is pending. None if these are fewer than the query's limit
-/// and than there are, as when a filter lets through what lies far from the query only.
-fn candidates(view: &View, top_k: &TopKQuery) -> Option<RoaringBitmap> {
-    let graph = view.graph.as_ref()?;
-    let row = NodeRow::from(&Encoded::new(top_k.vector.as_slice()));
-    let count = graph.expansion.max(top_k.limit.get() * 2);
-    let mut found = graph.graph.search(&row, count, view.allowed.as_ref())?;
-    match &view.allowed {
-        Some(allowed) => found |= graph.pending.as_ref() & allowed,
-        None => found |= graph.pending.as_ref(),
+/// Compares proposals exactly, as long as a further one could come in.
+fn compare(view: &View, top_k: &TopKQuery, keys: &[(f64, u64)], mut best: TopItems) -> Result<TopItems> {
+    for &(upper, key) in keys {
+        if upper < f64::from(best.threshold()) {
+            break;
+        }
+        if let Some(score) = view.score(key, &top_k.quantized)? {
+            best.offer(Ranked { score, key });
+        }
     }
+    Ok(best)
+}
+
+/// What a search by the graph compares.
+struct Proposals<'a> {
+    /// The items that the graph proposes, each with a score that its own does not exceed, the greatest first.
+    keys: Vec<(f64, u64)>,
+    /// What the graph does not have, to be scanned.
+    pending: Cow<'a, RoaringBitmap>,
+}
+
+/// What is to be compared. None if it is less than the query's limit and than there is, as when a filter lets through what
+/// lies far from the query only.
+fn proposals<'a>(view: &'a View, top_k: &TopKQuery) -> Option<Proposals<'a>> {
+    let (graph, limit) = (view.graph.as_ref()?, top_k.limit.get());
+    let Encoded { codes, stats, .. } = Encoded::new(top_k.vector.as_slice());
+    let row = NodeRow::new(codes, stats.scale());
+    let wanted = Wanted { count: limit * 2, expansion: graph.expansion, allowed: view.allowed.as_ref() };
+    let found = graph.graph.search(&row, &wanted)?;
+    let pending = match &view.allowed {
+        Some(allowed) => Cow::Owned(graph.pending.as_ref() & allowed),
+        None => Cow::Borrowed(graph.pending.as_ref()),
+    };
     // The graph may be ahead of the view by some items.
-    found.remove_range(view.slots()..);
-    let usable = found.iter().filter_map(|slot| view.key(slot)).filter(|&key| Some(key) != top_k.excluded).count();
+    let usable = found.into_iter().filter(|found| pending.is_empty() || !pending.contains(found.slot));
+    let bound = |found: Proposal| {
+        let Row { key, stats: row } = view.row(found.slot)?;
+        let key = key.filter(|&key| Some(key) != top_k.excluded)?;
+        Some((top_k.quantized.upper_of_codes(f64::from(found.distance), &stats, row), key))
+    };
+    let mut keys: Vec<(f64, u64)> = usable.filter_map(bound).collect();
+    // it has an item twice whose vector was just replaced
+    keys.sort_unstable_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)));
+    keys.dedup_by_key(|(_, key)| *key);
+    keys.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let all = view.allowed.as_ref().map_or(view.count, RoaringBitmap::len);
-    (usable as u64 >= all.min(top_k.limit.get() as u64)).then_some(found)
+    // one of those that are pending may be the one that is excluded
+    let scanned = pending.len() - u64::from(top_k.excluded.is_some() && !pending.is_empty());
+    (keys.len() as u64 + scanned >= all.min(limit as u64)).then_some(Proposals { keys, pending })
 }
 
 /// Vectors that the plain scan compares before it looks again whether anybody waits for it.

@@ -67,7 +67,7 @@ impl TopItems {
     }
 
     /// The score that an item needs at least to come in.
-    fn threshold(&self) -> f32 {
+    pub(super) fn threshold(&self) -> f32 {
         match self.heap.peek() {
             Some(Reverse(worst)) if self.heap.len() == self.limit => worst.score,
             _ => self.min_score,
@@ -224,9 +224,9 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn new(limit: usize, min_score: f32) -> Self {
+    fn new(limit: usize, floor: f32) -> Self {
         let lowers = BinaryHeap::with_capacity(limit + 1);
-        Self { limit, floor: f64::from(min_score), lowers, found: Vec::new() }
+        Self { limit, floor: f64::from(floor), lowers, found: Vec::new() }
     }
 
     /// Whether there are as many items as the limit, so that the floor is one of theirs.
@@ -281,7 +281,7 @@ impl PartialOrd for TotalOrder {
     }
 }
 
-/// Finds the best items of the scope. `score` gives the exact score of a key, none if there is no such row; it is
+/// Finds the best items of the scope and of those that are among the best already. `score` gives the exact score of a key, none if there is no such row; it is
 /// called in the order of the upper bounds and no longer than a further item could come in, so the answer is that of
 /// the plain scan.
 pub(crate) fn scan(
@@ -290,7 +290,7 @@ pub(crate) fn scan(
     mut best: TopItems,
     mut score: impl FnMut(u64) -> Result<Option<f32>>,
 ) -> Result<Vec<Ranked>> {
-    let mut candidates = Candidates::new(best.limit, best.min_score);
+    let mut candidates = Candidates::new(best.limit, best.threshold());
     scope.collect_candidates(quantized, &mut candidates);
     for (upper, key) in candidates.into_sorted() {
         if upper < f64::from(best.threshold()) {

@@ -1,5 +1,7 @@
 //! A collection as one search sees it.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use super::scan::Scope;
@@ -7,7 +9,7 @@ use crate::{
     error::Result,
     index::embedded::{
         graph::GraphView,
-        memory::Chunks,
+        memory::{Chunks, Row},
         quantized::{codes::QuantizedQuery, nibbles::CHUNK_SLOTS},
         storage::rows::Reader,
     },
@@ -15,7 +17,7 @@ use crate::{
 
 /// A collection as of one moment: memory and database agree.
 pub(crate) struct View {
-    pub(crate) reader: Reader,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) chunks: Chunks,
     /// The slots that pass the filter; none if there was no filter.
     pub(crate) allowed: Option<RoaringBitmap>,
@@ -32,10 +34,14 @@ impl View {
         rows as u32
     }
 
+    /// What is kept of a slot.
+    pub(crate) fn row(&self, slot: u32) -> Option<&Row> {
+        self.chunks.get(slot as usize / CHUNK_SLOTS)?.rows.get(slot as usize % CHUNK_SLOTS)
+    }
+
     /// The key of the item in a slot.
     pub(crate) fn key(&self, slot: u32) -> Option<u64> {
-        let chunk = self.chunks.get(slot as usize / CHUNK_SLOTS)?;
-        chunk.rows.get(slot as usize % CHUNK_SLOTS)?.key
+        self.row(slot)?.key
     }
 
     /// The exact score of an item.

@@ -4,14 +4,17 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use redb::{DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{DatabaseError, ReadableDatabase, TableDefinition, WriteTransaction};
 
-use super::reserve::{Reserve, ensure_free_blocks};
+use super::{
+    reserve::{Reserve, ensure_free_blocks},
+    snapshot::{Committed, Snapshot},
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the layout of tables and rows that this build reads and writes.
@@ -28,9 +31,6 @@ const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("
 const SCHEMA_KEY: &str = "schema";
 /// Counts the transactions; tells after a failed commit whether it is in the file.
 const SEQUENCE_KEY: &str = "sequence";
-
-/// The database as of one commit. Reading it never blocks and is never blocked.
-pub(crate) type Snapshot = Arc<ReadTransaction>;
 
 /// What a write transaction comes to.
 pub(crate) enum Outcome<T> {
@@ -225,7 +225,7 @@ impl Database {
     /// The database as of the last commit.
     fn latest(&self) -> Result<Snapshot> {
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
-            Ok(open) => Ok(Arc::new(open.database.begin_read().map_err(failure)?)),
+            Ok(open) => Ok(Committed::new(open.database.begin_read().map_err(failure)?)),
             Err(_) => Err(closed()),
         }
     }
@@ -391,7 +391,7 @@ fn read_file(database: redb::Database, path: &Path) -> Result<Open> {
             drop(snapshot);
             upgrade(database, sequence)
         }
-        Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Some(Arc::new(snapshot)), sequence }),
+        Some((SCHEMA, sequence)) => Ok(Open { database, snapshot: Some(Committed::new(snapshot)), sequence }),
         Some((schema, _)) => Err(Error::unavailable(format!(
             "the index database {} has schema version {schema}, this build reads {SCHEMA}; run the latentd that wrote it or a newer one",
             path.display()
@@ -409,7 +409,7 @@ fn initialize(database: redb::Database) -> Result<Open> {
         crate::index::embedded::storage::rows::create_catalogue(&transaction)?;
     }
     transaction.commit().map_err(failure)?;
-    let snapshot = Arc::new(database.begin_read().map_err(failure)?);
+    let snapshot = Committed::new(database.begin_read().map_err(failure)?);
     Ok(Open { database, snapshot: Some(snapshot), sequence: 0 })
 }
 
@@ -418,7 +418,7 @@ fn upgrade(database: redb::Database, sequence: u64) -> Result<Open> {
     let transaction = database.begin_write().map_err(failure)?;
     transaction.open_table(META).map_err(failure)?.insert(SCHEMA_KEY, SCHEMA).map_err(failure)?;
     transaction.commit().map_err(failure)?;
-    let snapshot = Arc::new(database.begin_read().map_err(failure)?);
+    let snapshot = Committed::new(database.begin_read().map_err(failure)?);
     Ok(Open { database, snapshot: Some(snapshot), sequence })
 }
 

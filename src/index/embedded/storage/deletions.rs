@@ -6,8 +6,9 @@
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, TableError, WriteTransaction};
 
 use super::{
-    database::{Snapshot, failure},
+    database::failure,
     rows::{self, Tables},
+    snapshot::Snapshot,
 };
 use crate::{
     error::Result,

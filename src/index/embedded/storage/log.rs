@@ -9,10 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableTable, TableDefinition, TableError, WriteTransaction};
 
-use super::{
-    database::{Snapshot, failure},
-    rows::Tables,
-};
+use super::{database::failure, rows::Tables, snapshot::Snapshot};
 use crate::error::Result;
 
 /// Number of a collection → its last operation.

@@ -8,3 +8,4 @@ pub(crate) mod deletions;
 pub(crate) mod log;
 mod reserve;
 pub(crate) mod rows;
+pub(crate) mod snapshot;

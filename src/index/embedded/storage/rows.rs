@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    database::{Snapshot, corrupt, failure},
+    database::{corrupt, failure},
     deletions, log,
+    snapshot::Snapshot,
 };
 use crate::{
     domain::{ItemId, Metadata},
@@ -226,7 +227,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn open(snapshot: &Snapshot, tables: &Tables) -> Result<Self> {
+    pub(crate) fn open(snapshot: &ReadTransaction, tables: &Tables) -> Result<Self> {
         Ok(Self {
             vectors: snapshot.open_table(tables.vectors()).map_err(failure)?,
             items: snapshot.open_table(tables.items()).map_err(failure)?,

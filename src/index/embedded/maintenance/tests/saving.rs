@@ -120,15 +120,15 @@ async fn a_saved_graph_that_does_not_fit_is_built_again() {
         fs::write(path, text.replacen(from, to, 1)).unwrap();
     }
     let damages: [Damage; 10] = [
-        ("a torn graph", |bench| tear(files(bench, "usearch"))),
+        ("a torn graph", |bench| tear(files(bench, "graph"))),
         ("torn keys", |bench| tear(files(bench, "keys"))),
-        ("a flipped bit of the graph", |bench| flip(files(bench, "usearch"))),
+        ("a flipped bit of the graph", |bench| flip(files(bench, "graph"))),
         ("a flipped bit of the keys", |bench| flip(files(bench, "keys"))),
-        ("a graph that is gone", |bench| fs::remove_file(files(bench, "usearch")).unwrap()),
+        ("a graph that is gone", |bench| fs::remove_file(files(bench, "graph")).unwrap()),
         ("a torn pointer", |bench| tear(bench.graph_folder().join("current.json"))),
         ("a graph of the future", |bench| alter_pointer(bench, "\"sequence\":", "\"sequence\":9")),
         ("a graph of long ago", |bench| alter_pointer(bench, "\"sequence\":2", "\"sequence\":1")),
-        ("another format", |bench| alter_pointer(bench, "\"format\":1", "\"format\":2")),
+        ("another format", |bench| alter_pointer(bench, "\"format\":2", "\"format\":1")),
         ("other settings", |bench| bench.graph.connectivity = 8),
     ];
     for (what, damage) in damages {
@@ -167,7 +167,7 @@ async fn saving_leaves_one_graph_and_no_leftovers() {
     bench.reopen();
     bench.add(0..200).await;
     bench.settle();
-    fs::write(bench.graph_folder().join("of a crash.usearch"), "half a graph").unwrap();
+    fs::write(bench.graph_folder().join("of a crash.graph"), "half a graph").unwrap();
     bench.add(200..210).await;
     bench.state.make_due();
     bench.settle();
@@ -176,7 +176,7 @@ async fn saving_leaves_one_graph_and_no_leftovers() {
         .map(|entry| entry.unwrap().path().extension().unwrap().to_string_lossy().into_owned())
         .collect();
     endings.sort();
-    assert_eq!(endings, ["json", "keys", "usearch"]);
+    assert_eq!(endings, ["graph", "json", "keys"]);
     let number = bench.core().number();
     bench.engine().drop_collection(&name()).await.unwrap();
     assert!(!folder_of(&bench.path().join("index.redb"), number).exists());
