@@ -77,7 +77,7 @@ def test_the_views_are_reached_by_keyboard(pages, collection):
 
 def test_a_server_that_has_gone_is_told_in_words(pages, collection):
     page = pages.open("/#/models")
-    page.get_by_role("heading", name="ae-cifar10").wait_for()
+    page.get_by_role("heading", name="ae-cifar10", exact=True).wait_for()
     page.route("**/v1/collections", lambda route: route.abort())
     page.get_by_role("link", name="Collections").click()
     page.get_by_text("The server does not answer. Is it still running?").wait_for()
