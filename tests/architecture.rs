@@ -90,7 +90,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
 ];
 
 /// Crates that one room alone may name, or that one and the others that stand with it.
-const KEPT_INSIDE: [(&str, &str); 13] = [
+const KEPT_INSIDE: [(&str, &str); 14] = [
     ("axum", "src/http"),
     ("tower", "src/http"),
     ("utoipa_axum", "src/http"),
