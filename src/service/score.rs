@@ -274,7 +274,7 @@ fn detector_gives(model: &Model, role: &str) -> bool {
 
 /// Refuses what the graph of a detector does not give.
 fn check_detector(model: &Model, request: &ScoreRequest) -> Result<()> {
-    let ScoreRequest { settings, output } = request;
+    let ScoreRequest { settings, output, .. } = request;
     if settings.metric != ScoreMetric::Graph || model.graph(GraphRole::Anomaly).is_none() {
         return Ok(());
     }
