@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    combination::Reference,
     conformal::{Conformal, Decision, Guarantee, TooFew},
     evaluation::Evaluation,
     settings::ScoreSettings,
@@ -41,12 +42,25 @@ pub struct Sample {
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The scores that are combined, each as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<f64>,
+    /// Whether it is one of the normals that make the p-values of which others' scores are combined: it does not calibrate
+    /// those, and has no score itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reference: bool,
 }
 
 impl Sample {
     /// Whether it calibrates; an anomaly only evaluates.
     #[must_use]
     pub fn is_normal(&self) -> bool {
+        self.is_labelled_normal() && !self.reference
+    }
+
+    /// Whether it is known to be normal.
+    #[must_use]
+    pub fn is_labelled_normal(&self) -> bool {
         self.label.as_deref().is_none_or(|label| NORMAL.contains(&label))
     }
 }
@@ -73,6 +87,7 @@ pub struct Calibration {
     conformal: Conformal,
     /// Of the highest values of the maps; none where there are no maps.
     peaks: Option<Conformal>,
+    reference: Reference,
     /// The number of normals.
     count: usize,
     /// The number of groups; none where the normals have none.
@@ -159,7 +174,14 @@ impl Calibration {
         let peaks: Option<Vec<f64>> = normals.iter().map(|sample| sample.peak).collect();
         let peaks = peaks.map(|peaks| Conformal::new(&peaks, groups.as_deref(), u64::from(document.version)));
         let (count, groups) = (scores.len(), groups.map(|_| independent));
-        Ok(Self { document, conformal, peaks, count, groups })
+        let reference = Reference::of(&document.samples);
+        Ok(Self { document, conformal, peaks, reference, count, groups })
+    }
+
+    /// The p-values by which scores are combined.
+    #[must_use]
+    pub const fn combining(&self) -> &Reference {
+        &self.reference
     }
 
     #[must_use]
@@ -189,7 +211,7 @@ impl Calibration {
     #[must_use]
     pub fn evaluation(&self) -> Option<Evaluation> {
         let (normals, anomalies): (Vec<_>, Vec<_>) =
-            self.document.samples.iter().partition(|sample| sample.is_normal());
+            self.document.samples.iter().filter(|sample| !sample.reference).partition(|sample| sample.is_normal());
         let scores = |samples: Vec<&Sample>| samples.iter().map(|sample| sample.score).collect::<Vec<_>>();
         Evaluation::of(&scores(normals), &scores(anomalies))
     }
@@ -203,6 +225,12 @@ impl Calibration {
             warnings.push(format!(
                 "{:.0} % of the normal scores are equal to another one: p-values are coarse; take another pooling",
                 100.0 * ties
+            ));
+        }
+        let makes_p_values = self.document.samples.iter().filter(|sample| sample.reference).count();
+        if makes_p_values > 0 {
+            warnings.push(format!(
+                "{makes_p_values} of the normal images make the p-values by which scores are combined; the others calibrate"
             ));
         }
         if self.groups.is_none() {
@@ -322,7 +350,8 @@ mod tests {
     use super::*;
 
     fn sample(score: f64, group: Option<&str>, label: Option<&str>) -> Sample {
-        Sample { score, peak: None, group: group.map(str::to_owned), label: label.map(str::to_owned) }
+        let (group, label) = (group.map(str::to_owned), label.map(str::to_owned));
+        Sample { score, peak: None, group, label, parts: Vec::new(), reference: false }
     }
 
     fn document(samples: Vec<Sample>) -> CalibrationDocument {

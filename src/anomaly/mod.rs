@@ -17,11 +17,13 @@
 //! | `settings` | how a score is made, apart from the model |
 //! | `conformal` | p-values and thresholds that hold at a chosen rate |
 //! | `calibration` | the scores of normal images, and verdicts by them |
+//! | `combination` | several scores in one, by their p-values |
 //! | `evaluation` | how well scores tell labelled anomalies |
 //! | `martingale` | whether p-values drift |
 
 pub mod calibration;
 pub mod colour;
+pub mod combination;
 pub mod conformal;
 pub mod evaluation;
 pub mod gradient;

@@ -34,9 +34,12 @@ pub enum ScoreMetric {
     Knn,
     /// Of models with a memory of normal patches: the distance of each patch to the nearest ones of the memory.
     PatchKnn,
+    /// Several scores in one, by the p-values of a calibration; a request asks for it by `scores`.
+    Combined,
 }
 
 impl ScoreMetric {
+    /// Those that a request may name.
     pub const ALL: [Self; 10] = [
         Self::Mse,
         Self::L1,
@@ -63,6 +66,7 @@ impl ScoreMetric {
             Self::Graph => "graph",
             Self::Knn => "knn",
             Self::PatchKnn => "patch-knn",
+            Self::Combined => "combined",
         }
     }
 
@@ -75,7 +79,7 @@ impl ScoreMetric {
             Self::L1 => Some(ErrorMetric::L1),
             Self::Ssim => Some(ErrorMetric::Ssim),
             Self::Gms => Some(ErrorMetric::Gms),
-            Self::Kl | Self::Elbo | Self::Hidden | Self::Graph | Self::Knn | Self::PatchKnn => None,
+            Self::Kl | Self::Elbo | Self::Hidden | Self::Graph | Self::Knn | Self::PatchKnn | Self::Combined => None,
         }
     }
 
@@ -90,7 +94,7 @@ impl ScoreMetric {
     pub const fn pooling(self) -> Pooling {
         match self {
             Self::Mse | Self::L1 | Self::Ssim | Self::Gms | Self::Hidden => Pooling::Mean,
-            Self::Kl | Self::Elbo | Self::Graph | Self::Knn => Pooling::Own,
+            Self::Kl | Self::Elbo | Self::Graph | Self::Knn | Self::Combined => Pooling::Own,
             Self::PatchKnn => Pooling::Max,
         }
     }

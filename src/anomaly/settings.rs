@@ -11,6 +11,9 @@ const MOST_TILE: u32 = 8192;
 /// The items that a `knn` score looks at, at most.
 const MOST_NEIGHBOURS: u32 = 100;
 
+/// The scores that are combined in one, at most.
+const MOST_PARTS: usize = 8;
+
 /// How a score is made, apart from the model: two scores compare only where all of it is the same.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +35,20 @@ pub struct ScoreSettings {
     /// The items that `knn` compares with; there if and only if that is the metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<Neighbours>,
+    /// The scores that are combined; there if and only if the metric is `combined`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ScorePart>,
+}
+
+/// One of several scores that are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScorePart {
+    pub metric: ScoreMetric,
+    /// What is usual for the metric unless it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "max")]
+    pub pooling: Option<Pooling>,
 }
 
 /// The items of a collection that an image is compared with.
@@ -53,6 +70,8 @@ pub struct ScoreOptions {
     pub roi: Option<Roi>,
     pub collection: Option<String>,
     pub k: Option<u32>,
+    /// Scores to be combined, in place of a metric and a pooling.
+    pub scores: Option<Vec<ScorePart>>,
 }
 
 impl ScoreSettings {
@@ -60,6 +79,19 @@ impl ScoreSettings {
     #[must_use]
     pub fn of(metric: ScoreMetric) -> Self {
         Self { metric, pooling: metric.pooling(), ..Self::default() }
+    }
+
+    /// The settings of each score that is made, in the order of the parts; these alone where nothing is combined.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        if self.parts.is_empty() {
+            return vec![self.clone()];
+        }
+        let one = |part: &ScorePart| {
+            let pooling = part.pooling.unwrap_or(part.metric.pooling());
+            Self { metric: part.metric, pooling, parts: Vec::new(), ..self.clone() }
+        };
+        self.parts.iter().map(one).collect()
     }
 
     /// Whether the score is one of the map, after smoothing and within the region of interest.
@@ -84,8 +116,17 @@ impl ScoreOptions {
     /// # Errors
     /// `invalid_request` for a value out of range, and for what does not go with the metric.
     pub fn settings(self, usual: ScoreMetric) -> Result<ScoreSettings> {
-        let Self { metric, pooling, sigma, tile, overlap, roi, collection, k } = self;
+        if let Some(scores) = &self.scores {
+            let scores = scores.clone();
+            return Self { scores: None, ..self }.combined(&scores);
+        }
+        let Self { metric, pooling, sigma, tile, overlap, roi, collection, k, scores: _ } = self;
         let metric = metric.unwrap_or(usual);
+        if metric == ScoreMetric::Combined {
+            return Err(Error::invalid_request(
+                "scores are combined by `scores`, a list of metrics with their poolings",
+            ));
+        }
         let sigma = sigma.unwrap_or(0.0);
         if !(0.0..=MAX_SIGMA).contains(&sigma) {
             return Err(Error::invalid_request(format!("`sigma` is 0 to {MAX_SIGMA} pixels, not {sigma}")));
@@ -118,7 +159,36 @@ impl ScoreOptions {
             (None, own) => own,
         };
         let neighbours = neighbours_of(metric, collection, k)?;
-        Ok(ScoreSettings { metric, pooling, sigma, tile, overlap, roi, neighbours })
+        Ok(ScoreSettings { metric, pooling, sigma, tile, overlap, roi, neighbours, parts: Vec::new() })
+    }
+
+    /// The settings of several scores in one. All of them have the same smoothing, tiles and region.
+    fn combined(self, scores: &[ScorePart]) -> Result<ScoreSettings> {
+        if self.metric.is_some_and(|metric| metric != ScoreMetric::Combined) || self.pooling.is_some() {
+            return Err(Error::invalid_request(
+                "`scores` names metrics and poolings: leave `metric` and `pooling` out",
+            ));
+        }
+        if !(2..=MOST_PARTS).contains(&scores.len()) {
+            let text = format!("`scores` is a list of 2 to {MOST_PARTS} scores, not {}", scores.len());
+            return Err(Error::invalid_request(text));
+        }
+        let mut parts = Vec::with_capacity(scores.len());
+        let mut settings = ScoreSettings::default();
+        for part in scores {
+            if part.metric == ScoreMetric::Knn {
+                return Err(Error::invalid_request("metric knn is no part of a combined score"));
+            }
+            let one = Self { metric: Some(part.metric), pooling: part.pooling, ..self.clone() };
+            settings = one.settings(part.metric)?;
+            let part = ScorePart { metric: settings.metric, pooling: Some(settings.pooling) };
+            if parts.contains(&part) {
+                let text = format!("`scores` has {} by {} twice", part.metric, settings.pooling);
+                return Err(Error::invalid_request(text));
+            }
+            parts.push(part);
+        }
+        Ok(ScoreSettings { metric: ScoreMetric::Combined, pooling: Pooling::Own, neighbours: None, parts, ..settings })
     }
 
     /// The settings that are named, and for the others those of `base`. Another metric than that of `base` has its own
@@ -127,6 +197,9 @@ impl ScoreOptions {
     /// # Errors
     /// As [`settings`](Self::settings).
     pub fn over(self, base: &ScoreSettings) -> Result<ScoreSettings> {
+        if self.scores.is_some() || self.metric.is_none() && self.pooling.is_none() && !base.parts.is_empty() {
+            return self.combined_over(base);
+        }
         let same_metric = self.metric.is_none_or(|metric| metric == base.metric);
         let neighbours = base.neighbours.as_ref().filter(|_| same_metric);
         let merged = Self {
@@ -138,6 +211,20 @@ impl ScoreOptions {
             roi: self.roi.or_else(|| base.roi.clone()),
             collection: self.collection.or_else(|| neighbours.map(|near| near.collection.clone())),
             k: self.k.or_else(|| neighbours.map(|near| near.k)),
+            scores: None,
+        };
+        merged.settings(base.metric)
+    }
+
+    /// As [`over`](Self::over), of combined scores.
+    fn combined_over(self, base: &ScoreSettings) -> Result<ScoreSettings> {
+        let merged = Self {
+            sigma: self.sigma.or(Some(base.sigma)),
+            overlap: self.overlap.or(base.overlap.filter(|_| self.tile.is_none_or(|tile| base.tile == Some(tile)))),
+            tile: self.tile.or(base.tile),
+            roi: self.roi.clone().or_else(|| base.roi.clone()),
+            scores: self.scores.clone().or_else(|| Some(base.parts.clone())),
+            ..self
         };
         merged.settings(base.metric)
     }
@@ -247,6 +334,29 @@ mod tests {
         assert!(settings.pools_map() && !ScoreSettings::default().pools_map());
         let mean = |metric| ScoreSettings { metric, pooling: Pooling::Mean, ..ScoreSettings::default() };
         assert!(mean(ScoreMetric::Graph).pools_map() && !mean(ScoreMetric::Ssim).pools_map());
+    }
+
+    #[test]
+    fn scores_are_combined_with_settings_in_common() {
+        let part = |metric, pooling| ScorePart { metric, pooling };
+        let max = part(ScoreMetric::Graph, Some(Pooling::Max));
+        let of = |scores: Vec<ScorePart>| ScoreOptions { scores: Some(scores), ..ScoreOptions::default() };
+        let options = ScoreOptions { sigma: Some(2.0), ..of(vec![max, part(ScoreMetric::PatchKnn, None)]) };
+        let settings = resolved(ScoreMetric::Mse, options).unwrap();
+        assert_eq!((settings.metric, settings.pooling), (ScoreMetric::Combined, Pooling::Own));
+        let each: Vec<_> = settings.each().into_iter().map(|one| (one.metric, one.pooling, one.sigma)).collect();
+        assert_eq!(each, [(ScoreMetric::Graph, Pooling::Max, 2.0), (ScoreMetric::PatchKnn, Pooling::Max, 2.0)]);
+        assert_eq!(ScoreOptions::default().over(&settings).unwrap(), settings);
+        for (options, part) in [
+            (of(vec![max]), "2 to 8 scores"),
+            (of(vec![max, max]), "graph by max twice"),
+            (ScoreOptions { metric: Some(ScoreMetric::Mse), ..of(vec![max, max]) }, "leave `metric`"),
+            (ScoreOptions { metric: Some(ScoreMetric::Combined), ..ScoreOptions::default() }, "by `scores`"),
+            (of(vec![max, part(ScoreMetric::Knn, None)]), "knn is no part"),
+        ] {
+            let error = resolved(ScoreMetric::Mse, options).unwrap_err();
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
     }
 
     #[test]

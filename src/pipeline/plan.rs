@@ -91,7 +91,7 @@ pub(crate) fn score_metrics(model: &Model) -> Vec<ScoreMetric> {
             ScoreMetric::Graph => model.graph(GraphRole::Anomaly).is_some(),
             ScoreMetric::PatchKnn => model.memory().is_some(),
             // It takes a collection, and is a task of the encoder's vectors.
-            ScoreMetric::Knn => false,
+            ScoreMetric::Knn | ScoreMetric::Combined => false,
         })
         .collect()
 }

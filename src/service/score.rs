@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 pub use output::{MapFormat, RegionRequest, ScoreOutput};
 
 use output::Canvas;
-use reading::{MapScore, Reading};
+use reading::{MapScore, Reading, Wanted};
 
 use super::{Context, Image, Service};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         pooling::Pooling,
         regions::Region,
         roi::{Roi, RoiMask},
-        settings::{ScoreOptions, ScoreSettings},
+        settings::{ScoreOptions, ScorePart, ScoreSettings},
     },
     error::{Error, Result},
     image::{Background, Channels, Encoded, InputSpec, Size},
@@ -35,6 +35,8 @@ use crate::{
 pub struct ScoreRequest {
     pub settings: ScoreSettings,
     pub output: ScoreOutput,
+    /// Other poolings of the same map whose scores are wanted too.
+    pub(super) beside: Vec<Pooling>,
 }
 
 /// The part of an image that a request wants looked at, as it names it.
@@ -49,8 +51,10 @@ pub enum RoiRequest {
 /// How strange an image is to its model, and where.
 #[derive(Debug)]
 pub struct Scored {
-    /// Grows with strangeness.
+    /// Grows with strangeness. Of scores that are to be combined 0 until they are.
     pub score: f64,
+    /// The scores that are to be combined, or those of other poolings that a request wants beside its own.
+    pub parts: Vec<f64>,
     /// The highest value of the map at the model's size, or of a tiled image at its own; where it was asked for.
     pub peak: Option<f64>,
     /// In the format asked for, at the size of the image that was sent.
@@ -68,6 +72,36 @@ impl Service {
     /// As [`Service::embed`]; `capability_not_supported` for a metric that is not of the model, and `invalid_request` for
     /// a map of a metric that has none.
     pub(super) async fn score(
+        &self,
+        ctx: &Context,
+        model: &Arc<Model>,
+        images: Vec<Image>,
+        request: &Arc<ScoreRequest>,
+    ) -> Result<Vec<Result<Scored>>> {
+        let parts = request.settings.each();
+        if let [_] = parts[..] {
+            return self.score_by_one(ctx, model, images, request).await;
+        }
+        let mut made: Vec<Result<Scored>> = images.iter().map(|_| Ok(Scored::without_map(0.0))).collect();
+        for (at, first) in parts.iter().enumerate() {
+            let same = |part: &&ScoreSettings| part.metric == first.metric;
+            if parts[..at].iter().any(|part| part.metric == first.metric) {
+                continue;
+            }
+            // One run makes the scores of all poolings of a metric.
+            let beside = parts[at + 1..].iter().filter(same).map(|part| part.pooling).collect();
+            let output = if at == 0 { request.output.clone() } else { ScoreOutput::default() };
+            let one = Arc::new(ScoreRequest { settings: first.clone(), output, beside });
+            let copies = images.iter().map(|image| image.as_ref().map(Clone::clone).map_err(Error::duplicate));
+            let scored = self.score_by_one(ctx, model, copies.collect(), &one).await?;
+            made = made.into_iter().zip(scored).map(|(made, scored)| Ok(made?.with(scored?))).collect();
+        }
+        // Runs were by metric, and the scores are wanted in the order of the parts.
+        let order = run_order(&parts);
+        Ok(made.into_iter().map(|scored| Ok(scored?.in_order(&order))).collect())
+    }
+
+    async fn score_by_one(
         &self,
         ctx: &Context,
         model: &Arc<Model>,
@@ -104,9 +138,14 @@ impl Service {
             Some(metric) => metric,
             None => usual_metric(model)?,
         };
-        let pools = metric == ScoreMetric::Graph && !detector_gives(model, "score");
-        let pooling = options.pooling.or(pools.then_some(Pooling::Max));
-        ScoreOptions { pooling, ..options }.settings(metric)
+        let pools = |metric| metric == ScoreMetric::Graph && !detector_gives(model, "score");
+        let pooling = options.pooling.or((options.scores.is_none() && pools(metric)).then_some(Pooling::Max));
+        let part = |part: ScorePart| ScorePart {
+            pooling: part.pooling.or(pools(part.metric).then_some(Pooling::Max)),
+            ..part
+        };
+        let scores = options.scores.map(|scores| scores.into_iter().map(part).collect());
+        ScoreOptions { pooling, scores, ..options }.settings(metric)
     }
 
     /// The region of interest that a request names.
@@ -146,18 +185,19 @@ impl Service {
         let (model, pixels) = (graphs.model().clone(), prepared.pixels);
         let draws = request.output.draws();
         let finish = move || {
-            let ScoreRequest { settings, output } = &*request;
+            let ScoreRequest { settings, output, .. } = &*request;
             let original = model.preprocessor().unit(&pixels);
             let counted = settings.roi.as_ref().map(|roi| roi.on(placement.image)).transpose()?;
             let on_map = counted.as_ref().map(|counted| counted.on_map(&placement)).transpose()?;
-            let MapScore { score, map } = reading.score(settings, &original, on_map.as_ref(), output.needs_map())?;
-            let Some(map) = map else { return Ok(Scored::without_map(score)) };
+            let wanted = Wanted { map: output.needs_map(), beside: &request.beside };
+            let MapScore { score, beside, map } = reading.score(settings, &original, on_map.as_ref(), wanted)?;
+            let Some(map) = map else { return Ok(Scored { parts: beside, ..Scored::without_map(score) }) };
             let peak = output.peak.then(|| f64::from(map.maximum()));
             let mut on_image = if output.draws() { map.on_image(&placement) } else { map };
             if let Some(counted) = counted.filter(|_| output.draws()) {
                 counted.clear_outside(&mut on_image.data);
             }
-            Ok(Scored { peak, ..output.finish(score, &on_image, &canvas)? })
+            Ok(Scored { peak, parts: beside, ..output.finish(score, &on_image, &canvas)? })
         };
         graphs.compute_large(draws, finish).await
     }
@@ -181,18 +221,24 @@ impl Service {
 /// # Errors
 /// `capability_not_supported` where the model makes no such score.
 pub(super) fn score_key(model: &Model, settings: &ScoreSettings) -> Result<String> {
-    let task = if settings.metric == ScoreMetric::Knn { Task::Embed } else { Task::Score(settings.metric) };
+    let mut graphs: Vec<GraphRole> = Vec::new();
+    for part in settings.each() {
+        let task = if part.metric == ScoreMetric::Knn { Task::Embed } else { Task::Score(part.metric) };
+        graphs.extend(task.graphs(model)?);
+    }
     let text = serde_json::to_string(settings)
         .map_err(|error| Error::internal("the settings of a score cannot be written").with_source(error))?;
-    let memory = model.memory().filter(|_| settings.metric == ScoreMetric::PatchKnn);
+    let memory = model.memory().filter(|_| settings.each().iter().any(|part| part.metric == ScoreMetric::PatchKnn));
     let text = memory.map_or_else(|| text.clone(), |memory| format!("{text} memory={}", memory.hash().to_hex()));
-    Ok(model.score_key(&task.graphs(model)?, &text))
+    Ok(model.score_key(&graphs, &text))
 }
 
 /// Whether scores with these settings are made beside a map.
 pub(super) fn has_map(model: &Model, settings: &ScoreSettings) -> bool {
-    let detector = model.graph(GraphRole::Anomaly).filter(|_| settings.metric == ScoreMetric::Graph);
-    settings.metric.has_map() && (detector.is_none() || detector_gives(model, "map"))
+    // The map of a combined score is that of its first part.
+    let metric = settings.parts.first().map_or(settings.metric, |part| part.metric);
+    let detector = model.graph(GraphRole::Anomaly).filter(|_| metric == ScoreMetric::Graph);
+    metric.has_map() && (detector.is_none() || detector_gives(model, "map"))
 }
 
 /// The metric by which a model scores where a request names none.
@@ -207,6 +253,20 @@ fn usual_metric(model: &Model) -> Result<ScoreMetric> {
     }
 }
 
+/// For each part, the place of its score where those of one metric come together.
+fn run_order(parts: &[ScoreSettings]) -> Vec<usize> {
+    let mut metrics: Vec<ScoreMetric> = Vec::new();
+    parts.iter().for_each(|part| {
+        if !metrics.contains(&part.metric) {
+            metrics.push(part.metric);
+        }
+    });
+    let place = |at: &usize| metrics.iter().position(|metric| *metric == parts[*at].metric);
+    let mut by_metric: Vec<usize> = (0..parts.len()).collect();
+    by_metric.sort_by_key(place);
+    (0..parts.len()).filter_map(|part| by_metric.iter().position(|at| *at == part)).collect()
+}
+
 /// Whether the graph of a detector has an output of this role.
 fn detector_gives(model: &Model, role: &str) -> bool {
     model.graph(GraphRole::Anomaly).is_some_and(|graph| graph.output_index(role).is_some())
@@ -214,7 +274,7 @@ fn detector_gives(model: &Model, role: &str) -> bool {
 
 /// Refuses what the graph of a detector does not give.
 fn check_detector(model: &Model, request: &ScoreRequest) -> Result<()> {
-    let ScoreRequest { settings, output } = request;
+    let ScoreRequest { settings, output, .. } = request;
     if settings.metric != ScoreMetric::Graph || model.graph(GraphRole::Anomaly).is_none() {
         return Ok(());
     }
@@ -236,6 +296,27 @@ fn check_detector(model: &Model, request: &ScoreRequest) -> Result<()> {
 
 impl Scored {
     const fn without_map(score: f64) -> Self {
-        Self { score, peak: None, map: None, map_size: None, regions: None }
+        Self { score, parts: Vec::new(), peak: None, map: None, map_size: None, regions: None }
+    }
+
+    /// With another score of the same image among those that are to be combined; the map is that of the first one.
+    fn with(mut self, other: Self) -> Self {
+        let Self { score, parts, peak, map, map_size, regions } = other;
+        self.parts.push(score);
+        self.parts.extend(parts);
+        Self {
+            score: 0.0,
+            parts: self.parts,
+            peak: self.peak.or(peak),
+            map: self.map.or(map),
+            map_size: self.map_size.or(map_size),
+            regions: self.regions.or(regions),
+        }
+    }
+
+    /// With its parts in another order: `order` tells the place of each now.
+    fn in_order(mut self, order: &[usize]) -> Self {
+        self.parts = order.iter().filter_map(|at| self.parts.get(*at).copied()).collect();
+        self
     }
 }

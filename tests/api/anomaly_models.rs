@@ -133,6 +133,34 @@ async fn hidden_patches_are_scored_under_the_masks_of_several_draws() {
     server.post("/v1/anomaly", body(AUTOENCODER, "hidden")).await.refused(422, "capability_not_supported");
 }
 
+#[tokio::test]
+async fn scores_are_combined_by_the_p_values_of_a_calibration() {
+    let server = Server::with(&[DETECTOR], |_| ()).await;
+    let scores = json!([{"metric": "graph", "pooling": "max"}, {"metric": "graph", "pooling": "mean"}]);
+    let normals: Vec<String> =
+        (0..60_u8).map(|n| data_uri(&painted(8, |x, _| [120 + n / 4 + x as u8 * (n % 3); 3]))).collect();
+    let body = json!({"images": normals, "scores": scores});
+    let path = format!("/v1/models/{DETECTOR}/calibrations/both");
+    let made = server.put(&path, body).await.json();
+    assert_eq!((&made["metric"], &made["count"]), (&json!("combined"), &json!(30)), "{made}");
+    let judged = async |image: String, options: Value| {
+        let mut body = json!({"model": DETECTOR, "images": [image], "calibration": "both", "false_positive_rate": 0.1});
+        body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        server.post("/v1/anomaly", body).await
+    };
+    let normal = judged(normals[7].clone(), json!({})).await.ok()["data"][0].clone();
+    let strange = judged(with_a_spot(), json!({"scores": scores, "map": "png"})).await.ok()["data"][0].clone();
+    assert_eq!((&normal["verdict"], &strange["verdict"]), (&json!("ok"), &json!("anomalous")), "{normal} {strange}");
+    // Both parts lie above all 30 that make p-values.
+    assert!(score_of(&strange) > 2.0 * 31.0_f64.ln() && score_of(&normal) < score_of(&strange), "{strange}");
+    assert!(strange["map"].is_string());
+    let other = json!({"scores": [{"metric": "graph", "pooling": "max"}, {"metric": "graph", "pooling": "top:0.5"}]});
+    judged(with_a_spot(), other).await.refused(409, "calibration_stale");
+    let body = json!({"model": DETECTOR, "images": [with_a_spot()], "scores": scores});
+    let detail = server.post("/v1/anomaly", body).await.refused(400, "invalid_request");
+    assert!(detail.contains("name a `calibration`"), "{detail}");
+}
+
 /// A grey image of soft waves with a bright spot.
 fn waves(width: u32, height: u32, spot: [u32; 4]) -> Vec<u8> {
     let [left, top, wide, high] = spot;

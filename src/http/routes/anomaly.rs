@@ -12,7 +12,7 @@ use crate::{
         pooling::Pooling,
         regions::Region,
         roi::Roi,
-        settings::ScoreOptions,
+        settings::{ScoreOptions, ScorePart},
     },
     domain::{CalibrationRef, ModelName},
     error::{Error, ErrorKind, Result},
@@ -52,6 +52,11 @@ pub struct AnomalyOptions {
     tile: Option<u32>,
     /// Pixels by which tiles overlap at least, up to half of `tile`; an eighth of it unless given.
     overlap: Option<u32>,
+    /// Scores to be combined to one, 2 to 8 metrics each with its pooling, in place of `metric` and `pooling`: the sum of
+    /// −log p by the p-values of the `calibration`, which was made with the same ones. Maps and regions are those of the
+    /// first.
+    #[param(value_type = Option<String>)]
+    scores: Option<Vec<ScorePart>>,
     /// The collection whose items metric `knn` compares with.
     collection: Option<String>,
     /// The nearest items whose distances metric `knn` averages, 1…100; 1 unless given.
@@ -113,6 +118,7 @@ impl AnomalyOptions {
             roi,
             collection: self.collection.clone(),
             k: self.k,
+            scores: self.scores.clone(),
         }
     }
 

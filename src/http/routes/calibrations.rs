@@ -13,7 +13,7 @@ use crate::{
         evaluation::Evaluation,
         pooling::Pooling,
         roi::Roi,
-        settings::{ScoreOptions, ScoreSettings},
+        settings::{ScoreOptions, ScorePart, ScoreSettings},
     },
     domain::{CalibrationName, CalibrationRef, CollectionName, FieldPath, Filter, ModelName},
     error::{Error, Result},
@@ -47,6 +47,10 @@ pub struct CalibrationOptions {
     tile: Option<u32>,
     /// Pixels by which tiles overlap at least; an eighth of `tile` unless given.
     overlap: Option<u32>,
+    /// Scores to be combined to one, 2 to 8 metrics each with its pooling, in place of `metric` and `pooling`. Half of the
+    /// normal images (or the images of half of the groups) make the p-values, and the others calibrate their sum of −log p.
+    #[param(value_type = Option<String>)]
+    scores: Option<Vec<ScorePart>>,
     /// The nearest items whose distances metric `knn` averages, 1…100; 1 unless given.
     #[schema(minimum = 1, maximum = 100)]
     k: Option<u32>,
@@ -175,11 +179,11 @@ impl NormalsRequest<CalibrationOptions> {
     /// Which images make the calibration, and how they are scored within the region of interest.
     fn request(self, roi: Option<Roi>) -> Result<CalibrateRequest> {
         let Self { images, groups, labels, options, .. } = self;
-        let CalibrationOptions { metric, pooling, sigma, tile, overlap, k, .. } = options;
+        let CalibrationOptions { metric, pooling, sigma, tile, overlap, k, scores, .. } = options;
         let CalibrationOptions { collection, filter, group_key, label_key, strict, .. } = options;
         let compared = collection.clone().filter(|_| images.is_some());
         let options_of_score =
-            ScoreOptions { metric, pooling, sigma, tile, overlap, roi, collection: compared.clone(), k };
+            ScoreOptions { metric, pooling, sigma, tile, overlap, roi, collection: compared.clone(), k, scores };
         let groups = one_of("group", groups, options.groups)?;
         let labels = labels.into_iter().map(Some).collect();
         let labels = one_of("label", labels, options.labels)?;

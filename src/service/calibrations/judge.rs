@@ -121,12 +121,22 @@ impl Service {
             }
             None => (Self::score_settings(&model, options)?, None),
         };
+        if settings.metric == ScoreMetric::Combined && judge.is_none() {
+            let text =
+                "`scores` are combined by the p-values of a calibration: name a `calibration` that was made with them";
+            return Err(Error::invalid_request(text));
+        }
         let metric = settings.metric;
         let told = judge.is_some() && self.webhook.is_some();
         let files: Vec<Option<Encoded>> =
             if told { images.iter().map(|image| image.as_ref().ok().cloned()).collect() } else { Vec::new() };
-        let request = Arc::new(ScoreRequest { settings, output });
-        let scored = self.score(ctx, &model, images, &request).await?;
+        let request = Arc::new(ScoreRequest { settings, output, beside: Vec::new() });
+        let mut scored = self.score(ctx, &model, images, &request).await?;
+        if let Some(judge) = judge.as_ref().filter(|_| metric == ScoreMetric::Combined) {
+            for scored in scored.iter_mut().flatten() {
+                scored.score = judge.calibration.combining().combine(&scored.parts)?;
+            }
+        }
         let ByModel { model, space_key, items: Items { good, errors } } = self.by_model(model, scored);
         self.observe_scores(&model, metric, &good);
         let judgements = judge.as_ref().map(|judge| self.judge(judge, &good));

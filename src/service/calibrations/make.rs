@@ -14,6 +14,7 @@ use crate::{
     anomaly::{
         ScoreMetric,
         calibration::{Calibration, CalibrationDocument, FORMAT, MANY_TIES, Sample},
+        combination::divide,
         conformal::Conformal,
         pooling::Pooling,
         settings::{ScoreOptions, ScoreSettings},
@@ -72,6 +73,9 @@ impl Service {
         let own = options.pooling.is_none();
         let mut settings = Self::score_settings(&model, options)?;
         let mut scored = self.normals_for(ctx, &model, settings.clone(), (normals, strict)).await?;
+        if settings.metric == ScoreMetric::Combined {
+            divide(&mut scored.samples)?;
+        }
         let untied = own && take_maxima(&mut settings, &mut scored.samples);
         let score_key = score_key(&model, &settings)?;
         let document = CalibrationDocument {
@@ -116,7 +120,14 @@ impl Service {
         let settings = settings_of(&calibration, options)?;
         let score_key = score_key(&model, &settings)?;
         check_key(&calibration.document, &score_key)?;
-        let ScoredNormals { samples, errors } = self.normals_for(ctx, &model, settings, (normals, strict)).await?;
+        let combines = settings.metric == ScoreMetric::Combined;
+        let ScoredNormals { mut samples, errors } = self.normals_for(ctx, &model, settings, (normals, strict)).await?;
+        if combines {
+            // The normals that make the p-values stay those of the first version.
+            for sample in &mut samples {
+                sample.score = calibration.combining().combine(&sample.parts)?;
+            }
+        }
         let key = CalibrationKey { model: model.name().clone(), name };
         let change = Change::Extend { score_key, samples, created_unix: now() };
         let written = self.calibrations.write(&key, &change).await?;
@@ -291,8 +302,14 @@ mod tests {
     use super::*;
 
     fn samples(scores: &[f64]) -> Vec<Sample> {
-        let sample =
-            |(at, score): (usize, &f64)| Sample { score: *score, peak: Some(at as f64), group: None, label: None };
+        let sample = |(at, score): (usize, &f64)| Sample {
+            score: *score,
+            peak: Some(at as f64),
+            group: None,
+            label: None,
+            parts: Vec::new(),
+            reference: false,
+        };
         scores.iter().enumerate().map(sample).collect()
     }
 

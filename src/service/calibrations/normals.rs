@@ -77,7 +77,8 @@ impl Service {
         normals: Normals,
     ) -> Result<ScoredNormals> {
         let peak = has_map(model, &settings);
-        let request = Arc::new(ScoreRequest { settings, output: ScoreOutput { peak, ..ScoreOutput::default() } });
+        let output = ScoreOutput { peak, ..ScoreOutput::default() };
+        let request = Arc::new(ScoreRequest { settings, output, beside: Vec::new() });
         let mut scoring = Scoring { service: self, ctx, model, request, found: ScoredNormals::default(), count: 0 };
         match normals {
             Normals::Sent { images, groups, labels } => scoring.add_all(sent(images, groups, labels)?).await?,
@@ -175,7 +176,8 @@ impl Scoring<'_> {
             self.count += 1;
             match result {
                 Ok(scored) => {
-                    self.found.samples.push(Sample { score: scored.score, peak: scored.peak, group, label });
+                    let Scored { score, peak, parts, .. } = scored;
+                    self.found.samples.push(Sample { score, peak, group, label, parts, reference: false });
                 }
                 // What may succeed another time must not make another calibration of it.
                 Err(error) if may_pass(error.kind()) => return Err(error),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     anomaly::{
-        ErrorMap, ErrorMetric, ScoreMetric, roi::Counted, settings::ScoreSettings, smoothing::gaussian, variational,
+        ErrorMap, ErrorMetric, ScoreMetric, pooling::Pooling, roi::Counted, settings::ScoreSettings,
+        smoothing::gaussian, variational,
     },
     batch::Tensor,
     error::{Error, Result},
@@ -30,8 +31,18 @@ pub(super) enum Reading {
 /// The score of an image and the map that it is pooled from.
 pub(super) struct MapScore {
     pub(super) score: f64,
+    /// The scores by other poolings.
+    pub(super) beside: Vec<f64>,
     /// At the model's size, smoothed, 0 where nothing counts; there if it was needed.
     pub(super) map: Option<ErrorMap>,
+}
+
+/// What is wanted beside the score.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) map: bool,
+    /// The poolings of other scores.
+    pub(super) beside: &'a [Pooling],
 }
 
 impl Reading {
@@ -72,26 +83,32 @@ impl Reading {
         settings: &ScoreSettings,
         original: &Plane,
         counted: Option<&Counted>,
-        with_map: bool,
+        wanted: Wanted<'_>,
     ) -> Result<MapScore> {
-        let pools = settings.pools_map();
-        let map = if pools || with_map { Some(self.smoothed_map(settings, original)?) } else { None };
-        let score = match &map {
-            Some(map) if pools => {
-                let values = counted.map(|counted| counted.values(&map.data));
-                settings.pooling.pool(values.as_deref().unwrap_or(&map.data))
+        let each: Vec<ScoreSettings> =
+            wanted.beside.iter().map(|pooling| ScoreSettings { pooling: *pooling, ..settings.clone() }).collect();
+        let each: Vec<&ScoreSettings> = std::iter::once(settings).chain(&each).collect();
+        let needs_map = wanted.map || each.iter().any(|settings| settings.pools_map());
+        let mut map = if needs_map { Some(self.smoothed_map(settings, original)?) } else { None };
+        let values = map.as_ref().zip(counted).map(|(map, counted)| counted.values(&map.data));
+        let score = |settings: &ScoreSettings| {
+            let score = match &map {
+                Some(map) if settings.pools_map() => settings.pooling.pool(values.as_deref().unwrap_or(&map.data)),
+                _ => self.own_score(settings.metric, original, map.as_ref()),
+            };
+            match score {
+                Some(score) if score.is_finite() => Ok(score),
+                Some(_) => Err(not_finite()),
+                None => Err(Error::internal("a metric has no score of its own")),
             }
-            _ => self.own_score(settings.metric, original, map.as_ref()),
         };
-        let score = score.ok_or_else(|| Error::internal("a metric has no score of its own"))?;
-        if !score.is_finite() {
-            return Err(not_finite());
-        }
-        let mut map = map;
+        let mut scores = each.into_iter().map(score).collect::<Result<Vec<f64>>>()?.into_iter();
+        let score = scores.next().ok_or_else(|| Error::internal("an image has no score"))?;
+        let beside = scores.collect();
         if let (Some(map), Some(counted)) = (&mut map, counted) {
             counted.clear_outside(&mut map.data);
         }
-        Ok(MapScore { score, map })
+        Ok(MapScore { score, beside, map })
     }
 
     /// The map at the model's size, smoothed.

@@ -14,6 +14,7 @@ use super::{ScoreRequest, Scored, output, output::Canvas, reading::Reading};
 use crate::{
     anomaly::{
         ErrorMap, ScoreMetric,
+        pooling::Pooling,
         tiles::{Stitching, Tiling},
     },
     error::{Error, ErrorKind, Result},
@@ -72,13 +73,17 @@ impl Service {
         let finish = move || {
             let mut map = map;
             let values = counted.as_ref().map(|counted| counted.values(&map.data));
-            let score = request.settings.pooling.pool(values.as_deref().unwrap_or(&map.data));
-            let score = score.ok_or_else(|| Error::internal("a tiled image is scored without its map"))?;
+            let pool = |pooling: &Pooling| {
+                let score = pooling.pool(values.as_deref().unwrap_or(&map.data));
+                score.ok_or_else(|| Error::internal("a tiled image is scored without its map"))
+            };
+            let score = pool(&request.settings.pooling)?;
+            let parts = request.beside.iter().map(pool).collect::<Result<Vec<f64>>>()?;
             if let Some(counted) = counted {
                 counted.clear_outside(&mut map.data);
             }
             let peak = request.output.peak.then(|| f64::from(map.maximum()));
-            Ok(Scored { peak, ..request.output.finish(score, &map, &canvas)? })
+            Ok(Scored { peak, parts, ..request.output.finish(score, &map, &canvas)? })
         };
         self.compute(finish).await?
     }
