@@ -92,7 +92,7 @@ impl Service {
             let beside = parts[at + 1..].iter().filter(same).map(|part| part.pooling).collect();
             let output = if at == 0 { request.output.clone() } else { ScoreOutput::default() };
             let one = Arc::new(ScoreRequest { settings: first.clone(), output, beside });
-            let copies = images.iter().map(|image| image.as_ref().map(Clone::clone).map_err(Error::duplicate));
+            let copies = images.iter().map(|image| image.as_ref().cloned().map_err(Error::duplicate));
             let scored = self.score_by_one(ctx, model, copies.collect(), &one).await?;
             made = made.into_iter().zip(scored).map(|(made, scored)| Ok(made?.with(scored?))).collect();
         }

@@ -7,7 +7,6 @@ use axum::{
     http::{Request, header},
 };
 use futures_util::future::join_all;
-use latentd::config::Profile;
 
 use crate::{
     composed::{Composed, composed},
@@ -53,58 +52,6 @@ async fn a_wait_beyond_the_deadline_is_refused_at_once() {
     before.ok();
     behind.refused(429, "overloaded");
     assert!(behind.header("retry-after-ms").parse::<u64>().unwrap() >= 1);
-}
-
-/// Comes when the value of a model's metric passes the test.
-async fn until(server: &Server, metric: &str, model: &str, passes: impl Fn(u64) -> bool) {
-    let labelled = format!("{metric}{{model=\"{model}\"");
-    loop {
-        let text = server.get("/metrics").await.text();
-        let line = text.lines().find(|line| line.starts_with(&labelled));
-        let value: u64 = line.map_or(0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap());
-        if passes(value) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_request_that_is_served_wholly_from_the_cache_is_answered_where_another_is_refused() {
-    let server = Server::with(&["steady", "slow"], |config| {
-        config.cache.bytes = 1 << 20;
-        config.limits.queue_items = 1;
-        config.limits.images = 1;
-        config.runtime.max_batch = 1;
-        config.runtime.profile = Profile::Latency;
-    })
-    .await;
-    let embed_of = |image: u32| request("POST", "/v1/embeddings?model=steady", &[], Body::from(png(image)));
-    let computed = server.send(embed_of(1)).await.ok();
-    // its place may be given back a moment after its answer
-    until(&server, "latentd_queue_depth", "steady", |items| items == 0).await;
-    // this run takes all cores for as long as somebody waits for it
-    let hanging = server.send(embed("slow", None));
-    let under_load = async {
-        until(&server, "latentd_batch_size_count", "slow", |runs| runs > 0).await;
-        // it takes the only place of the queue, and waits for a core
-        let waiting = server.send(embed_of(2));
-        let others = async {
-            until(&server, "latentd_queue_depth", "steady", |items| items > 0).await;
-            server.send(embed_of(3)).await.refused(429, "overloaded");
-            server.send(embed_of(1)).await.ok()
-        };
-        tokio::select! {
-            biased;
-            answer = waiting => panic!("the queue is not full: {}", answer.text()),
-            answer = others => answer,
-        }
-    };
-    tokio::select! {
-        biased;
-        answer = hanging => panic!("the run ends: {}", answer.text()),
-        answer = under_load => assert_eq!(answer["data"], computed["data"]),
-    }
 }
 
 #[tokio::test]
