@@ -1,4 +1,4 @@
-"""Draws brushed metal plates for docs/ANOMALY.md: `python tests/data/make_parts.py FOLDER` (NumPy and Pillow).
+"""Draws plates for docs/ANOMALY.md: `python tests/data/make_parts.py FOLDER` (NumPy and Pillow).
 
 FOLDER/normal/good/part-012_1.png: 120 parts, each photographed three times in other light; FOLDER/test/good, /scratch and
 /dent: 20 further parts without a defect and 15 each with one. The same call draws the same files.
@@ -17,7 +17,10 @@ VIEWS = 3
 def plate(random):
     """One part: a soft sheen of its own on a base brightness, in 0…1."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
-    waves = sum(random.normal(0, 0.02) * np.sin(2 * np.pi * (random.uniform(0, 1) * x + random.uniform(0, 2) * y) + random.uniform(0, 6)) for _ in range(4))
+    waves = np.zeros((SIDE, SIDE))
+    for _ in range(4):
+        across, down, start = random.uniform(0, 1), random.uniform(0, 2), random.uniform(0, 6)
+        waves += random.normal(0, 0.02) * np.sin(2 * np.pi * (across * x + down * y) + start)
     return 0.6 + random.normal(0, 0.03) + waves
 
 
