@@ -58,7 +58,7 @@ pub(super) fn write(graph: &Hnsw, path: &Path) -> std::io::Result<u64> {
     Ok(written)
 }
 
-/// Reads the graph that [`write`] wrote, of so many nodes; none of them has a slot yet.
+/// Reads the graph that [`write()`] wrote, of so many nodes; none of them has a slot yet.
 pub(super) fn read(shape: Shape, path: &Path, nodes: usize) -> Result<Hnsw> {
     let file = File::open(path).map_err(cannot_read)?;
     let mut records = Records(BufReader::with_capacity(BUFFER, file));

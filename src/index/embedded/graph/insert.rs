@@ -1,6 +1,6 @@
 //! How a node is linked into the graph ("INSERT" of arXiv 1603.09320).
 //!
-//! A walk finds candidates in each layer that the node is in, the neighbours among them are chosen ([`select`]), and
+//! A walk finds candidates in each layer that the node is in, the neighbours among them are chosen ([`select`](super::select)), and
 //! links go both ways. A neighbour whose list is full chooses again among its neighbours and the node. Any number of
 //! threads may add nodes at once: a list is changed under its lock, one at a time, and links are stored as
 //! [`layout`](super::layout) says.

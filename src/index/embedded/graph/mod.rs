@@ -11,7 +11,7 @@
 //! - [`row`]: what a node stands for, and distances; [`kernel`]: products of codes, for each kind of processor;
 //! - [`search`]: walks; [`beam`]: what they have found; [`insert`] and [`select`]: how nodes are linked;
 //! - [`tracker`]: which item has which node, and what is pending;
-//! - [`snapshot`]: a graph on the disk; [`file`]: its file.
+//! - [`snapshot`]: a graph on the disk; [`mod@file`]: its file.
 //!
 //! This room imports `storage` (syncing folders). What lets graphs follow is another room's:
 //! [`maintenance`](super::maintenance). `unsafe` stands in the kernels, and in [`layout`] where it reads a row that nobody

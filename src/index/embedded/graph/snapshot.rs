@@ -1,4 +1,4 @@
-//! A graph on the disk: its file ([`file`](super::file)), the key of each node, and a pointer that names the two.
+//! A graph on the disk: its file ([`mod@super::file`]), the key of each node, and a pointer that names the two.
 //!
 //! Saving writes two new files, syncs them, and then renames a new pointer over the old one, so the pointer always
 //! names a whole graph: the old one or the new. It carries a length and a BLAKE3 of both files and the operation of the
