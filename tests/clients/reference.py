@@ -214,7 +214,8 @@ def found():
 
 MODEL_FOLDERS = found()
 MODELS = [Model(folder) for folder in MODEL_FOLDERS]
-EMBEDDING_MODELS = [model for model in MODELS if "encoder" in model.graphs]
+# A memory of patches has an encoder too, whose features are no vector of the image.
+EMBEDDING_MODELS = [model for model in MODELS if "encoder" in model.graphs and "embedding" in model.manifest]
 RECONSTRUCTING_MODELS = [model for model in MODELS if "decoder" in model.graphs or "autoencoder" in model.graphs]
 VARIATIONAL_MODELS = [model for model in MODELS if model.manifest["family"] == "variational"]
 MASKED_MODELS = [model for model in MODELS if model.manifest["family"] == "masked-autoencoder"]

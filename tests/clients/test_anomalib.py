@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from anomaly import at_size
-from conftest import binary, running
 from images import data_uri, draw
+from processes import binary, running
 from reference import Model
 from test_anomaly import array
 

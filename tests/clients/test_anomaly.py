@@ -51,7 +51,9 @@ def test_detectors_give_what_their_graphs_give(http, images, model):
     for image, entry in zip(images, post(http, "anomaly", model, images, map="npy"), strict=True):
         score, values = detected(model, image)
         assert entry["score"] == pytest.approx(float(values.max() if score is None else score[0]), rel=1e-4, abs=1e-6)
-        np.testing.assert_allclose(array(entry), at_size(values, image.size), rtol=1e-4, atol=1e-6)
+        # What a float can lose is a share of the largest values: those of a map are differences of such.
+        rounding = 1e-5 * max(1.0, float(values.max()))
+        np.testing.assert_allclose(array(entry), at_size(values, image.size), rtol=1e-4, atol=rounding)
 
 
 def test_tiles_are_stitched_as_written_out(http):

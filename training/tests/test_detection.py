@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("torch", reason="PyTorch is not installed: make test-training runs these")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: make test-training runs these")
 pytest.importorskip("scipy", reason="SciPy is not installed: make test-training runs these")
 
