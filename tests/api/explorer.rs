@@ -34,6 +34,9 @@ async fn browsers_get_the_page_with_its_policy_and_others_the_way_to_the_documen
         assert!(policy.contains(rule), "{policy}");
     }
     assert_eq!((page.header("x-content-type-options"), page.header("vary")), ("nosniff", "accept"));
+    let known = [("accept", BROWSER), ("if-none-match", page.header("etag"))];
+    let again = knowing(&server, "/", &known).await;
+    assert_eq!((again.status, again.headers.get("content-security-policy")), (304, None));
     for accept in ["*/*", "application/json"] {
         let other = accepting(&server, "/", accept).await;
         assert_eq!((other.status, other.header("location")), (307, "docs/"), "{accept}");

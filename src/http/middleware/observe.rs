@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -47,11 +47,15 @@ pub(in crate::http) async fn observe(State(state): State<AppState>, request: Req
     }
     let took = started.elapsed();
     let timing = server_timing(response.extensions().get::<Context>(), took);
+    let unchanged = response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     headers.reserve(6);
     // What is no page of ours does nothing in a browser, whatever it holds: a stored image is a stranger's file.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NO_PAGE));
+    // A browser puts the headers of such an answer in place of those it has: the page would lose its policy.
+    if !unchanged {
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NO_PAGE));
+    }
     for (name, value) in [(REQUEST_ID, &id), (TRACEPARENT, &trace.header()), (SERVER_TIMING, &timing)] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
