@@ -47,7 +47,8 @@ DATA ?=
 
 help:
 	@echo 'make run        build in release and serve models/ on 127.0.0.1:8080'
-	@echo 'make test       Rust tests, then real clients and a real browser against the real binary'
+	@echo 'make test       Rust tests, then real clients against the real binary'
+	@echo 'make test-browser  the Explorer in a real browser, where there is one (minutes)'
 	@echo 'make test-training  the tests of training/ that need PyTorch too'
 	@echo 'make soak       kills the server 200 times during writes (KILLS=n: n times)'
 	@echo "make bench      measures latentd beside other servers, half an hour (ARGS='--quick', ARGS='--only tiny --repeats 5'); docs/BENCHMARKS.md"
@@ -92,7 +93,7 @@ endif
 run: build
 	@exec env $(RUN_ENV) '$(TARGET)/release/latentd' serve $(ARGS)
 
-test: test-rust test-clients test-browser
+test: test-rust test-clients
 
 test-rust: tools onnxruntime
 	@if command -v cargo-nextest >/dev/null; then \

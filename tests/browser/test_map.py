@@ -123,7 +123,7 @@ def test_200_000_points_are_drawn_once_a_frame_and_only_when_something_changed(p
       WebGL2RenderingContext.prototype.drawArrays = function (...about) { window.draws.push(about[2]); draw.apply(this, about); };
     }""")
     page.evaluate("location.hash = '#/map?collection=shapes'")
-    page.get_by_text("200,000 points").wait_for()
+    page.get_by_text("200,000 points").wait_for(timeout=120_000)
     settled = """() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(resolve))))"""
     page.evaluate(settled)
     first = page.evaluate("window.draws.length")

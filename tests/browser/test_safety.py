@@ -66,7 +66,7 @@ def test_a_key_is_asked_for_where_the_server_wants_one_and_kept_for_the_tab(page
 
 def test_the_views_are_reached_by_keyboard(pages, collection):
     page = pages.open("/#/models")
-    page.get_by_role("heading", name="Models").wait_for()
+    page.get_by_role("heading", name="ae-cifar10", exact=True).wait_for()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
     page.keyboard.press("Enter")
