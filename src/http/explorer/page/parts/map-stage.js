@@ -29,7 +29,7 @@ export function MapStage({ collection, map, colours, tool, selected, hovered, at
       const image = fromFile(file);
       const place = await placeOf(collection, map, image);
       setError(null);
-      setGuest({ image, ...place, picture: await createImageBitmap(file) });
+      setGuest({ image, ...place, bitmap: await createImageBitmap(file) });
       stage.current.lookAt(place.x, place.y);
     } catch (failed) {
       setError(failed);
@@ -133,7 +133,7 @@ function paint(context, { scatter }, { marks, map }, sprites) {
     const [left, top] = scatter.toScreen(marks.guest.x, marks.guest.y);
     context.fillStyle = '#d55e00';
     context.fillRect(left - 27, top - 27, 54, 54);
-    context.drawImage(marks.guest.picture, left - 24, top - 24, 48, 48);
+    context.drawImage(marks.guest.bitmap, left - 24, top - 24, 48, 48);
   }
 }
 

@@ -71,16 +71,16 @@ function Bench({ all, collections, query, image, setImage, failed }) {
 /** Other places to take an image from. */
 function Sources({ collections, setImage }) {
   const [open, setOpen] = useState(false);
-  const pictured = collections.filter((one) => one.store !== 'none' && one.count > 0);
+  const withImages = collections.filter((one) => one.store !== 'none' && one.count > 0);
   const pick = (collection, item) => {
     setOpen(false);
     change({ collection, item });
   };
   return html`<div class="sources">
-    ${pictured.length > 0 && html`<button type="button" class="button" onClick=${() => setOpen(true)}>From a collection</button>`}
+    ${withImages.length > 0 && html`<button type="button" class="button" onClick=${() => setOpen(true)}>From a collection</button>`}
     <button type="button" class="button" onClick=${async () => setImage(fromFile(await drawn(), 'drawing'))}>Draw one for me</button>
     ${open && html`<${Dialog} title="An image of a collection" close=${() => setOpen(false)} wide>
-      <${ItemPicker} collections=${pictured} onPick=${pick} />
+      <${ItemPicker} collections=${withImages} onPick=${pick} />
     <//>`}
   </div>`;
 }
